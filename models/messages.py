@@ -1,0 +1,286 @@
+"""What crosses the process boundary between the front and a worker.
+
+Frames are msgpack (msgspec), tagged by `type`. The front imports this module, so it must never import torch,
+numpy or anything that computes. Nothing here has a `repr` that could print a face or a prompt: every Struct that
+carries personal data overrides it with its sizes alone.
+"""
+
+import struct
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+ImageFormat = Literal["jpeg", "webp", "png"]
+SeveralFaces = Literal["largest", "refuse"]
+
+
+class Picture(Struct, frozen=True, kw_only=True):
+    """Decoded pixels: 8-bit sRGB, row-major, `3 * width * height` bytes, orientation already applied."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+    def __repr__(self) -> str:
+        return f"Picture({self.width}x{self.height})"
+
+
+# ---- front -> worker
+
+
+class Setup(Struct, frozen=True, kw_only=True, tag="setup"):
+    """The first frame a worker gets: everything it may know about its place. Workers read no environment."""
+
+    bundle: str = "tiny"
+    weights_dir: str | None = None  # where downloaded weight files lie; the embedded bundle needs none
+    device: str = "auto"  # auto, cpu, cuda:0, ...
+    max_rows: int = 8
+    face_analyzer: str = "bundled"  # bundled, yunet, insightface:<pack>
+    faces_dir: str | None = None  # the folder that holds the face analyzer's ONNX files
+    threads: int | None = None
+    accept_noncommercial: bool = False
+
+
+class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
+    """One accepted job: 1-8 selfies of one person in, `len(seeds)` portraits out.
+
+    `prompt` reads naturally and contains the class word `subject` ("portrait photo of a woman wearing ..."); where
+    the adapter's trigger goes is the adapter's business. None means the bundle's default. `strength` is 0 (no
+    identity) to 1 (identity from the first step). `deadline_seconds` is the time left at the moment of sending: wall
+    clocks of two processes are never compared.
+    """
+
+    job_id: str
+    selfies: list[Picture]
+    prompt: str
+    negative_prompt: str | None = None
+    subject: str = "person"
+    seeds: list[int]
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    sampler: str | None = None
+    guidance: float | None = None
+    adapter: str | None = None
+    strength: float | None = None
+    format: ImageFormat = "jpeg"
+    quality: int = 90
+    deadline_seconds: float
+    previews: bool = False
+    several_faces: SeveralFaces = "largest"
+
+    def __repr__(self) -> str:
+        return f"Generate({self.job_id}, {len(self.selfies)} selfies, {len(self.seeds)} images)"
+
+
+class Cancel(Struct, frozen=True, kw_only=True, tag="cancel"):
+    """Drop a job: its rows leave at the next tick. Unknown or finished jobs are ignored."""
+
+    job_id: str
+
+
+class Shutdown(Struct, frozen=True, kw_only=True, tag="shutdown"):
+    """Finish nothing more, fail what is left as `worker_stopping`, exit 0."""
+
+
+ToWorker = Setup | Generate | Cancel | Shutdown
+
+
+# ---- worker -> front
+
+
+class FileInfo(Struct, frozen=True, kw_only=True):
+    """One loaded weight file and the terms it comes under."""
+
+    id: str
+    bytes: int
+    sha256: str
+    licence: str
+    commercial: Literal["yes", "no", "conditional"]
+    source: str
+    note: str = ""
+
+
+class BundleInfo(Struct, frozen=True, kw_only=True):
+    """What a worker has warm, and the limits that a request to it must keep."""
+
+    name: str
+    title: str
+    adapters: list[str]
+    samplers: list[str]
+    sizes: list[tuple[int, int]]  # (width, height)
+    max_steps: int
+    default_adapter: str
+    default_sampler: str
+    default_size: tuple[int, int]
+    default_steps: int
+    default_guidance: float
+    default_strength: float
+    files: list[FileInfo]
+
+
+class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
+    """Weights loaded and one full job run: the first caller pays nothing extra."""
+
+    device: str
+    bundle: BundleInfo
+    max_rows: int
+    face_analyzer: str
+    load_seconds: float
+    warm_up_seconds: float
+
+
+class FaceReport(Struct, frozen=True, kw_only=True):
+    """What the photo judge saw in one selfie. Sizes are pixels of the decoded picture, angles degrees.
+
+    `verdict` is "ok" or the code of the problem (`no_face`, `face_too_small`, ...). `box` is x0, y0, x1, y1.
+    """
+
+    verdict: str
+    faces_found: int
+    box: tuple[float, float, float, float] | None = None
+    score: float | None = None
+    sharpness: float | None = None
+    brightness: float | None = None
+    yaw_degrees: float | None = None
+    notes: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"FaceReport({self.verdict}, {self.faces_found} faces)"
+
+
+class Started(Struct, frozen=True, kw_only=True, tag="started"):
+    """The photos passed, the identity is encoded and the job's first row has joined the batch."""
+
+    job_id: str
+    faces: list[FaceReport]
+    adapter: str
+    sampler: str
+    steps: int
+    width: int
+    height: int
+
+
+class Stepped(Struct, frozen=True, kw_only=True, tag="stepped"):
+    """Row `index` of the job has made `step` of `steps` denoising steps; `preview` is a small JPEG if asked for."""
+
+    job_id: str
+    index: int
+    step: int
+    steps: int
+    preview: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"Stepped({self.job_id}, image {self.index}, {self.step}/{self.steps})"
+
+
+class Portrait(Struct, frozen=True, kw_only=True, tag="portrait"):
+    """One finished image, encoded. `index` is its place in the request's `seeds`."""
+
+    job_id: str
+    index: int
+    seed: int
+    format: ImageFormat
+    width: int
+    height: int
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"Portrait({self.job_id}, image {self.index}, {len(self.data)} bytes)"
+
+
+class Timings(Struct, frozen=True, kw_only=True):
+    """Where a job's time in the worker went, in milliseconds; stages that overlap other jobs' work count in full.
+
+    face: detect, judge, embed. identity: ID tokens. text: prompt encoding. queue: waiting for preparation and for
+    a free row. steps: first row's entry to last row's last step. decode: VAE. encode: JPEG, WebP or PNG. total:
+    message in to last message out.
+    """
+
+    face_ms: float
+    identity_ms: float
+    text_ms: float
+    queue_ms: float
+    steps_ms: float
+    decode_ms: float
+    encode_ms: float
+    total_ms: float
+
+
+class Done(Struct, frozen=True, kw_only=True, tag="done"):
+    """The job's one good end: every portrait was sent before it."""
+
+    job_id: str
+    timings: Timings
+
+
+class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
+    """The job's one bad end. `code` is stable, `message` is a sentence for the person; `value`, `limit` when measured.
+
+    `fault` says whose it is: "caller" (a 4xx), "capacity" (503, try again), "worker" (500). A retryable failure may
+    be sent to another worker within the deadline.
+    """
+
+    job_id: str
+    code: str
+    message: str
+    fault: Literal["caller", "capacity", "worker"]
+    value: float | str | None = None
+    limit: float | str | None = None
+    selfie: int | None = None  # index of the selfie it is about
+    faces: list[FaceReport] = []
+
+
+class Tick(Struct, frozen=True, kw_only=True, array_like=True):
+    """One engine iteration: `rows` real rows padded to `bucket`, and how long it took."""
+
+    bucket: int
+    rows: int
+    seconds: float
+
+
+class Figures(Struct, frozen=True, kw_only=True, tag="figures"):
+    """The worker's own numbers since the last Figures, sent about once a second; also its heartbeat."""
+
+    ticks: list[Tick]
+    rows_running: int
+    rows_waiting: int
+    jobs_held: int
+    device_memory_bytes: int
+    peak_device_memory_bytes: int
+
+
+class Broken(Struct, frozen=True, kw_only=True, tag="broken"):
+    """The worker could not start; it exits after this. `message` is for the operator (a file, a hash, a licence)."""
+
+    message: str
+
+
+FromWorker = Ready | Started | Stepped | Portrait | Done | Failed | Figures | Broken
+JobEvent = Started | Stepped | Portrait | Done | Failed
+
+
+# ---- frames: a 4-byte big-endian length, then the msgpack body
+
+HEADER = struct.Struct(">I")
+MAX_FRAME_BYTES = 256 * 1024 * 1024
+
+_encoder = msgspec.msgpack.Encoder()
+_to_worker = msgspec.msgpack.Decoder(ToWorker)
+_from_worker = msgspec.msgpack.Decoder(FromWorker)
+
+
+def encode_frame(message: ToWorker | FromWorker) -> bytes:
+    body = _encoder.encode(message)
+    if len(body) > MAX_FRAME_BYTES:
+        raise ValueError(f"a message of {len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
+    return HEADER.pack(len(body)) + body
+
+
+def decode_to_worker(body: bytes | memoryview) -> ToWorker:
+    return _to_worker.decode(body)
+
+
+def decode_from_worker(body: bytes | memoryview) -> FromWorker:
+    return _from_worker.decode(body)

@@ -1,0 +1,117 @@
+"""Everything that the front can answer instead of a portrait, as one tree.
+
+    ServiceError
+    ├── BadRequest            400  a field is wrong, missing or unknown
+    ├── NotFound              404
+    ├── NotAcceptable         406  no answer form that the caller accepts
+    ├── TooLarge              413  bytes over a limit; the connection is closed
+    ├── UnsupportedMedia      415  a body or a picture of a kind that we don't read
+    ├── BadPicture            422  the bytes are no picture, or a picture over a limit
+    ├── BadSelfie             422  a picture that the photo judge can't use
+    ├── JobFailed             500  the worker failed this job
+    ├── NoCapacity            503  full, starting or stopping: try again (Retry-After)
+    └── DeadlineExceeded      504  accepted, but not finished in time
+
+The class carries the status, the instance the stable `code`, a sentence for a person and, where something was
+measured, the value and its limit. Answers are application/problem+json (RFC 9457).
+"""
+
+from typing import Any, ClassVar
+
+JsonValue = float | int | str | None
+
+
+class ServiceError(Exception):
+    """A refusal with a reason. `code` is stable; `message` says what was wrong and what to do about it."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "The service failed"
+    closes_connection: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        value: JsonValue = None,
+        limit: JsonValue = None,
+        retry_after_seconds: int | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(code)  # never the message: it may quote the caller's value, and tracebacks are logged
+        self.code = code
+        self.message = message
+        self.value = value
+        self.limit = limit
+        self.retry_after_seconds = retry_after_seconds
+        self.extra = extra or {}
+
+    def problem(self, request_id: str) -> dict[str, Any]:
+        """The RFC 9457 body."""
+        body: dict[str, Any] = {
+            "type": f"/docs/errors#{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.message,
+            "request_id": request_id,
+        }
+        if self.value is not None:
+            body["value"] = self.value
+        if self.limit is not None:
+            body["limit"] = self.limit
+        if self.retry_after_seconds is not None:
+            body["retry_after_seconds"] = self.retry_after_seconds
+        return body | self.extra
+
+
+class BadRequest(ServiceError):
+    status = 400
+    title = "The request is not valid"
+
+
+class NotFound(ServiceError):
+    status = 404
+    title = "There is no such thing here"
+
+
+class NotAcceptable(ServiceError):
+    status = 406
+    title = "No acceptable form of answer"
+
+
+class TooLarge(ServiceError):
+    status = 413
+    title = "The body is too large"
+    closes_connection = True
+
+
+class UnsupportedMedia(ServiceError):
+    status = 415
+    title = "This kind of content is not read here"
+
+
+class BadPicture(ServiceError):
+    status = 422
+    title = "The picture can't be read"
+
+
+class BadSelfie(ServiceError):
+    status = 422
+    title = "The photo can't be used"
+
+
+class JobFailed(ServiceError):
+    status = 500
+    title = "The job failed"
+
+
+class NoCapacity(ServiceError):
+    status = 503
+    title = "No capacity right now"
+    closes_connection = True
+
+
+class DeadlineExceeded(ServiceError):
+    status = 504
+    title = "The deadline passed"
