@@ -1,0 +1,95 @@
+"""What crosses between the front and a decoder process, and the limits that both sides keep.
+
+Frames are a 4-byte big-endian length and a body. The first frame down is a DecoderSetup, its answer a
+DecoderReady; every later frame down is one picture's raw bytes, its answer a Decoded or a Refused. Imports neither
+Pillow nor asyncio, so that either side stays light.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import msgspec
+from msgspec import Struct
+
+from service.errors import BadPicture, ServiceError, TooLarge, UnsupportedMedia
+
+MEGABYTE = 1_000_000
+MAX_BYTES = 12 * MEGABYTE  # a 48-megapixel phone JPEG is 6-10 MB
+MAX_PIXELS = 50_000_000
+MAX_SIDE = 12_000
+MIN_SIDE = 64  # below, no face can be read
+MAX_SCANS = 64  # cameras' progressive files have about 10; 1000 cost libjpeg 30 s in a 270 kB file
+DECODE_SECONDS = 3.0  # a 12-megapixel HEIC, the slowest honest file, takes 1 s
+OUTPUT_SIDE = 1536  # enough for the face crop; also bounds what crosses the pipe: 7 MB
+DECODER_MEMORY_BYTES = 1_500 * MEGABYTE  # of address space; 50 megapixels at 4 bytes, a few times over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLimits:
+    """What one picture may cost. Sides and pixels are judged by the file's header, before anything is decoded."""
+
+    max_bytes: int = MAX_BYTES
+    max_pixels: int = MAX_PIXELS
+    max_side: int = MAX_SIDE
+    min_side: int = MIN_SIDE
+    max_scans: int = MAX_SCANS
+    decode_seconds: float = DECODE_SECONDS
+    output_side: int = OUTPUT_SIDE
+    decoder_memory_bytes: int = DECODER_MEMORY_BYTES
+
+    @property
+    def max_answer_bytes(self) -> int:
+        """The longest frame that an honest decoder can send."""
+        return 3 * self.output_side**2 + 4096
+
+
+class DecoderSetup(Struct, frozen=True, kw_only=True, tag="setup"):
+    """The first frame a decoder gets: everything it may know."""
+
+    limits: ImageLimits
+    heic: bool
+
+
+class DecoderReady(Struct, frozen=True, kw_only=True, tag="ready"):
+    """Codecs loaded, limits in force. `notes` says which protection or format this machine does without, and why."""
+
+    formats: list[str]
+    notes: list[str] = []
+
+
+class Decoded(Struct, frozen=True, kw_only=True, tag="decoded"):
+    """8-bit sRGB, upright, at most `output_side` on its long side."""
+
+    width: int
+    height: int
+    rgb: bytes
+
+    def __repr__(self) -> str:
+        return f"Decoded({self.width}x{self.height})"
+
+
+class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
+    """Why there are no pixels. Our own words only: a codec's text may quote the file."""
+
+    code: str
+    message: str
+    value: float | str | None = None
+    limit: float | None = None
+
+    def as_error(self) -> ServiceError:
+        """The same, as what the front raises."""
+        kinds: dict[str, type[ServiceError]] = {
+            "image_too_many_bytes": TooLarge,
+            "image_not_recognised": UnsupportedMedia,
+            "heic_disabled": UnsupportedMedia,
+        }
+        kind = kinds.get(self.code, BadPicture)
+        return kind(self.code, self.message, value=self.value, limit=self.limit)
+
+
+Answer = DecoderReady | Decoded | Refused
+
+HEADER = struct.Struct(">I")
+encode = msgspec.msgpack.Encoder().encode
+decode_setup = msgspec.msgpack.Decoder(DecoderSetup).decode
+decode_answer = msgspec.msgpack.Decoder(Answer).decode
