@@ -93,7 +93,7 @@ def expand(tokenizer: CLIPTokenizer, prompt: str, num_tokens: int) -> ExpandedPr
 def check_budget(tokenizer: CLIPTokenizer, prompt: str, num_tokens: int) -> None:
     """Raise TriggerError if the prompt and its ID tokens don't fit: a cut prompt would lose its end-of-text token."""
     trigger_id = tokenizer.convert_tokens_to_ids(TRIGGER)
-    words = [i for i in tokenizer(prompt, add_special_tokens=False).input_ids if i != trigger_id]
+    words = [i for i in tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids if i != trigger_id]
     needed, limit = len(words) - 1 + num_tokens, CONTEXT_TOKENS - 2
     if needed > limit:
         raise TriggerError(
@@ -107,7 +107,7 @@ def check_budget(tokenizer: CLIPTokenizer, prompt: str, num_tokens: int) -> None
 
 def _plain(tokenizer: CLIPTokenizer, prompt: str, trigger_id: int) -> tuple[int, ...]:
     """The prompt as if it had never held the trigger: framed, padded, cut in the usual way."""
-    words = [i for i in tokenizer(prompt, add_special_tokens=False).input_ids if i != trigger_id]
+    words = [i for i in tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids if i != trigger_id]
     room = CONTEXT_TOKENS - 2
     return _fit([tokenizer.bos_token_id, *words[:room], tokenizer.eos_token_id], tokenizer)
 

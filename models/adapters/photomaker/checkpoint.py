@@ -1,0 +1,56 @@
+"""The published PhotoMaker files: a dict of `id_encoder` and `lora_weights`, as pickle or safetensors."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.adapters.photomaker.encoder import EncoderShape, PerceiverShape, PhotoMakerEncoder, VisionShape
+
+V2_MARK = "qformer_perceiver.token_norm.weight"
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoMakerCheckpoint:
+    encoder: dict[str, Tensor]
+    lora: dict[str, Tensor]
+    shape: EncoderShape
+
+
+def split_checkpoint(state: Mapping[str, Tensor], shape: EncoderShape | None = None) -> PhotoMakerCheckpoint:
+    """`state` is flat, with the published prefixes; the version is read off its keys.
+
+    Without `shape` the published full sizes are meant.
+    """
+    encoder = _under("id_encoder.", state)
+    if not encoder:
+        raise ValueError("the PhotoMaker file has no 'id_encoder.' entries: it is not a PhotoMaker checkpoint")
+    if shape is None:
+        shape = EncoderShape(perceiver=PerceiverShape() if V2_MARK in encoder else None)
+    return PhotoMakerCheckpoint(encoder, _under("lora_weights.", state), shape)
+
+
+def read_shape(path: Path) -> EncoderShape:
+    """A `config.json` beside a checkpoint of other than the published sizes."""
+    config = json.loads(path.read_text())
+    perceiver = config.get("perceiver")
+    vision_names = VisionShape.__dataclass_fields__
+    return EncoderShape(
+        vision=VisionShape(**{k: v for k, v in config["vision_config"].items() if k in vision_names}),
+        cross_attention_dim=config["cross_attention_dim"],
+        perceiver=PerceiverShape(**perceiver) if perceiver else None,
+    )
+
+
+def build_encoder(checkpoint: PhotoMakerCheckpoint, dtype: torch.dtype) -> PhotoMakerEncoder:
+    """Raises RuntimeError naming every missing or unexpected key."""
+    encoder = PhotoMakerEncoder(checkpoint.shape)
+    encoder.load_state_dict(checkpoint.encoder)
+    return encoder.to(dtype).eval().requires_grad_(False)
+
+
+def _under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}

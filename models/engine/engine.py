@@ -1,0 +1,152 @@
+"""The loop over rows: let leave, step, retire. It knows tensors and numbers, and no network by name."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from models.engine.rows import Row, noise
+from models.engine.scheduler import Scheduler
+from models.sdxl.conditioning import RowConditioning
+
+
+class Denoises(Protocol):
+    device: torch.device
+
+    def predict(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        rows: Sequence[tuple[RowConditioning, int]],
+        guidance: Tensor | None = None,
+    ) -> Tensor: ...
+
+
+class Decodes(Protocol):
+    def decode(self, latents: Tensor) -> Tensor: ...
+
+
+Exit = Literal["cancelled", "expired", "not_a_number"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    row: Row
+    pixels: Tensor  # [H, W, 3] uint8
+    decode_seconds: float
+
+
+@dataclass(slots=True)
+class TickReport:
+    """What one tick did. `left` went without a picture; each row is in at most one of `left` and `finished`."""
+
+    bucket: int = 0
+    stepped: list[Row] = field(default_factory=list)
+    finished: list[Finished] = field(default_factory=list)
+    left: list[tuple[Row, Exit]] = field(default_factory=list)
+    step_seconds: float = 0.0
+
+
+class Engine:
+    """Runs rows in batches, one denoising step a tick. Not thread-safe: one thread adds, cancels and ticks."""
+
+    def __init__(
+        self,
+        denoiser: Denoises,
+        decoder: Decodes,
+        *,
+        buckets: Sequence[int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`buckets` are the batch sizes that the network may see, ascending; a batch is padded up to the next."""
+        if list(buckets) != sorted(set(buckets)) or not buckets or buckets[0] < 1:
+            raise ValueError(f"buckets {list(buckets)}: ascending positive batch sizes are needed")
+        self._denoiser = denoiser
+        self._decoder = decoder
+        self._buckets = tuple(buckets)
+        self._clock = clock
+        self._scheduler = Scheduler(max_rows=self._buckets[-1])
+        self._cancelled: set[str] = set()
+
+    @property
+    def has_work(self) -> bool:
+        return self.num_rows > 0
+
+    @property
+    def num_running(self) -> int:
+        return self._scheduler.num_running
+
+    @property
+    def num_waiting(self) -> int:
+        return self._scheduler.num_waiting
+
+    @property
+    def num_rows(self) -> int:
+        return self.num_running + self.num_waiting
+
+    def add(self, row: Row) -> None:
+        """The row joins at the next tick of its key that has room."""
+        self._scheduler.add(row)
+
+    def cancel(self, job_id: str) -> None:
+        """The job's rows leave at the next tick."""
+        self._cancelled.add(job_id)
+
+    def tick(self) -> TickReport:
+        """Rows leave, the next batch makes one step, finished rows become pixels."""
+        report = TickReport(left=self._let_leave())
+        batch = self._scheduler.next_batch()
+        if not batch:
+            return report
+        started = self._clock()
+        report.bucket = self._step(batch)
+        report.step_seconds = self._clock() - started
+        report.stepped = batch
+        self._retire(report)
+        return report
+
+    def _let_leave(self) -> list[tuple[Row, Exit]]:
+        now = self._clock()
+        cancelled = self._scheduler.remove(lambda row: row.job_id in self._cancelled)
+        expired = self._scheduler.remove(lambda row: now >= row.deadline)
+        self._cancelled.clear()
+        return [(row, "cancelled") for row in cancelled] + [(row, "expired") for row in expired]
+
+    @torch.inference_mode()
+    def _step(self, batch: list[Row]) -> int:
+        """x' = a*x + b*m + c*z for every row; returns the bucket that ran."""
+        bucket = next(size for size in self._buckets if size >= len(batch))
+        padded = [*batch, *[batch[-1]] * (bucket - len(batch))]
+        device = self._denoiser.device
+        latents = torch.stack([row.latent for row in padded])  # [bucket, C, h, w]
+        timesteps = torch.tensor([row.now.t for row in padded], device=device)
+        guidance = torch.tensor([row.guidance for row in padded], device=device) if batch[0].key.guided else None
+        steered = [(row.conditioning, row.step) for row in padded]
+        predicted = self._denoiser.predict(latents, timesteps, steered, guidance)
+        for row, latent, m in zip(batch, latents, predicted, strict=False):  # the padding stays behind
+            self._advance(row, latent, m)
+        return bucket
+
+    def _advance(self, row: Row, x: Tensor, m: Tensor) -> None:
+        step = row.now
+        moved = step.a * x + step.b * m
+        if step.c:
+            moved = moved + step.c * noise(row.seed, row.step + 1, tuple(x.shape), x.device)
+        if row.wants_previews:
+            of_x, of_m = step.clean
+            row.clean = of_x * x + of_m * m
+        row.latent = moved
+        row.step += 1
+
+    def _retire(self, report: TickReport) -> None:
+        """Decode what is finished, one picture at a time: a row's pixels never depend on who finished beside it."""
+        for row in self._scheduler.remove(lambda row: row.is_finished):
+            started = self._clock()
+            if not bool(torch.isfinite(row.latent).all()):  # the tick's one sync; a black picture is never sent
+                report.left.append((row, "not_a_number"))
+                continue
+            pixels = self._decoder.decode(row.latent[None])[0].cpu()
+            report.finished.append(Finished(row, pixels, self._clock() - started))

@@ -1,0 +1,69 @@
+"""Which rows run in the next tick: pure policy, no torch, no clock of its own.
+
+Rows of one key can share a tick; rows of different keys can't. Keys take turns, the one served longest ago first, so a
+key with work waits for at most one tick of each other key: none starves, however busy another is. Within a key rows
+join in order of arrival as soon as there is room, and stay until they leave: a row that has begun is never paused
+for a newer one of its key.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models.engine.rows import BatchKey, Row
+
+
+@dataclass(slots=True)
+class _Lane:
+    """All rows of one key."""
+
+    running: list["Row"] = field(default_factory=list)
+    waiting: deque["Row"] = field(default_factory=deque)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.running and not self.waiting
+
+
+class Scheduler:
+    """Owns the rows that run and the rows that wait. Not thread-safe: it belongs to the engine's thread."""
+
+    def __init__(self, max_rows: int) -> None:
+        if max_rows < 1:
+            raise ValueError(f"max_rows is {max_rows}: at least 1 is needed")
+        self.max_rows = max_rows
+        self._lanes: OrderedDict[BatchKey, _Lane] = OrderedDict()  # in order of turn
+
+    @property
+    def num_running(self) -> int:
+        return sum(len(lane.running) for lane in self._lanes.values())
+
+    @property
+    def num_waiting(self) -> int:
+        return sum(len(lane.waiting) for lane in self._lanes.values())
+
+    def add(self, row: "Row") -> None:
+        self._lanes.setdefault(row.key, _Lane()).waiting.append(row)
+
+    def next_batch(self) -> list["Row"]:
+        """The rows of the key whose turn it is, newly joined ones included; empty when there is no work."""
+        if not self._lanes:
+            return []
+        key = next(iter(self._lanes))
+        self._lanes.move_to_end(key)
+        lane = self._lanes[key]
+        while lane.waiting and len(lane.running) < self.max_rows:
+            lane.running.append(lane.waiting.popleft())
+        return list(lane.running)
+
+    def remove(self, leaves: Callable[["Row"], bool]) -> list["Row"]:
+        """Take out every row, running or waiting, that `leaves`; the single exit, so a leak has one place to hide."""
+        left: list[Row] = []
+        for lane in self._lanes.values():
+            left += [row for row in (*lane.running, *lane.waiting) if leaves(row)]
+            lane.running = [row for row in lane.running if not leaves(row)]
+            lane.waiting = deque(row for row in lane.waiting if not leaves(row))
+        self._lanes = OrderedDict((key, lane) for key, lane in self._lanes.items() if not lane.is_empty)
+        return left

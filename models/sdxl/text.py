@@ -1,0 +1,99 @@
+"""SDXL's two text encoders behind one call, cached by token ids.
+
+Embeddings are the penultimate hidden states of both encoders side by side, pooled is the second's projection
+(arXiv 2307.01952, section 2). Keyed by ids rather than text, so that adapters that edit ids share the cache.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import CLIPTokenizer
+
+from models.sdxl.conditioning import Prompt
+
+CONTEXT_TOKENS = 77
+TokenIds = tuple[tuple[int, ...], tuple[int, ...]]  # 77 ids for each of the two encoders
+
+
+class PromptTooLong(ValueError):
+    """A prompt over SDXL's 77 tokens. Refused, not cut or chunked: what would be lost is for the caller to decide."""
+
+    def __init__(self, value: int, limit: int) -> None:
+        super().__init__(
+            f"The prompt has {value} tokens and {limit} fit. Shorten it by about {value - limit} words; "
+            "a long list of quality tags does little here."
+        )
+        self.value = value
+        self.limit = limit
+
+
+class TextEncoders:
+    """Both tokenizers and encoders. Safe to call from several threads: one lock guards the encoders and the cache."""
+
+    def __init__(
+        self,
+        tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
+        encoders: tuple[nn.Module, nn.Module],
+        *,
+        cache_prompts: int = 256,
+    ) -> None:
+        self.tokenizers = tokenizers
+        self._encoders = encoders
+        self._cache: OrderedDict[TokenIds, Prompt] = OrderedDict()
+        self._cache_prompts = cache_prompts
+        self._lock = threading.Lock()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self._encoders[0].parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self._encoders[0].parameters()).dtype
+
+    def tokenize(self, prompt: str) -> TokenIds:
+        """Raises PromptTooLong."""
+        first, second = (self._tokenize(tokenizer, prompt) for tokenizer in self.tokenizers)
+        return first, second
+
+    def encode(self, wanted: Sequence[TokenIds]) -> list[Prompt]:
+        """One Prompt for each, in order; everything that isn't cached goes through the encoders in one batch."""
+        with self._lock:
+            missing = [ids for ids in dict.fromkeys(wanted) if ids not in self._cache]
+            fresh = dict(zip(missing, self._encode(missing), strict=True)) if missing else {}
+            prompts = [fresh[ids] if ids in fresh else self._touch(ids) for ids in wanted]
+            self._remember(fresh)
+        return prompts
+
+    @torch.inference_mode()
+    def _encode(self, wanted: Sequence[TokenIds]) -> list[Prompt]:
+        hidden = []
+        pooled = None
+        for which, encoder in enumerate(self._encoders):
+            ids = torch.tensor([pair[which] for pair in wanted], device=self.device)
+            output = encoder(ids, output_hidden_states=True)
+            hidden.append(output.hidden_states[-2])
+            pooled = getattr(output, "text_embeds", None)
+        assert pooled is not None, "the second text encoder has no projection"
+        embeds = torch.cat(hidden, dim=-1)  # [B, 77, D]
+        return [Prompt(embeds[i], pooled[i]) for i in range(len(wanted))]
+
+    def _tokenize(self, tokenizer: CLIPTokenizer, prompt: str) -> tuple[int, ...]:
+        words = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+        room = CONTEXT_TOKENS - 2
+        if len(words) > room:
+            raise PromptTooLong(len(words), room)
+        framed = [tokenizer.bos_token_id, *words, tokenizer.eos_token_id]
+        return (*framed, *[tokenizer.pad_token_id] * (CONTEXT_TOKENS - len(framed)))
+
+    def _touch(self, ids: TokenIds) -> Prompt:
+        self._cache.move_to_end(ids)
+        return self._cache[ids]
+
+    def _remember(self, fresh: dict[TokenIds, Prompt]) -> None:
+        self._cache.update(fresh)
+        while len(self._cache) > self._cache_prompts:
+            self._cache.popitem(last=False)

@@ -1,0 +1,42 @@
+"""Latents to pixels, with the full VAE or a tiny one (TAESDXL's class)."""
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from torch import Tensor
+
+
+class Decoder:
+    """[B, C, h, w] latents -> [B, H, W, 3] uint8. Scaling, and mean and std where a VAE has them, are its own."""
+
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny) -> None:
+        self._vae = vae
+        self.device = vae.device
+        self.dtype = vae.dtype
+        self.latent_channels: int = vae.config["latent_channels"]
+        self.factor = _downscaling(vae)
+        self._scale, self._shift = _affine(vae)
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pixels stay on the device, packed for the way out. Not-a-number latents become not-a-number checks'
+        business (`is_finite`), never a silent black picture."""
+        latents = latents * self._scale.to(latents.device) + self._shift.to(latents.device)
+        latents = latents.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        (image,) = self._vae.decode(latents, return_dict=False)  # pyright: ignore[reportCallIssue]
+        pixels = (image.float() * 127.5 + 127.5).round().clamp(0, 255)
+        return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def _downscaling(vae: AutoencoderKL | AutoencoderTiny) -> int:
+    channels = vae.config.get("block_out_channels") or vae.config["decoder_block_out_channels"]
+    return 2 ** (len(channels) - 1)
+
+
+def _affine(vae: AutoencoderKL | AutoencoderTiny) -> tuple[Tensor, Tensor]:
+    """Per-channel scale and shift [1, C or 1, 1, 1] that undo the latent normalisation of training."""
+    scaling = vae.config["scaling_factor"]
+    mean, std = vae.config.get("latents_mean"), vae.config.get("latents_std")
+    if mean is None or std is None:
+        return torch.tensor(1 / scaling).view(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)
+    return torch.tensor(std).view(1, -1, 1, 1) / scaling, torch.tensor(mean).view(1, -1, 1, 1)

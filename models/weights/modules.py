@@ -1,0 +1,111 @@
+"""From a config and a state dict to a diffusers or transformers module, without ever drawing random weights.
+
+Modules are built on torch's meta device and take the loaded tensors as they are: a 2.6-billion-parameter UNet costs
+the time of reading its file.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from models.engine.plan import NoiseSchedule
+
+Config = Mapping[str, Any]
+State = Mapping[str, Tensor]
+M = TypeVar("M", bound=nn.Module)
+
+
+class WeightsError(RuntimeError):
+    """A file is missing, altered or of the wrong shape. The message is for the operator."""
+
+
+def meta_unet(config: Config) -> UNet2DConditionModel:
+    """The module with shapes but no storage."""
+    with torch.device("meta"):
+        return _from_config(UNet2DConditionModel, config)
+
+
+def build_unet(config: Config, state: State, dtype: torch.dtype) -> UNet2DConditionModel:
+    return _filled(meta_unet(config), state, dtype).to(memory_format=torch.channels_last)
+
+
+def build_vae(config: Config, state: State, dtype: torch.dtype) -> AutoencoderKL | AutoencoderTiny:
+    kind = AutoencoderTiny if config.get("_class_name") == "AutoencoderTiny" else AutoencoderKL
+    with torch.device("meta"):
+        vae = _from_config(kind, config)
+    vae = _filled(vae, {_current_attention_name(key): tensor for key, tensor in state.items()}, dtype)
+    return vae.to(memory_format=torch.channels_last)
+
+
+def build_text_encoder(config: Config, state: State, dtype: torch.dtype) -> CLIPTextModel | CLIPTextModelWithProjection:
+    """The kind is told by the weights: only SDXL's second encoder has a projection."""
+    kind = CLIPTextModelWithProjection if "text_projection.weight" in state else CLIPTextModel
+    with torch.device("meta"):
+        encoder = kind(CLIPTextConfig(**config))
+    stored_prefix = any(key.startswith("text_model.") for key in state)
+    wanted_prefix = any(key.startswith("text_model.") for key in encoder.state_dict())
+    renamed = {
+        _with_prefix(key, stored_prefix, wanted_prefix): tensor
+        for key, tensor in state.items()
+        if not key.endswith("position_ids")  # stored by transformers before 4.31, computed since
+    }
+    return _filled(encoder, renamed, dtype)
+
+
+def build_schedule(config: Config) -> NoiseSchedule:
+    """The part of a published scheduler_config.json that belongs to the weights; the sampler is ours to choose."""
+    if (rule := config.get("beta_schedule", "scaled_linear")) != "scaled_linear":
+        raise WeightsError(f"beta_schedule {rule!r} is not supported: SDXL weights use scaled_linear")
+    return NoiseSchedule(
+        train_steps=config.get("num_train_timesteps", 1000),
+        beta_start=config.get("beta_start", 0.00085),
+        beta_end=config.get("beta_end", 0.012),
+        prediction=config.get("prediction_type", "epsilon"),
+    )
+
+
+def _from_config(kind: type[M], config: Config) -> M:
+    return kind.from_config({key: value for key, value in config.items() if not key.startswith("_")})  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _filled(module: M, state: State, dtype: torch.dtype) -> M:
+    """Give a meta module its weights. Raises WeightsError naming what is missing, unexpected or misshapen."""
+    try:
+        module.load_state_dict({key: tensor.to(dtype) for key, tensor in state.items()}, assign=True)
+    except RuntimeError as error:
+        raise WeightsError(str(error)) from error
+    _fill_position_ids(module)
+    return module.eval().requires_grad_(False)
+
+
+def _fill_position_ids(module: nn.Module) -> None:
+    """CLIP's position ids are a buffer that no file holds."""
+    for part in module.modules():
+        ids = part._buffers.get("position_ids")
+        if ids is not None and ids.is_meta:
+            part._buffers["position_ids"] = torch.arange(ids.shape[-1]).expand(1, -1)
+
+
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+_OLD_NAME = re.compile(r"(?<=attentions\.0\.)(query|key|value|proj_attn)(?=\.)")
+
+
+def _current_attention_name(key: str) -> str:
+    """VAEs saved before diffusers 0.15 name their attention layers otherwise; the published fp16-fix VAE does."""
+    return _OLD_NAME.sub(lambda match: _OLD_ATTENTION[match[1]], key)
+
+
+def _with_prefix(key: str, stored: bool, wanted: bool) -> str:
+    """transformers 5 dropped `text_model.` from CLIPTextModel, published files have it."""
+    if stored and not wanted:
+        return key.removeprefix("text_model.")
+    if wanted and not stored and not key.startswith("text_projection"):
+        return f"text_model.{key}"
+    return key
