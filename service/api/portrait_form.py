@@ -1,0 +1,153 @@
+"""What a caller may ask for in a POST of portraits: text fields -> a typed form.
+
+Fields come from a query string or from multipart parts and are text either way, so numbers and yes/no are read from
+text. Strictly: an unknown, repeated, empty or wrong field is refused by name, never guessed at.
+"""
+
+import difflib
+from typing import Annotated, Any, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from models.messages import ImageFormat, SeveralFaces
+from service.errors import BadRequest
+
+MAX_PROMPT_LENGTH = 2000  # a text encoder reads about 300 letters at a time
+MAX_SEED = 2**32 - 1  # exact in JSON and JavaScript, and what other tools for these models take
+MAX_ECHO = 24  # a wrong value comes back in its refusal if it is no longer than this
+TEXTS = ("prompt", "negative_prompt")  # personal: their values come back never
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
+
+Style = Annotated[str, Meta(pattern=_NAME, description="the name of a style in the catalogue")]
+Prompt = Annotated[
+    str, Meta(min_length=1, max_length=MAX_PROMPT_LENGTH, description=f"a text of 1 to {MAX_PROMPT_LENGTH} characters")
+]
+NegativePrompt = Annotated[
+    str, Meta(max_length=MAX_PROMPT_LENGTH, description=f"a text of at most {MAX_PROMPT_LENGTH} characters")
+]
+Subject = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z][A-Za-z -]{0,31}$",
+        description="who is in the selfie: man, woman, person or another short English word",
+    ),
+]
+Count = Annotated[int, Meta(ge=1, le=8, description="a whole number from 1 to 8: how many portraits")]
+Size = Annotated[
+    str, Meta(pattern=r"^[1-9][0-9]{1,3}x[1-9][0-9]{1,3}$", description="width x height in pixels, such as 1024x1024")
+]
+Seed = Annotated[int, Meta(ge=0, le=MAX_SEED, description=f"a whole number from 0 to {MAX_SEED}")]
+Steps = Annotated[int, Meta(ge=1, le=50, description="a whole number from 1 to 50")]
+Sampler = Annotated[str, Meta(pattern=_NAME, description="the name of a sampler")]
+Guidance = Annotated[
+    float, Meta(ge=0, le=20, description="a number from 0 to 20; 0 and 1 both mean no guidance, the fastest")
+]
+Adapter = Annotated[str, Meta(pattern=_NAME, description="the name of an adapter")]
+Strength = Annotated[
+    float, Meta(ge=0, le=1, description="a number from 0 (any face) to 1 (as much like the selfie as can be)")
+]
+Format = Annotated[ImageFormat, Meta(description="jpeg, webp or png")]
+Quality = Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100 (PNG ignores it)")]
+Deadline = Annotated[
+    float, Meta(ge=0.1, le=600, description="a number from 0.1 to 600: the seconds that the answer may take")
+]
+Previews = Annotated[bool, Meta(description="true or false")]
+Several = Annotated[SeveralFaces, Meta(description="largest (take the largest face) or refuse (refuse the photo)")]
+
+
+class PortraitForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The fields of POST /v1/portraits. None means: as the style or the bundle says."""
+
+    style: Style | None = None
+    prompt: Prompt | None = None
+    negative_prompt: NegativePrompt | None = None
+    subject: Subject = "person"
+    n: Count = 1
+    size: Size | None = None
+    seed: Seed | None = None
+    steps: Steps | None = None
+    sampler: Sampler | None = None
+    guidance: Guidance | None = None
+    adapter: Adapter | None = None
+    strength: Strength | None = None
+    format: Format = "jpeg"
+    quality: Quality = 90
+    deadline: Deadline | None = None
+    previews: Previews = False
+    several_faces: Several = "largest"
+
+    def __repr__(self) -> str:
+        return f"PortraitForm(n={self.n})"
+
+
+FIELDS = PortraitForm.__struct_fields__
+_TYPES = get_type_hints(PortraitForm, include_extras=True)
+
+
+def parse_form(fields: list[tuple[str, str]]) -> PortraitForm:
+    """Raises BadRequest for the first field that is wrong, with its name in `extra`."""
+    values: dict[str, Any] = {}
+    for name, text in fields:
+        check_known(name)
+        if name in values:
+            raise field_error("duplicate_field", name, f"The field '{name}' is there more than once.")
+        values[name] = read_value(name, text)
+    if "style" in values and "prompt" in values:
+        message = "Both 'style' and 'prompt' are given: a style is a ready-made prompt, so send one of the two."
+        raise field_error("style_and_prompt", "style", message)
+    return PortraitForm(**values)
+
+
+def check_known(name: str) -> None:
+    """A misspelt field is refused and the nearest one named: silently ignored, it would be a wrong portrait."""
+    if name in FIELDS:
+        return
+    near = difflib.get_close_matches(name[:64].lower(), FIELDS, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(FIELDS)}, and image for the selfies."
+    raise field_error("unknown_field", name, f"There is no field {quoted(name)}: {hint}")
+
+
+def read_value(name: str, text: str) -> Any:
+    """One value of the field's own type. Text that would leave the field unset is no value."""
+    if not text.strip() and name != "negative_prompt":
+        raise field_error("invalid_field", name, f"The field '{name}' is empty: give {rule(name)}, or leave it out.")
+    try:
+        value = msgspec.convert(text, _TYPES[name], strict=False)
+    except msgspec.ValidationError:
+        value = None
+    if value is None or not is_clean(name, text):
+        raise field_error("invalid_field", name, f"{found(name, text)}: it must be {rule(name)}.")
+    return value
+
+
+def is_clean(name: str, text: str) -> bool:
+    """No control characters; only texts may have lines."""
+    lines = text.replace("\n", "").replace("\r", "").replace("\t", "") if name in TEXTS else text
+    return all(" " <= character != "\x7f" for character in lines)
+
+
+def found(name: str, text: str) -> str:
+    if name in TEXTS:
+        problem = f"has {len(text)} characters" if is_clean(name, text) else "has control characters in it"
+        return f"The field '{name}' {problem}"
+    return f"The field '{name}' is {quoted(text)}"
+
+
+def quoted(text: str) -> str:
+    """Short and printable, or only described: a refusal is no mirror."""
+    if len(text) <= MAX_ECHO and text.isprintable():
+        return f"'{text}'"
+    return f"something of {len(text)} characters"
+
+
+def rule(name: str) -> str:
+    """The description in the field's type."""
+    kinds = (_TYPES[name], *get_args(_TYPES[name]))
+    metas = (meta for kind in kinds for meta in getattr(kind, "__metadata__", ()))
+    return next(meta.description for meta in metas)
+
+
+def field_error(code: str, name: str, message: str) -> BadRequest:
+    return BadRequest(code, message, extra={"field": name[:64]})
