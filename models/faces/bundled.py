@@ -1,0 +1,55 @@
+"""The analyzer that needs no download: cascade, landmark network and recogniser of the embedded bundle."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from models.faces.align import moved
+from models.faces.analyzer import Analyzer
+from models.faces.cascade import FaceCascade, Sighting
+from models.faces.face import Face, Rgb
+from models.faces.landmarks import LandmarkModel, mean_landmarks
+from models.faces.network import Network
+from models.faces.recogniser import Recogniser
+
+SPACE = "proofsheet-tiny"
+SCORE = 0.5  # the cascade says yes or no; it has no confidence to report
+
+
+class BundledDetector:
+    """Thread-safe: keeps nothing between calls. Without a landmark model, landmarks are the mean shape and marked."""
+
+    def __init__(self, cascade: FaceCascade, landmarks: LandmarkModel | None) -> None:
+        self._cascade = cascade
+        self._landmarks = landmarks
+
+    def detect(self, picture: Rgb) -> list[Face]:
+        return [self._face(picture, sighting) for sighting in self._cascade.find(picture)]
+
+    def _face(self, picture: Rgb, sighting: Sighting) -> Face:
+        if self._landmarks:
+            return Face(_box(sighting), self._landmarks.landmarks(picture, sighting), SCORE)
+        return Face(_box(sighting), mean_landmarks(sighting), SCORE, landmarks_measured=False)
+
+
+def load_bundled(bundled_dir: Path, *, device: str, threads: int) -> Analyzer:
+    """Files of this package, so not hash-checked here; one that is absent takes its ability with it, no more."""
+    landmarks = _network(bundled_dir / "faces" / "landmarks.onnx", device, threads)
+    recogniser = _network(bundled_dir / "faces" / "recogniser.onnx", device, threads)
+    return Analyzer(
+        "bundled",
+        BundledDetector(FaceCascade(), LandmarkModel(landmarks) if landmarks else None),
+        Recogniser(recogniser, SPACE, smooth=True) if recogniser else None,
+    )
+
+
+def _network(path: Path, device: str, threads: int) -> Network | None:
+    return Network(path.read_bytes(), device=device, threads=threads) if path.is_file() else None
+
+
+def _box(sighting: Sighting) -> tuple[float, float, float, float]:
+    """The sighting's square in the picture, set upright around the same centre."""
+    x, y = moved(np.array([sighting.x, sighting.y]), cv2.invertAffineTransform(sighting.upright)).tolist()
+    half = sighting.side / sighting.scale / 2
+    return (x - half, y - half, x + half, y + half)

@@ -1,0 +1,106 @@
+"""Faces by scikit-image's LBP cascade: no download, no network, upright and near-frontal faces only.
+
+Measured on 96 variants of 8 faces (turned in the plane by up to 25 degrees, blurred, darkened to 12 %, overexposed,
+small in the picture): 87 found, no wrong box was ever the largest, and none in 11 pictures without a face.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import skimage.data
+from skimage.feature import Cascade
+
+from models.faces.face import Rgb
+from models.faces.overlap import kept
+
+# 320x320 at 1.15 finds more (71 of 96 in one try) than 1.2 (63) or 1.1 with more neighbours (64), in 40 ms of one core.
+FRAME_AREA = 320 * 320  # pixels, whatever the picture's shape: so is the time
+SCALE_FACTOR = 1.15
+MIN_NEIGHBOURS = 3
+MIN_SIDE = 40  # so a face must take an eighth of a square picture's side
+ANGLES = (0.0, 20.0, -20.0)  # degrees; the cascade itself bears about 10. The second and third only if none is found
+MAX_OVERLAP = 0.3
+# The second look: the candidate's surroundings at a fine pitch. A face answers at many scales and places, a chance
+# hit at few; 3 lets one of 11 faceless pictures through, 10 loses a tenth of the faces.
+CONFIRM_SCALE_FACTOR = 1.04
+CONFIRM_NEIGHBOURS = 6
+CONFIRM_FIELD = 88  # pixels; 1.7 boxes wide
+CONFIRM_BOX = CONFIRM_FIELD / 1.7
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A square face box in an upright frame; `upright` [2, 3] maps picture pixels to the frame's."""
+
+    x: float  # centre
+    y: float
+    side: float
+    upright: np.ndarray
+
+    @property
+    def scale(self) -> float:
+        """Frame pixels per picture pixel."""
+        return float(np.hypot(self.upright[0, 0], self.upright[1, 0]))
+
+
+class FaceCascade:
+    """Thread-safe: the cascade is read-only once loaded."""
+
+    def __init__(self) -> None:
+        self._cascade = Cascade(skimage.data.lbp_frontal_face_cascade_filename())
+
+    def find(self, picture: Rgb) -> list[Sighting]:
+        """Confirmed faces of the first angle that has one, widest first."""
+        for grey, upright in _frames(picture):
+            boxes = self._search(grey, SCALE_FACTOR, MIN_NEIGHBOURS, MIN_SIDE, max(grey.shape))
+            boxes = np.array([box for box in boxes if self._is_confirmed(grey, box)]).reshape(-1, 3)
+            if len(boxes):
+                return [_sighting(boxes[index], upright) for index in _separate(boxes)]
+        return []
+
+    def _is_confirmed(self, grey: np.ndarray, box: np.ndarray) -> bool:
+        x, y, side = box
+        zoom = CONFIRM_BOX / side
+        matrix = np.array([[zoom, 0, CONFIRM_FIELD / 2 - zoom * x], [0, zoom, CONFIRM_FIELD / 2 - zoom * y]])
+        field = cv2.warpAffine(grey, matrix, (CONFIRM_FIELD, CONFIRM_FIELD), borderMode=cv2.BORDER_REPLICATE)
+        smallest, largest = int(0.75 * CONFIRM_BOX), int(1.3 * CONFIRM_BOX)
+        return len(self._search(field, CONFIRM_SCALE_FACTOR, CONFIRM_NEIGHBOURS, smallest, largest)) > 0
+
+    def _search(
+        self, grey: np.ndarray, factor: float, neighbours: int, smallest: int, largest: int
+    ) -> list[np.ndarray]:
+        """Boxes as arrays of centre x, centre y and side."""
+        hits = self._cascade.detect_multi_scale(
+            grey, factor, 1, (smallest, smallest), (largest, largest), min_neighbor_number=neighbours
+        )
+        return [
+            np.array([hit["c"] + hit["width"] / 2, hit["r"] + hit["height"] / 2, float(hit["width"])]) for hit in hits
+        ]
+
+
+def _sighting(box: np.ndarray, upright: np.ndarray) -> Sighting:
+    x, y, side = (float(number) for number in box)
+    return Sighting(x, y, side, upright)
+
+
+def _frames(picture: Rgb) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The picture small, grey and turned by each angle, with the matrix [2, 3] that took it there."""
+    height, width = picture.shape[:2]
+    scale = (FRAME_AREA / (height * width)) ** 0.5
+    size = (round(width * scale), round(height * scale))
+    if min(size) < MIN_SIDE:
+        return
+    shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    grey = cv2.cvtColor(cv2.resize(picture, size, interpolation=shrink), cv2.COLOR_RGB2GRAY)
+    shrinking = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2], [0, 0, 1]])
+    for angle in ANGLES:
+        turn = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), angle, 1.0)  # [2, 3]
+        yield cv2.warpAffine(grey, turn, size) if angle else grey, turn @ shrinking
+
+
+def _separate(boxes: np.ndarray) -> list[int]:
+    """Indices of boxes that are not parts of a wider one, widest first. `boxes` [N, 3]: centre x, y and side."""
+    half = boxes[:, 2:] / 2
+    return kept(np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1), boxes[:, 2], MAX_OVERLAP)

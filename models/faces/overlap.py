@@ -1,0 +1,23 @@
+"""Which of several overlapping boxes to keep."""
+
+import numpy as np
+
+
+def kept(boxes: np.ndarray, scores: np.ndarray, threshold: float, pixel: float = 0.0) -> list[int]:
+    """Greedy non-maximum suppression: indices to keep, best first. `boxes` [N, 4] x0, y0, x1, y1.
+
+    A box goes if its intersection over union with a better one is over `threshold`. `pixel` is added to every width
+    and height: insightface counts a box's last pixel (1.0), OpenCV does not (0.0).
+    """
+    x0, y0, x1, y1 = boxes.T
+    areas = (x1 - x0 + pixel) * (y1 - y0 + pixel)
+    order = np.argsort(-scores, kind="stable")
+    keep: list[int] = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        keep.append(int(best))
+        width = np.minimum(x1[best], x1[rest]) - np.maximum(x0[best], x0[rest]) + pixel
+        height = np.minimum(y1[best], y1[rest]) - np.maximum(y0[best], y0[rest]) + pixel
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        order = rest[shared / (areas[best] + areas[rest] - shared) <= threshold]
+    return keep

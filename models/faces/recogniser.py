@@ -1,0 +1,34 @@
+"""An aligned face in, an embedding out."""
+
+import numpy as np
+
+from models.faces.align import TEMPLATE_SIZE, aligned
+from models.faces.face import Rgb
+from models.faces.network import Network, planes
+
+
+class Recogniser:
+    """One ArcFace-shaped network and the name of its space. Thread-safe: keeps no state.
+
+    `mean` and `std` are stated by whoever knows the file. insightface guesses them from the names of the graph's
+    first nodes (Sub and Mul there mean that the graph normalises by itself); every file with a known hash takes
+    127.5 and 127.5, and a package with a manifest says it there, so nothing is left to guess.
+    """
+
+    def __init__(
+        self, network: Network, space: str, *, mean: float = 127.5, std: float = 127.5, smooth: bool = False
+    ) -> None:
+        self.space = space
+        self._network = network
+        self._mean, self._std, self._smooth = mean, std, smooth
+        fixed = network.fixed_size
+        self._size = fixed[0] if fixed else TEMPLATE_SIZE
+
+    def embedding(self, picture: Rgb, landmarks: np.ndarray) -> np.ndarray:
+        """[512] float32, raw: PhotoMaker and InstantID want its length as the network made it."""
+        return self.embedding_of_crop(aligned(picture, landmarks, self._size, self._smooth))
+
+    def embedding_of_crop(self, crop: Rgb) -> np.ndarray:
+        """An aligned crop [112, 112, 3] -> [512] float32."""
+        batch = planes(crop, self._mean, self._std)[None]  # [1, 3, 112, 112]
+        return self._network(batch)[0].reshape(-1).astype(np.float32)
