@@ -1,0 +1,167 @@
+"""The command line and the composition root: reads the settings, builds the parts, runs them.
+
+proofsheet serve | generate SELFIE ... | doctor
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+import uvloop
+
+from models.messages import Setup
+from service.api.portrait_form import parse_form
+from service.app import create_app
+from service.doctor import DoctorError, examine, is_usable, report
+from service.errors import ServiceError
+from service.generate import StartFailed, generate
+from service.images import Decoders, ImageLimits
+from service.logs import set_up_logging
+from service.metrics import Metrics, package_version
+from service.server import serve
+from service.settings import Settings, SettingsError, describe_setting, env_key, load_settings
+from service.styles import BUILT_IN, Styles, StylesError, load_styles
+from service.workers.supervised import SupervisedWorkers
+from service.workers.supervisor import Patience
+
+F = TypeVar("F", bound=Callable[..., Any])
+WORKER_SETTINGS = ("bundle", "weights_dir", "face_analyzer", "faces_dir", "accept_noncommercial", "devices", "threads")
+
+
+def setting_options(*names: str) -> Callable[[F], F]:
+    """One text option per setting; what is given goes through the same reading as the environment."""
+
+    def decorate(function: F) -> F:
+        for name in reversed(names):
+            sentence, default = describe_setting(name)
+            text = f"{sentence}  [{env_key(name)}; default: {default}]"
+            function = click.option(f"--{name.replace('_', '-')}", name, metavar="VALUE", help=text)(function)
+        return function
+
+    return decorate
+
+
+@click.group()
+@click.version_option(package_version())
+def main() -> None:
+    """Proofsheet: one selfie in, new portraits out, with no training."""
+
+
+@main.command(name="serve")
+@click.option(
+    "--ready-file", type=click.Path(path_type=Path), help="Written with the address once the models are warm."
+)
+@setting_options(*Settings.names())
+def serve_command(ready_file: Path | None, **flags: str | None) -> None:
+    """Serve portraits over HTTP. Every option is a setting too; flags win over the environment."""
+    settings = read_settings(flags)
+    styles = read_styles(settings)
+    set_up_logging()
+    status = uvloop.run(serve_parts(settings, styles, ready_file))
+    sys.exit(status)
+
+
+@main.command(name="generate")
+@click.argument("selfies", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", default=".", type=click.Path(file_okay=False, path_type=Path), help="Where files go.")
+@click.option("--style", help="A style from the catalogue.")
+@click.option("--prompt", help="A prompt of your own instead of a style.")
+@click.option("--subject", help="person, man, woman, ...")
+@click.option("-n", "n", help="How many portraits.")
+@click.option("--seed", help="The first portrait's seed.")
+@click.option("--size", help="WIDTHxHEIGHT")
+@click.option("--steps")
+@click.option("--sampler")
+@click.option("--adapter")
+@click.option("--strength", help="0 (any face) to 1.")
+@click.option("--format", "format", help="jpeg, webp or png.")
+@setting_options(*WORKER_SETTINGS, "styles")
+def generate_command(selfies: tuple[Path, ...], output: Path, **options: str | None) -> None:
+    """Make portraits from SELFIES of one person, without a server."""
+    names = set(Settings.names())
+    settings = read_settings({name: value for name, value in options.items() if name in names})
+    fields = [(name, value) for name, value in options.items() if name not in names and value is not None]
+    try:
+        form = parse_form(fields)
+        output.mkdir(parents=True, exist_ok=True)
+        parts = (settings, build_workers(settings, Metrics()), build_decoders(settings), read_styles(settings))
+        written = uvloop.run(generate(*parts, form=form, selfies=selfies, output=output))
+    except ServiceError as error:
+        fail(f"{error.code}: {error.message}")
+    except (StartFailed, OSError) as error:
+        fail(str(error))
+    for path in written:
+        click.echo(path)
+
+
+@main.command(name="doctor")
+@setting_options("bundle", "weights_dir")
+def doctor_command(**flags: str | None) -> None:
+    """Say what is installed, which weights are here, and what is missing. Status 1 if the bundle can't run."""
+    settings = read_settings(flags)
+    try:
+        found = examine(("--weights-dir", settings.weights_dir) if settings.weights_dir else ())
+    except DoctorError as error:
+        fail(str(error))
+    for line in report(found):
+        click.echo(line)
+    sys.exit(0 if is_usable(found, settings.bundle) else 1)
+
+
+async def serve_parts(settings: Settings, styles: Styles, ready_file: Path | None) -> int:
+    metrics = Metrics()
+    workers = build_workers(settings, metrics)
+    app = create_app(settings, workers, build_decoders(settings), styles, metrics)
+    return await serve(app, settings, workers, ready_file)
+
+
+def build_workers(settings: Settings, metrics: Metrics) -> SupervisedWorkers:
+    """One worker process per device."""
+    setups = [
+        Setup(
+            bundle=settings.bundle,
+            weights_dir=settings.weights_dir,
+            device=device,
+            max_rows=settings.max_rows,
+            face_analyzer=settings.face_analyzer,
+            faces_dir=settings.faces_dir,
+            threads=settings.threads,
+            accept_noncommercial=settings.accept_noncommercial,
+        )
+        for device in settings.devices
+    ]
+    patience = Patience(heartbeat_seconds=settings.heartbeat_seconds, start_seconds=settings.start_seconds)
+    return SupervisedWorkers(
+        setups, patience=patience, on_figures=metrics.add_figures, on_restart=metrics.count_restart
+    )
+
+
+def build_decoders(settings: Settings) -> Decoders:
+    limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
+    return Decoders(limits, processes=settings.decoders, heic=settings.heic)
+
+
+def read_settings(flags: dict[str, str | None]) -> Settings:
+    try:
+        return load_settings(os.environ, {name: text for name, text in flags.items() if text is not None})
+    except SettingsError as error:
+        fail(str(error))
+
+
+def read_styles(settings: Settings) -> Styles:
+    try:
+        path = Path(settings.styles) if settings.styles else BUILT_IN
+        return load_styles(path, default=settings.default_style)
+    except StylesError as error:
+        fail(str(error))
+
+
+def fail(text: str) -> NoReturn:
+    raise click.ClickException(text)
+
+
+if __name__ == "__main__":
+    main()

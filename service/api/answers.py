@@ -1,0 +1,144 @@
+"""What a finished job looks like on the wire: JSON with base64 images, or one plain image."""
+
+from collections.abc import AsyncIterable
+from typing import Annotated
+
+import msgspec
+from litestar.response.base import ASGIResponse
+from msgspec import Meta, Struct
+
+from models.messages import Done, FaceReport, JobEvent, Portrait, Started, Timings
+from service.api.record import RequestRecord
+
+
+class ImageAnswer(Struct, frozen=True, kw_only=True):
+    """One portrait. The seed and the same fields make the same image again."""
+
+    index: int
+    seed: int
+    format: str
+    width: int
+    height: int
+    b64: Annotated[bytes, Meta(description="The encoded image, base64.")]
+
+
+class TimingsAnswer(Struct, frozen=True, kw_only=True):
+    """Milliseconds. From `face` to `worker_total` as the worker measured them; stages of jobs that share a batch
+    overlap. `upload` is the body's arrival, `decode_upload` the selfies' decoding, `total` the whole request."""
+
+    upload: float
+    decode_upload: float
+    face: float
+    identity: float
+    text: float
+    queue: float
+    steps: float
+    decode: float
+    encode: float
+    worker_total: float
+    total: float
+
+
+class PortraitsAnswer(Struct, frozen=True, kw_only=True):
+    """A finished job. `style` is null for a prompt of the caller's own; `faces` has one report per selfie."""
+
+    id: str
+    model: str
+    adapter: str
+    style: str | None
+    images: list[ImageAnswer]
+    faces: list[FaceReport]
+    timings_ms: TimingsAnswer
+
+
+class JobInWords(Struct, frozen=True, kw_only=True):
+    """What an answer says of its job besides the worker's events. `position` counts jobs not started, this included."""
+
+    job_id: str
+    position: int
+    seeds: list[int]
+    model: str
+    style: str | None
+    record: RequestRecord
+
+
+class Finished(Struct, frozen=True, kw_only=True):
+    """A job's good end, collected."""
+
+    started: Started
+    portraits: list[Portrait]
+    timings: Timings
+
+
+async def collect(events: AsyncIterable[JobEvent]) -> Finished:
+    """All of a job's events; the portraits in the order of their seeds. Raises what the job raises."""
+    started: Started | None = None
+    portraits: list[Portrait] = []
+    async for event in events:
+        match event:
+            case Started():
+                started = event
+            case Portrait():
+                portraits.append(event)
+            case Done():
+                assert started is not None
+                portraits.sort(key=lambda portrait: portrait.index)
+                return Finished(started=started, portraits=portraits, timings=event.timings)
+            case _:
+                pass
+    raise AssertionError("a job's events ended without an end")
+
+
+def note_timings(record: RequestRecord, timings: Timings) -> None:
+    """The worker's stages join the request's own in the Server-Timing header."""
+    for name in ("face", "identity", "text", "queue", "steps", "decode", "encode"):
+        record.stages[name] = round(getattr(timings, f"{name}_ms"), 2)
+    record.stages["worker"] = round(timings.total_ms, 2)
+
+
+def timings_answer(record: RequestRecord, timings: Timings) -> TimingsAnswer:
+    return TimingsAnswer(
+        upload=round(record.stages.get("upload", 0.0), 2),
+        decode_upload=round(record.stages.get("decode_upload", 0.0), 2),
+        face=timings.face_ms,
+        identity=timings.identity_ms,
+        text=timings.text_ms,
+        queue=timings.queue_ms,
+        steps=timings.steps_ms,
+        decode=timings.decode_ms,
+        encode=timings.encode_ms,
+        worker_total=timings.total_ms,
+        total=round(record.elapsed_ms, 2),
+    )
+
+
+def image_answer(portrait: Portrait) -> ImageAnswer:
+    return ImageAnswer(
+        index=portrait.index,
+        seed=portrait.seed,
+        format=portrait.format,
+        width=portrait.width,
+        height=portrait.height,
+        b64=portrait.data,
+    )
+
+
+def json_response(job: JobInWords, finished: Finished) -> ASGIResponse:
+    note_timings(job.record, finished.timings)
+    answer = PortraitsAnswer(
+        id=job.job_id,
+        model=job.model,
+        adapter=finished.started.adapter,
+        style=job.style,
+        images=[image_answer(portrait) for portrait in finished.portraits],
+        faces=finished.started.faces,
+        timings_ms=timings_answer(job.record, finished.timings),
+    )
+    return ASGIResponse(body=msgspec.json.encode(answer), media_type="application/json")
+
+
+def image_response(job: JobInWords, finished: Finished) -> ASGIResponse:
+    note_timings(job.record, finished.timings)
+    portrait = finished.portraits[0]
+    headers = {"X-Seed": str(portrait.seed), "X-Job-Id": job.job_id}
+    return ASGIResponse(body=portrait.data, media_type=f"image/{portrait.format}", headers=headers)

@@ -1,0 +1,82 @@
+"""What every answer carries and leaves behind: id, timing and safety headers, one log line, two metrics.
+
+A plain ASGI wrapper around the whole application, so that a 404 or a crash in routing gets the same.
+"""
+
+import logging
+from typing import Any, cast
+
+from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
+
+from service.api.record import KEY, RequestRecord
+from service.metrics import Metrics
+
+logger = logging.getLogger("proofsheet.request")
+
+FIXED_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})  # logged only when they fail
+
+
+class Envelope:
+    """Wraps an ASGI application; keeps nothing between requests."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = RequestRecord(_header(scope, b"x-request-id"))
+        scope[KEY] = record  # pyright: ignore[reportGeneralTypeIssues] - a key of our own in the scope
+
+        async def send_wrapped(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                message["headers"] = _headers(message, record)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_wrapped)
+        finally:
+            self._note(scope, record)
+
+    def _note(self, scope: Scope, record: RequestRecord) -> None:
+        route = str(cast(dict[str, Any], scope).get("path_template", "unmatched"))
+        self._metrics.requests.labels(route, record.outcome).inc()
+        self._metrics.request_seconds.labels(route).observe(record.elapsed_ms / 1e3)
+        for stage in ("upload", "decode_upload"):
+            if stage in record.stages:
+                self._metrics.add_stage(stage, record.stages[stage])
+        if record.code is not None:
+            self._metrics.rejections.labels(record.code).inc()
+        if route in PROBES and record.outcome == "ok":
+            return
+        fields: dict[str, Any] = {
+            "method": scope["method"] if scope["type"] == "http" else scope["type"],
+            "route": route,
+            "status": record.status,
+            "ms": round(record.elapsed_ms, 1),
+            "outcome": record.outcome,
+            "request_id": record.request_id,
+        }
+        optional = {"code": record.code, "job_id": record.job_id}
+        fields |= {key: value for key, value in optional.items() if value is not None}
+        logger.info("request", extra={"fields": fields})
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+def _headers(message: HTTPResponseStartEvent, record: RequestRecord) -> list[tuple[bytes, bytes]]:
+    own = [
+        (b"x-request-id", record.request_id.encode()),
+        (b"server-timing", record.server_timing().encode()),
+        *FIXED_HEADERS,
+    ]
+    ours = {name for name, _ in own}
+    return [*((name, value) for name, value in message.get("headers", []) if name.lower() not in ours), *own]

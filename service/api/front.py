@@ -1,0 +1,22 @@
+"""What the handlers work with. Built once by `create_app`, handed to every handler, changed by none."""
+
+import dataclasses
+
+from service.api.forms import UploadLimits
+from service.images import Decoders
+from service.jobs.job import Jobs
+from service.metrics import Metrics
+from service.settings import Settings
+from service.styles import Styles
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Front:
+    """The parts behind the HTTP surface."""
+
+    settings: Settings
+    styles: Styles
+    decoders: Decoders
+    jobs: Jobs
+    metrics: Metrics
+    upload_limits: UploadLimits

@@ -1,0 +1,169 @@
+"""The OpenAPI document where Litestar can't derive it: the upload, the three forms of answer, the problems.
+
+Schemas come from the same msgspec types that the handlers use, so the page can't drift from the code.
+"""
+
+import copy
+import dataclasses
+from typing import Any, cast
+
+import msgspec
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIHeader,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Operation,
+    Parameter,
+    RequestBody,
+)
+
+from service.api.answers import PortraitsAnswer
+from service.api.catalogue import ModelsAnswer, StylesAnswer
+from service.api.health import HealthAnswer
+from service.api.portrait_form import PortraitForm
+from service.metrics import package_version
+
+REFERENCE = "#/components/schemas/{name}"
+DESCRIPTION = """One selfie in, new portraits out, in seconds and with no training.
+
+Selfies are held in memory while a request runs and are never written or logged. Every failure is
+`application/problem+json` with a stable `code`. A client that leaves frees its rows: don't half-close the connection.
+"""
+
+IMAGES = {
+    "type": "array",
+    "items": {"type": "string", "format": "binary"},
+    "minItems": 1,
+    "description": "The selfies, all of one person: JPEG, PNG, WebP, HEIC or AVIF.",
+}
+
+PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "RFC 9457. `code` is stable; `value` and `limit` are there where something was measured.",
+    "required": ["type", "title", "status", "code", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "examples": ["no_face", "queue_full"]},
+        "detail": {"type": "string"},
+        "request_id": {"type": "string"},
+        "value": {},
+        "limit": {},
+        "allowed": {"type": "array", "items": {"type": "string"}},
+        "selfie": {"type": "integer", "description": "Index of the selfie that it is about."},
+        "faces": {"type": "array", "items": {"$ref": REFERENCE.format(name="FaceReport")}},
+        "retry_after_seconds": {"type": "integer"},
+    },
+}
+
+PROBLEMS = {
+    "400": "A field is wrong, missing or unknown.",
+    "406": "No form of answer that the caller accepts.",
+    "408": "The body took too long to arrive.",
+    "413": "Bytes over a limit; the connection is closed.",
+    "415": "A body or a picture of a kind that is not read here.",
+    "422": "The picture can't be read, or the photo can't be used.",
+    "500": "The worker failed this job.",
+    "503": "Full, starting or stopping: try again after Retry-After.",
+    "504": "Accepted, but not finished within the deadline.",
+}
+
+EVENTS_DESCRIPTION = (
+    "Server-sent events, each with a counting id: `queued` {id, position, seeds}, `started` {adapter, sampler, steps, "
+    "width, height, faces}, `step` {index, step, steps, preview_b64?}, `image` {index, seed, format, width, height, "
+    "b64}, `done` {id, model, style, timings_ms}, or `error` with a problem as its data. Comments keep it alive."
+)
+
+ANSWER_EXAMPLE = {
+    "id": "0f3a5c1d9b7e4862a1b2c3d4e5f60718",
+    "model": "tiny",
+    "adapter": "photomaker-v2",
+    "style": "corporate",
+    "images": [{"index": 0, "seed": 7, "format": "jpeg", "width": 256, "height": 256, "b64": "/9j/4AAQ..."}],
+    "faces": [{"verdict": "ok", "faces_found": 1, "box": [102.0, 64.5, 310.2, 330.8], "score": 0.97}],
+    "timings_ms": {"face": 21.4, "identity": 6.0, "queue": 0.2, "steps": 96.1, "worker_total": 148.9, "total": 163.0},
+}
+
+
+@dataclasses.dataclass
+class PortraitsOperation(Operation):
+    """What POST /v1/portraits takes and gives."""
+
+    def __post_init__(self) -> None:
+        form = portrait_fields()
+        multipart = {"type": "object", "required": ["image"], "properties": {"image": IMAGES, **form}}
+        raw = {"type": "string", "format": "binary", "description": "One selfie; the fields go into the query."}
+        self.request_body = RequestBody(
+            required=True,
+            description="One selfie as the body with the fields in the query, or multipart with one or more.",
+            content={
+                "multipart/form-data": _media(multipart),
+                "image/*": _media(raw),
+            },
+        )
+        self.parameters = [
+            Parameter(
+                name=name,
+                param_in="query",
+                required=False,
+                description="For a raw image body. " + str(schema.get("description", "")),
+                schema=cast(Any, schema),
+            )
+            for name, schema in form.items()
+        ]
+        self.responses = {"200": _answers()}
+        self.responses |= {status: _problem(text) for status, text in PROBLEMS.items()}
+
+
+def openapi_config() -> OpenAPIConfig:
+    """The document at /schema/openapi.json; no page that would load scripts from elsewhere."""
+    types = [PortraitsAnswer, StylesAnswer, ModelsAnswer, HealthAnswer]
+    _, schemas = msgspec.json.schema_components(types, ref_template=REFERENCE)
+    return OpenAPIConfig(
+        title="Proofsheet",
+        version=package_version(),
+        description=DESCRIPTION,
+        components=Components(schemas=cast(Any, schemas | {"Problem": PROBLEM})),
+        render_plugins=[JsonRenderPlugin()],
+        use_handler_docstrings=True,
+        path="/schema",
+    )
+
+
+def portrait_fields() -> dict[str, dict[str, Any]]:
+    """The form's fields as JSON schemas, by name."""
+    _, components = msgspec.json.schema_components([PortraitForm], ref_template=REFERENCE)
+    return copy.deepcopy(components["PortraitForm"]["properties"])
+
+
+def _answers() -> OpenAPIResponse:
+    plain = {"type": "string", "format": "binary"}
+    content = {
+        "application/json": _media({"$ref": REFERENCE.format(name="PortraitsAnswer")}, ANSWER_EXAMPLE),
+        "text/event-stream": _media({"type": "string", "description": EVENTS_DESCRIPTION}),
+    }
+    content |= {f"image/{name}": _media(plain) for name in ("jpeg", "webp", "png")}
+    headers = {
+        "X-Request-Id": "Echoed when the request sends a sane one.",
+        "Server-Timing": "Stages of this request in milliseconds.",
+        "X-Seed": "The portrait's seed; with plain images.",
+    }
+    return OpenAPIResponse(
+        description="The portraits, in the form that Accept asks for.",
+        headers={name: OpenAPIHeader(description=text) for name, text in headers.items()},
+        content=content,
+    )
+
+
+def _problem(text: str) -> OpenAPIResponse:
+    schema = {"$ref": REFERENCE.format(name="Problem")}
+    return OpenAPIResponse(description=text, content={"application/problem+json": _media(schema)})
+
+
+def _media(schema: dict[str, Any], example: Any = None) -> OpenAPIMediaType:
+    return OpenAPIMediaType(schema=cast(Any, schema), example=example)

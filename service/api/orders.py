@@ -1,0 +1,116 @@
+"""A checked form, a style and what the worker has become the message that the worker gets."""
+
+import re
+import secrets
+from collections.abc import Sequence
+from typing import TypeVar
+
+from models.messages import BundleInfo, Generate, Picture
+from service.api.forms import PortraitForm
+from service.errors import BadRequest
+from service.styles import PLACE, SUBJECTS, Style, Styles
+
+MAX_SEED = 2**32
+T = TypeVar("T")
+SIZE = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
+
+
+class Wish:
+    """What the caller asked for after every check that needs no pixels. `style` is None for a prompt of their own."""
+
+    def __init__(self, form: PortraitForm, styles: Styles, bundle: BundleInfo, *, max_images: int) -> None:
+        if form.style is not None and form.prompt is not None:
+            raise BadRequest("style_and_prompt", "Send a style or a prompt, not both.", value=form.style)
+        _check_known("subject", form.subject, SUBJECTS)
+        _check_known("sampler", form.sampler, bundle.samplers)
+        _check_known("adapter", form.adapter, bundle.adapters)
+        _check_at_most("n", form.n, max_images)
+        _check_at_most("steps", form.steps, bundle.max_steps)
+        self.form = form
+        self.model = bundle.name
+        self.style: Style | None = styles.find(form.style) if form.prompt is None else None
+        self.size = _size(form.size, bundle.sizes)
+        self.seeds = _seeds(form.seed, form.n)
+
+    @property
+    def prompt(self) -> str:
+        if self.style is not None:
+            return self.style.prompt_for(self.form.subject)
+        return with_subject(self.form.prompt or "", self.form.subject)
+
+    def order(self, job_id: str, selfies: Sequence[Picture], seconds_left: float) -> Generate:
+        """The message, with the style's defaults where the form is silent; None is the bundle's default."""
+        form, style = self.form, self.style
+        width, height = self.size or (None, None)
+        return Generate(
+            job_id=job_id,
+            selfies=list(selfies),
+            prompt=self.prompt,
+            negative_prompt=_first(form.negative_prompt, style and style.negative_prompt),
+            subject=form.subject,
+            seeds=self.seeds,
+            width=width,
+            height=height,
+            steps=_first(form.steps, style and style.steps),
+            sampler=form.sampler,
+            guidance=_first(form.guidance, style and style.guidance),
+            adapter=form.adapter,
+            strength=_first(form.strength, style and style.strength),
+            format=form.format,
+            quality=form.quality,
+            deadline_seconds=seconds_left,
+            previews=form.previews,
+            several_faces=form.several_faces,
+        )
+
+
+def with_subject(prompt: str, subject: str) -> str:
+    """A caller's prompt with the class word in it: in place of `{subject}`, as written, or in front."""
+    if PLACE in prompt:
+        return prompt.replace(PLACE, subject)
+    if re.search(rf"\b{re.escape(subject)}\b", prompt, flags=re.IGNORECASE):
+        return prompt
+    return f"portrait photo of a {subject}, {prompt}"
+
+
+def deadline_of(form: PortraitForm, *, default: float, longest: float) -> float:
+    """The job's time in seconds. Raises BadRequest over the longest."""
+    if form.deadline is None:
+        return default
+    _check_at_most("deadline", form.deadline, longest)
+    return form.deadline
+
+
+def _first(mine: T | None, default: T | None) -> T | None:
+    return default if mine is None else mine
+
+
+def _check_known(field: str, value: str | None, allowed: Sequence[str]) -> None:
+    if value is not None and value not in allowed:
+        raise BadRequest(
+            f"unknown_{field}", f"There is no such {field} here.", value=value, extra={"allowed": list(allowed)}
+        )
+
+
+def _check_at_most(field: str, value: float | None, limit: float) -> None:
+    if value is not None and value > limit:
+        raise BadRequest(f"{field}_too_large", f"The field {field} is over its limit.", value=value, limit=limit)
+
+
+def _size(text: str | None, sizes: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """`WxH` as numbers, if the bundle makes that size."""
+    if text is None:
+        return None
+    match = SIZE.fullmatch(text)
+    size = (int(match[1]), int(match[2])) if match else None
+    if size is None or size not in sizes:
+        allowed = [f"{width}x{height}" for width, height in sizes]
+        raise BadRequest("unknown_size", "This model does not make that size.", value=text, extra={"allowed": allowed})
+    return size
+
+
+def _seeds(first: int | None, count: int) -> list[int]:
+    """`first`, `first + 1`, ... within 32 bits; unpredictable ones when none is given."""
+    if first is None:
+        return [secrets.randbelow(MAX_SEED) for _ in range(count)]
+    return [(first + index) % MAX_SEED for index in range(count)]

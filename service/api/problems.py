@@ -1,0 +1,95 @@
+"""Every exception becomes application/problem+json (RFC 9457) with a stable code."""
+
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from service.api.presence import ClientLeft
+from service.api.record import record_of
+from service.errors import ServiceError
+
+logger = logging.getLogger("proofsheet.error")
+
+MEDIA_TYPE = "application/problem+json"
+CLIENT_LEFT_STATUS = 499  # nobody reads it; it is what proxies log for the same
+
+HTTP_CODES = {
+    400: ("bad_request", "The request is not valid"),
+    404: ("not_found", "There is no such thing here"),
+    405: ("method_not_allowed", "This method is not allowed here"),
+    406: ("not_acceptable", "No acceptable form of answer"),
+    413: ("body_too_large", "The body is too large"),
+    415: ("unsupported_media", "This kind of content is not read here"),
+}
+
+AnyRequest = Request[Any, Any, Any]
+
+
+def problem_response(
+    request: AnyRequest, status: int, body: dict[str, Any], headers: dict[str, str] | None = None
+) -> Response[bytes]:
+    record_of(request.scope).code = body["code"]
+    return Response(msgspec.json.encode(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def answer_service_error(request: AnyRequest, error: ServiceError) -> Response[bytes]:
+    headers: dict[str, str] = {}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if error.closes_connection:
+        headers["Connection"] = "close"
+    body = error.problem(record_of(request.scope).request_id)
+    return problem_response(request, error.status, body, headers)
+
+
+def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+    """Litestar's own refusals: unknown paths and methods, malformed requests."""
+    code, title = HTTP_CODES.get(error.status_code, (f"http_{error.status_code}", "The request was refused"))
+    detail = error.detail if isinstance(error, ValidationException) else title + "."
+    body = _plain_problem(request, error.status_code, code, title, detail)
+    return problem_response(request, error.status_code, body, dict(error.headers or {}))
+
+
+def answer_client_left(request: AnyRequest, _error: ClientLeft) -> Response[bytes]:
+    record_of(request.scope).disconnected = True
+    return Response(b"", status_code=CLIENT_LEFT_STATUS, media_type=MEDIA_TYPE)
+
+
+def answer_bug(request: AnyRequest, error: Exception) -> Response[bytes]:
+    """A bug of ours. The log gets types and places, never values: they may be somebody's face."""
+    logger.error(describe_exception(error), extra={"fields": {"request_id": record_of(request.scope).request_id}})
+    title = "The service failed"
+    body = _plain_problem(request, 500, "internal_error", title, "This is a bug; the request id finds it in our log.")
+    return problem_response(request, 500, body)
+
+
+def describe_exception(error: BaseException) -> str:
+    """`TypeError at app.py:10 f < app.py:3 g`: the exception's type and its frames, innermost first, no values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}" for frame in reversed(frames)]
+    cause = f"; caused by {describe_exception(error.__cause__)}" if error.__cause__ is not None else ""
+    return f"{type(error).__name__} at {' < '.join(places)}{cause}"
+
+
+def _plain_problem(request: AnyRequest, status: int, code: str, title: str, detail: str) -> dict[str, Any]:
+    return {
+        "type": f"/docs/errors#{code}",
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "request_id": record_of(request.scope).request_id,
+    }
+
+
+EXCEPTION_HANDLERS: dict[type[Exception] | int, Callable[[AnyRequest, Any], Response[bytes]]] = {
+    ServiceError: answer_service_error,
+    ClientLeft: answer_client_left,
+    HTTPException: answer_http_exception,
+    Exception: answer_bug,
+}

@@ -1,0 +1,75 @@
+"""The HTTP application: the routes over their parts, in one flat call. Builds nothing that it is not given."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+
+from litestar import Litestar
+from litestar.di import Provide
+
+from service.api.catalogue import list_models, list_styles
+from service.api.envelope import Envelope
+from service.api.forms import UploadLimits
+from service.api.front import Front
+from service.api.health import health, livez, metrics, readyz
+from service.api.openapi import openapi_config
+from service.api.portraits import create_portraits
+from service.api.problems import EXCEPTION_HANDLERS
+from service.images import Decoders
+from service.jobs.job import Jobs
+from service.metrics import Metrics
+from service.settings import Settings
+from service.styles import Styles
+from service.workers.protocol import Workers
+
+
+def create_app(
+    settings: Settings, workers: Workers, decoders: Decoders, styles: Styles, metrics_page: Metrics
+) -> Litestar:
+    """The application. Its lifespan starts and stops the workers and the decoders; it does not wait until warm."""
+    jobs = Jobs(workers, metrics_page, max_jobs=settings.max_jobs, max_uploads=settings.max_uploads)
+    front = Front(
+        settings=settings,
+        styles=styles,
+        decoders=decoders,
+        jobs=jobs,
+        metrics=metrics_page,
+        upload_limits=upload_limits(settings),
+    )
+    metrics_page.decoder_restarts.set_function(lambda: decoders.restarts)
+
+    def give_front() -> Front:
+        return front
+
+    @contextlib.asynccontextmanager
+    async def parts(_app: Litestar) -> AsyncGenerator[None]:
+        await workers.start()
+        try:
+            await decoders.start()
+            yield
+        finally:
+            jobs.stopping = True
+            await workers.stop()
+            await decoders.stop()
+
+    app = Litestar(
+        [create_portraits, list_styles, list_models, livez, readyz, health, metrics],
+        dependencies={"front": Provide(give_front, sync_to_thread=False)},
+        exception_handlers=EXCEPTION_HANDLERS,
+        lifespan=[parts],
+        openapi_config=openapi_config(),
+        logging_config=None,  # ours is set up once, by the process; Litestar's would log nothing of a 500
+        debug=False,  # a traceback page would show callers' values
+    )
+    app.state.jobs = jobs
+    app.asgi_handler = Envelope(app.asgi_handler, metrics_page)
+    return app
+
+
+def upload_limits(settings: Settings) -> UploadLimits:
+    """What a request may bring, from the settings."""
+    return UploadLimits(
+        max_images=settings.max_selfies,
+        max_image_bytes=settings.max_image_bytes,
+        max_body_bytes=settings.max_selfies * settings.max_image_bytes + 1_000_000,
+        read_seconds=settings.body_seconds,
+    )

@@ -1,0 +1,48 @@
+"""What a worker's Failed means to a caller: one class of the error tree per kind of failure."""
+
+import msgspec
+
+from models.messages import Failed
+from service.errors import BadRequest, BadSelfie, DeadlineExceeded, JobFailed, NoCapacity, ServiceError
+
+# Failures that are about a field and not about a photo. What is missing here and the caller's fault is a BadSelfie.
+FIELD_CODES = frozenset(
+    {
+        "prompt_too_long",
+        "prompt_without_subject",
+        "negative_prompt_too_long",
+        "unknown_adapter",
+        "unknown_sampler",
+        "unknown_size",
+        "too_many_images",
+        "too_many_steps",
+        "bad_request",
+    }
+)
+DEADLINE_CODES = frozenset({"deadline_exceeded", "expired"})
+
+
+def to_error(failed: Failed, *, retry_after_seconds: int) -> ServiceError:
+    """The error to raise for a failed job. Only a lack of capacity asks to try again."""
+    extra: dict[str, object] = {}
+    if failed.selfie is not None:
+        extra["selfie"] = failed.selfie
+    if failed.faces:
+        extra["faces"] = msgspec.to_builtins(failed.faces)
+    kind = _class_of(failed)
+    return kind(
+        failed.code,
+        failed.message,
+        value=failed.value,
+        limit=failed.limit,
+        retry_after_seconds=retry_after_seconds if kind is NoCapacity else None,
+        extra=extra,
+    )
+
+
+def _class_of(failed: Failed) -> type[ServiceError]:
+    if failed.code in DEADLINE_CODES:
+        return DeadlineExceeded
+    if failed.fault == "caller":
+        return BadRequest if failed.code in FIELD_CODES else BadSelfie
+    return NoCapacity if failed.fault == "capacity" else JobFailed

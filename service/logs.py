@@ -1,0 +1,37 @@
+"""Log lines as JSON on stderr. An exception is written as its types and places, never with its values."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import msgspec
+
+from service.api.problems import describe_exception
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per record; `extra={"fields": {...}}` joins it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.name == "asyncio":
+            message = message.partition("\n")[0]  # the rest shows tasks, and with them values
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": message,
+        }
+        line |= getattr(record, "fields", {})
+        if record.exc_info is not None and record.exc_info[1] is not None:
+            line["exception"] = describe_exception(record.exc_info[1])
+        return msgspec.json.encode(line).decode()
+
+
+def set_up_logging(level: str = "INFO") -> None:
+    """Everything in this process to stderr; uvicorn's own lines from WARNING up."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)

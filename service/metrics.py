@@ -1,0 +1,129 @@
+"""Every metric of the service, declared once. No label ever holds what a caller sent.
+
+A `Metrics` has a registry of its own, so two apps in one process never share a counter. The workers' figures and a
+job's timings arrive by message and end on the same page.
+"""
+
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import generate_latest
+
+from models.messages import FaceReport, Figures, Timings
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# From the front's own milliseconds to twice a 30 s promise.
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 25, 30, 45, 60)
+STEP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+def package_version() -> str:
+    try:
+        return version("proofsheet")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+class Metrics:
+    """The page's figures. Used from the event loop's thread only."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self.registry = registry
+        ProcessCollector(namespace="proofsheet", registry=registry)
+        self.requests = Counter(
+            "proofsheet_requests_total",
+            "Requests by outcome: ok, caller_error, no_capacity, deadline, failed, disconnected.",
+            ["route", "outcome"],
+            registry=registry,
+        )
+        self.request_seconds = Histogram(
+            "proofsheet_request_duration_seconds",
+            "From the first header to the last byte given to the network.",
+            ["route"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.queue_wait_seconds = Histogram(
+            "proofsheet_queue_wait_seconds",
+            "A job's wait in its worker, for preparation and for a free row.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "proofsheet_stage_duration_seconds",
+            "Time per stage: upload, decode_upload, face, identity, text, steps, decode, encode, worker.",
+            ["stage"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.step_seconds = Histogram(
+            "proofsheet_step_duration_seconds",
+            "One denoising step of the batch, by padded bucket and by real rows.",
+            ["bucket", "rows"],
+            buckets=STEP_SECONDS,
+            registry=registry,
+        )
+        self.rows_running = Gauge(
+            "proofsheet_rows_running", "Images in a worker's batch.", ["device"], registry=registry
+        )
+        self.rows_waiting = Gauge(
+            "proofsheet_rows_waiting", "Images that wait for a row.", ["device"], registry=registry
+        )
+        self.queue_depth = Gauge("proofsheet_queue_depth", "Jobs accepted and not started yet.", registry=registry)
+        self.jobs_running = Gauge("proofsheet_jobs_in_flight", "Jobs accepted and not ended yet.", registry=registry)
+        self.uploads_running = Gauge("proofsheet_uploads_in_flight", "Bodies being received.", registry=registry)
+        self.rejections = Counter(
+            "proofsheet_rejections_total", "Requests refused or failed, by problem code.", ["reason"], registry=registry
+        )
+        self.faces = Counter("proofsheet_faces_total", "Selfies judged, by verdict.", ["verdict"], registry=registry)
+        self.images = Counter("proofsheet_images_total", "Portraits delivered.", ["format"], registry=registry)
+        self.device_memory_bytes = Gauge(
+            "proofsheet_device_memory_bytes",
+            "Device memory that a worker holds.",
+            ["device", "kind"],
+            registry=registry,
+        )
+        self.worker_restarts = Counter(
+            "proofsheet_worker_restarts_total", "Warm workers that died.", ["device"], registry=registry
+        )
+        self.decoder_restarts = Gauge(
+            "proofsheet_decoder_restarts", "Decoder processes replaced since the start.", registry=registry
+        )
+        self.ready = Gauge("proofsheet_ready", "1 while a warm worker can take a job.", registry=registry)
+        self.build_info = Gauge(
+            "proofsheet_build_info", "Always 1; the version is the label.", ["version"], registry=registry
+        )
+        self.build_info.labels(package_version()).set(1)
+
+    def page(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self.registry)
+
+    def add_figures(self, device: str, figures: Figures) -> None:
+        """A worker's figures since its last ones."""
+        for tick in figures.ticks:
+            self.step_seconds.labels(tick.bucket, tick.rows).observe(tick.seconds)
+        self.rows_running.labels(device).set(figures.rows_running)
+        self.rows_waiting.labels(device).set(figures.rows_waiting)
+        self.device_memory_bytes.labels(device, "used").set(figures.device_memory_bytes)
+        self.device_memory_bytes.labels(device, "peak").set(figures.peak_device_memory_bytes)
+
+    def add_timings(self, timings: Timings) -> None:
+        """A finished job's time in its worker."""
+        self.queue_wait_seconds.observe(timings.queue_ms / 1e3)
+        for stage in ("face", "identity", "text", "steps", "decode", "encode"):
+            self.add_stage(stage, getattr(timings, f"{stage}_ms"))
+        self.add_stage("worker", timings.total_ms)
+
+    def add_stage(self, stage: str, milliseconds: float) -> None:
+        self.stage_seconds.labels(stage).observe(milliseconds / 1e3)
+
+    def add_faces(self, faces: Iterable[FaceReport]) -> None:
+        for face in faces:
+            self.faces.labels(face.verdict).inc()
+
+    def count_restart(self, device: str) -> None:
+        self.worker_restarts.labels(device).inc()

@@ -1,0 +1,184 @@
+"""uvicorn, with the deadlines that it lacks, a port that can be free, and a clean exit after a drain.
+
+A client has a time to send its headers, a time for its body and a time to take its answer; over it, the connection is
+cut. Connections are not counted against a limit: idle ones would make the health page fail.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+import click
+import uvicorn
+from litestar import Litestar
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.jobs.job import Jobs
+from service.settings import Settings
+from service.workers.protocol import Workers
+
+logger = logging.getLogger("proofsheet.server")
+
+BODY_GRACE_SECONDS = 2.0  # the body's own reader answers 408 first; this is for a body that nobody reads
+
+
+def protocol_with_deadlines(settings: Settings) -> type[HttpToolsProtocol]:
+    """uvicorn's HTTP protocol, which by itself waits for a client forever."""
+
+    class DeadlineProtocol(HttpToolsProtocol):
+        """Belongs to one connection; at most one receive and one write timer run."""
+
+        _receive_timer: asyncio.TimerHandle | None = None
+        _write_timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:  # pyright: ignore
+            super().connection_made(cast(asyncio.Transport, transport))
+            self._arm(settings.header_seconds)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            idle = self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
+            if idle and self._receive_timer is None and not self.transport.is_closing():
+                self._arm(settings.header_seconds)  # bytes that begin no request keep no connection open
+
+        def on_headers_complete(self) -> None:
+            self._arm(settings.body_seconds + BODY_GRACE_SECONDS)
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self._disarm()
+            super().on_message_complete()
+
+        def on_message_begin(self) -> None:
+            self._arm(settings.header_seconds)
+            super().on_message_begin()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._write_timer = self.loop.call_later(settings.write_seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._stop_write_timer()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._disarm()
+            self._stop_write_timer()
+            super().connection_lost(exc)
+
+        def _arm(self, seconds: float) -> None:
+            self._disarm()
+            self._receive_timer = self.loop.call_later(seconds, self.transport.abort)
+
+        def _disarm(self) -> None:
+            if self._receive_timer is not None:
+                self._receive_timer.cancel()
+                self._receive_timer = None
+
+        def _stop_write_timer(self) -> None:
+            if self._write_timer is not None:
+                self._write_timer.cancel()
+                self._write_timer = None
+
+    return DeadlineProtocol
+
+
+class FrontServer(uvicorn.Server):
+    """Announces its address and its warmth, stops admitting at the first signal, and ends with status 0 or 1."""
+
+    def __init__(
+        self, config: uvicorn.Config, jobs: Jobs, workers: Workers, address: str, ready_file: Path | None
+    ) -> None:
+        super().__init__(config)
+        self.failed = False
+        self._jobs = jobs
+        self._workers = workers
+        self._address = address
+        self._ready_file = ready_file
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        started = time.monotonic()
+        await super().startup(sockets)
+        if not self.started:
+            self.failed = True
+            return
+        click.echo(f"listening on {self._address}")
+        self._tasks = [asyncio.create_task(self._announce(started)), asyncio.create_task(self._watch_workers())]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._jobs.stopping = True
+        for task in self._tasks:
+            task.cancel()
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._jobs.stopping = True
+        super().handle_exit(sig, frame)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Like uvicorn's, but the exit status after a drain is ours and not the signal's."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def _announce(self, started: float) -> None:
+        await self._workers.wait_ready()
+        line = f"ready in {time.monotonic() - started:.1f} s"
+        click.echo(line)
+        if self._ready_file is not None:
+            await asyncio.to_thread(self._ready_file.write_text, f"{self._address}\n{line}\n")
+
+    async def _watch_workers(self) -> None:
+        reason = await self._workers.gave_up()
+        click.echo(f"giving up: {reason}", err=True)
+        self.failed = True
+        self.should_exit = True
+
+
+def make_server(
+    app: Litestar, settings: Settings, workers: Workers, port: int, ready_file: Path | None = None
+) -> FrontServer:
+    """A server that will listen where the caller's socket is bound; `port` is for the announcement."""
+    config = uvicorn.Config(
+        cast(Any, app),
+        http=protocol_with_deadlines(settings),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
+        timeout_graceful_shutdown=settings.drain_seconds,
+    )
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return FrontServer(config, app.state.jobs, workers, f"http://{host}:{port}", ready_file)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A bound socket. Raises OSError when the address is taken."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+
+
+async def serve(app: Litestar, settings: Settings, workers: Workers, ready_file: Path | None = None) -> int:
+    """Serve until a signal; the exit status: 0 after a drain, 1 when the service can't go on."""
+    bound = listen(settings)
+    server = make_server(app, settings, workers, bound.getsockname()[1], ready_file)
+    await server.serve([bound])
+    return 1 if server.failed else 0

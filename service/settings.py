@@ -1,0 +1,112 @@
+"""Every setting of the front, in one place; the only module that reads the environment.
+
+A setting `max_jobs` is `PROOFSHEET_MAX_JOBS` in the environment and `--max-jobs` on the command line; the flag wins.
+A key that does not exist and a value of the wrong kind are errors that name both: a typo never becomes silence.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, cast, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+PREFIX = "PROOFSHEET_"
+
+
+class SettingsError(Exception):
+    """A setting is wrong. The text is for the operator: key, value and what was wanted."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The front's configuration, read once at start. Lists are written with commas."""
+
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 picks a free one and prints it.")] = (
+        8000
+    )
+    bundle: Annotated[str, Meta(description="Which models to keep warm; `proofsheet doctor` lists them.")] = "tiny"
+    weights_dir: Annotated[str | None, Meta(description="Folder with downloaded weight files.")] = None
+    face_analyzer: Annotated[str, Meta(description="bundled, yunet or insightface:<pack>.")] = "bundled"
+    faces_dir: Annotated[str | None, Meta(description="Folder with the face analyzer's ONNX files.")] = None
+    accept_noncommercial: Annotated[
+        bool, Meta(description="Allow weight files whose licence forbids commercial use.")
+    ] = False
+    devices: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="One worker process per entry: auto, cpu, cuda:0, cuda:1, ...")
+    ] = ("auto",)
+    max_rows: Annotated[int, Meta(ge=1, le=256, description="Images in one worker's running batch.")] = 8
+    threads: Annotated[int | None, Meta(description="CPU threads per worker; unset lets torch choose.")] = None
+    styles: Annotated[str | None, Meta(description="A TOML file that replaces the built-in styles.")] = None
+    default_style: Annotated[str, Meta(description="Used when a request names neither style nor prompt.")] = "corporate"
+    max_jobs: Annotated[int, Meta(ge=1, le=10_000, description="Jobs accepted at once; more get a 503.")] = 16
+    max_uploads: Annotated[int, Meta(ge=1, le=10_000, description="Bodies being received at once.")] = 16
+    deadline_seconds: Annotated[float, Meta(gt=0, description="A job's time when the request names none.")] = 30.0
+    max_deadline_seconds: Annotated[float, Meta(gt=0, description="The longest deadline a request may name.")] = 120.0
+    decoders: Annotated[int, Meta(ge=1, le=64, description="Sandboxed processes that decode uploads.")] = 2
+    heic: Annotated[bool, Meta(description="Accept HEIC and HEIF photos.")] = True
+    max_image_bytes: Annotated[int, Meta(ge=1, description="Largest selfie, in bytes.")] = 12_000_000
+    max_image_pixels: Annotated[int, Meta(ge=1, description="Largest selfie, in pixels.")] = 50_000_000
+    max_selfies: Annotated[int, Meta(ge=1, le=8, description="Selfies in one request.")] = 4
+    max_images: Annotated[int, Meta(ge=1, le=8, description="Portraits in one request (n).")] = 4
+    header_seconds: Annotated[float, Meta(gt=0, description="A connection's time to send its headers.")] = 5.0
+    body_seconds: Annotated[float, Meta(gt=0, description="A request's time to send its body.")] = 15.0
+    write_seconds: Annotated[float, Meta(gt=0, description="How long a client may leave an answer unread.")] = 30.0
+    keep_alive_seconds: Annotated[int, Meta(ge=1, description="How long an idle connection stays open.")] = 75
+    drain_seconds: Annotated[int, Meta(ge=0, description="How long running jobs may finish after SIGTERM.")] = 30
+    heartbeat_seconds: Annotated[float, Meta(gt=0, description="A worker silent for longer is killed.")] = 20.0
+    start_seconds: Annotated[float, Meta(gt=0, description="A worker's time to load and warm up.")] = 600.0
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return cls.__struct_fields__
+
+
+def env_key(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def describe_setting(name: str) -> tuple[str, str]:
+    """A setting's sentence for the help page, and its default as one would write it."""
+    hint = get_type_hints(Settings, include_extras=True)[name]
+    meta: Meta = hint.__metadata__[0]
+    default = getattr(Settings(), name)
+    if isinstance(default, tuple):
+        return meta.description or "", ",".join(cast(tuple[str, ...], default))
+    return meta.description or "", "unset" if default is None else str(default)
+
+
+def load_settings(environ: Mapping[str, str], flags: Mapping[str, str] | None = None) -> Settings:
+    """The settings in `environ`, with `flags` (setting name -> text) over them. Raises SettingsError."""
+    texts = {key: value for key, value in environ.items() if key.startswith(PREFIX)}
+    texts |= {env_key(name): value for name, value in (flags or {}).items()}
+    keys = {env_key(name): name for name in Settings.names()}
+    _refuse_unknown(texts, keys)
+    hints = get_type_hints(Settings, include_extras=True)
+    values = {keys[key]: _convert(key, text, hints[keys[key]]) for key, text in texts.items()}
+    settings = Settings(**values)
+    if settings.deadline_seconds > settings.max_deadline_seconds:
+        raise SettingsError(
+            f"{env_key('deadline_seconds')}={settings.deadline_seconds:g}: "
+            f"wanted at most {env_key('max_deadline_seconds')}, which is {settings.max_deadline_seconds:g}"
+        )
+    return settings
+
+
+def _refuse_unknown(texts: Mapping[str, str], keys: Mapping[str, str]) -> None:
+    for key in sorted(texts.keys() - keys.keys()):
+        close = difflib.get_close_matches(key, keys, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise SettingsError(f"{key}: there is no such setting{hint}")
+
+
+def _convert(key: str, text: str, hint: Any) -> Any:
+    wanted = hint.__origin__
+    if text == "" and type(None) in getattr(wanted, "__args__", ()):
+        return None
+    value: object = [part.strip() for part in text.split(",") if part.strip()] if wanted == tuple[str, ...] else text
+    try:
+        return msgspec.convert(value, hint, strict=False)
+    except msgspec.ValidationError as error:
+        name = getattr(wanted, "__name__", None) if isinstance(wanted, type) else str(wanted)
+        raise SettingsError(f"{key}={text!r}: wanted {name or wanted}: {error}") from None

@@ -1,0 +1,174 @@
+"""All workers of this front as one: choose the least loaded, and send again what a dead one held.
+
+Every accepted job ends exactly once here: by its worker's Done or Failed, by its deadline, by cancel, or by the loss
+of its worker when it can't be sent again.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+
+from models.messages import (
+    Cancel,
+    Done,
+    Failed,
+    Figures,
+    FromWorker,
+    Generate,
+    JobEvent,
+    Portrait,
+    Ready,
+    Setup,
+    Started,
+    Stepped,
+)
+from service.errors import NoCapacity
+from service.workers.held_job import HeldJob
+from service.workers.process import launch_process
+from service.workers.protocol import Launcher, OnFigures, OnRestart, WorkerStatus
+from service.workers.supervisor import Patience, Supervisor
+
+logger = logging.getLogger("proofsheet.worker")
+
+
+class SupervisedWorkers:
+    """The Workers of a service: one supervisor per setup. Used from the event loop's thread only."""
+
+    def __init__(
+        self,
+        setups: Sequence[Setup],
+        *,
+        launcher: Launcher = launch_process,
+        patience: Patience | None = None,
+        on_figures: OnFigures = lambda _device, _figures: None,
+        on_restart: OnRestart = lambda _device: None,
+    ) -> None:
+        self._supervisors = [Supervisor(setup, launcher, patience or Patience()) for setup in setups]
+        self._jobs: dict[str, HeldJob] = {}
+        self._on_figures = on_figures
+        self._on_restart = on_restart
+        self._first_ready = asyncio.Event()
+        self._hopeless = asyncio.Event()
+        self._reason = ""
+        for supervisor in self._supervisors:
+            supervisor.on_message = self._hear
+            supervisor.on_ready = self._welcome
+            supervisor.on_lost = self._lose
+            supervisor.on_give_up = self._give_up
+
+    @property
+    def ready(self) -> bool:
+        return any(supervisor.ready is not None for supervisor in self._supervisors)
+
+    async def start(self) -> None:
+        for supervisor in self._supervisors:
+            supervisor.start()
+
+    async def stop(self) -> None:
+        for job in list(self._jobs.values()):
+            job.fail("worker_stopping", "The service is stopping.")
+        await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
+
+    async def wait_ready(self) -> None:
+        await self._first_ready.wait()
+
+    async def gave_up(self) -> str:
+        await self._hopeless.wait()
+        return self._reason
+
+    def describe(self) -> list[Ready]:
+        return [supervisor.ready for supervisor in self._supervisors if supervisor.ready is not None]
+
+    def status(self) -> list[WorkerStatus]:
+        return [supervisor.status() for supervisor in self._supervisors]
+
+    async def submit(self, generate: Generate) -> AsyncGenerator[JobEvent, None]:
+        """See `Workers.submit`. Raises NoCapacity `not_ready` when no worker is warm."""
+        if not self.ready:
+            raise NoCapacity("not_ready", "No worker is warm; try again shortly.", retry_after_seconds=5)
+        loop = asyncio.get_running_loop()
+        job = HeldJob(generate, deadline=loop.time() + generate.deadline_seconds)
+        self._jobs[generate.job_id] = job
+        timer = loop.call_at(job.deadline, self._expire, job)
+        try:
+            self._place(job)
+            while True:
+                event = await job.events.get()
+                yield event
+                if job.ended and job.events.empty():
+                    return
+        finally:
+            timer.cancel()
+            self.cancel(generate.job_id)
+
+    def cancel(self, job_id: str) -> None:
+        """Forget a job; a worker that still has it is told to drop its rows."""
+        job = self._jobs.pop(job_id, None)
+        if job is None:
+            return
+        if job.worker is not None:
+            job.worker.send(Cancel(job_id=job_id))
+        self._detach(job)
+        job.fail("cancelled", "The job was cancelled.")
+
+    def _place(self, job: HeldJob) -> None:
+        """Give the job to the warm worker with the fewest images, or leave it waiting for one."""
+        warm = [supervisor for supervisor in self._supervisors if supervisor.ready is not None]
+        if not warm:
+            return
+        job.worker = min(warm, key=lambda supervisor: supervisor.images_held)
+        job.worker.carry(job.to_send(asyncio.get_running_loop().time()))
+
+    def _detach(self, job: HeldJob) -> None:
+        if job.worker is not None:
+            job.worker.let_go(job.generate)
+            job.worker = None
+
+    def _hear(self, worker: Supervisor, message: FromWorker) -> None:
+        match message:
+            case Figures():
+                self._on_figures(worker.device, message)
+            case Started() | Stepped() | Portrait() | Done() | Failed():
+                job = self._jobs.get(message.job_id)
+                if job is None or job.worker is not worker:
+                    return  # cancelled, expired, or moved to another worker since
+                job.take(message)
+                if job.ended:
+                    self._detach(job)
+            case _:
+                pass
+
+    def _welcome(self, worker: Supervisor) -> None:
+        self._first_ready.set()
+        for job in self._jobs.values():
+            if job.worker is None and not job.ended:
+                self._place(job)
+
+    def _lose(self, worker: Supervisor) -> None:
+        """A warm worker died: its jobs go to another one once, or wait for its successor."""
+        self._on_restart(worker.setup.device)
+        held = [job for job in self._jobs.values() if job.worker is worker]
+        for job in held:
+            self._detach(job)
+            if job.may_be_sent_again:
+                self._place(job)
+            else:
+                job.fail("worker_lost", "The worker that had this job died, twice; try again.")
+        logger.warning("a worker died with %d jobs", len(held))
+
+    def _give_up(self, worker: Supervisor, reason: str) -> None:
+        self._reason = f"the worker for {worker.setup.device} can't be kept alive: {reason}"
+        logger.critical("%s", self._reason)
+        for job in list(self._jobs.values()):
+            if job.worker is None:
+                job.fail("worker_lost", "The worker that had this job is gone for good.")
+        self._hopeless.set()
+
+    def _expire(self, job: HeldJob) -> None:
+        """The deadline: end the job for its caller, and free its rows."""
+        if job.ended:
+            return
+        job.fail("deadline_exceeded", "The portraits were not finished within the deadline.")
+        if job.worker is not None:
+            job.worker.send(Cancel(job_id=job.generate.job_id))
+        self._detach(job)

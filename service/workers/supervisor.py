@@ -1,0 +1,160 @@
+"""Keeps one device's worker alive: start it, listen for its heartbeat, restart it, and know when to give up."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from models.messages import Broken, FromWorker, Generate, Ready, Setup, Shutdown, ToWorker
+from service.workers.protocol import Launcher, Link, WorkerStatus
+
+logger = logging.getLogger("proofsheet.worker")
+
+
+class Patience(Struct, frozen=True, kw_only=True):
+    """How long a worker may be silent, and how often it may die."""
+
+    heartbeat_seconds: float = 20.0
+    start_seconds: float = 600.0
+    first_backoff_seconds: float = 1.0
+    longest_backoff_seconds: float = 30.0
+    max_crashes: int = 5
+    crash_window_seconds: float = 600.0
+    stop_seconds: float = 5.0  # for each of: after Shutdown, after SIGTERM
+
+
+class Supervisor:
+    """One worker's life over its restarts. Used from the event loop's thread only.
+
+    `on_message` gets everything but Ready and Broken; `on_ready` and `on_lost` frame the time in which the worker
+    may be given jobs; `on_give_up` is called once, with the reason, and the worker stays down.
+    """
+
+    def __init__(self, setup: Setup, launcher: Launcher, patience: Patience) -> None:
+        self.setup = setup
+        self.state = "starting"
+        self.restarts = 0
+        self.ready: Ready | None = None  # while it is warm
+        self.images_held = 0
+        self.jobs_held = 0
+        self._launcher = launcher
+        self._patience = patience
+        self._link: Link | None = None
+        self._last_heard = 0.0
+        self._broken: str | None = None
+        self._crashes: deque[float] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self.on_message: Callable[[Supervisor, FromWorker], None] = lambda _worker, _message: None
+        self.on_ready: Callable[[Supervisor], None] = lambda _worker: None
+        self.on_lost: Callable[[Supervisor], None] = lambda _worker: None
+        self.on_give_up: Callable[[Supervisor, str], None] = lambda _worker, _reason: None
+
+    @property
+    def device(self) -> str:
+        return self.ready.device if self.ready is not None else self.setup.device
+
+    def status(self) -> WorkerStatus:
+        pid = self._link.pid if self._link is not None else None
+        return WorkerStatus(device=self.device, state=self.state, restarts=self.restarts, jobs=self.jobs_held, pid=pid)
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._keep_alive())
+
+    def send(self, message: ToWorker) -> None:
+        if self._link is not None:
+            self._link.send(message)
+
+    def carry(self, generate: Generate) -> None:
+        """Count and send one job."""
+        self.jobs_held += 1
+        self.images_held += len(generate.seeds)
+        self.send(generate)
+
+    def let_go(self, generate: Generate) -> None:
+        """The mirror of `carry`: the job has left this worker, whatever its end."""
+        self.jobs_held -= 1
+        self.images_held -= len(generate.seeds)
+        assert self.jobs_held >= 0
+        assert self.images_held >= 0
+
+    async def stop(self) -> None:
+        """Shutdown, then SIGTERM, then SIGKILL, each with its time."""
+        self.state, self.ready = "stopped", None
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        if self._link is None:
+            return
+        link, self._link = self._link, None
+        link.send(Shutdown())
+        for harder in (link.terminate, link.kill):
+            done, _ = await asyncio.wait({link.closed}, timeout=self._patience.stop_seconds)
+            if done:
+                return
+            harder()
+        await asyncio.wait({link.closed}, timeout=self._patience.stop_seconds)
+
+    async def _keep_alive(self) -> None:
+        while True:
+            reason = await self._live_once()
+            was_ready = self.ready is not None
+            self.ready, self._link, self.state = None, None, "restarting"
+            self._crashes.append(asyncio.get_running_loop().time())
+            if was_ready:
+                self.on_lost(self)
+            if self._is_hopeless():
+                self.state = "failed"
+                self.on_give_up(self, self._broken or f"{len(self._crashes)} crashes, the last: {reason}")
+                return
+            pause = self._backoff_seconds()
+            logger.error("worker for %s is gone (%s); next start in %g s", self.setup.device, reason, pause)
+            await asyncio.sleep(pause)
+            self.restarts += 1
+
+    async def _live_once(self) -> str:
+        """Start a worker and stay with it until it is gone; the reason it went."""
+        self._broken = None
+        self._last_heard = asyncio.get_running_loop().time()
+        try:
+            self._link = await self._launcher(self.setup, self._hear)
+        except OSError as error:
+            return f"can't be started: {error.strerror}"
+        while not self._link.closed.done():
+            await asyncio.wait({self._link.closed}, timeout=self._silence_limit() / 4)
+            silent = asyncio.get_running_loop().time() - self._last_heard
+            if silent > self._silence_limit() and not self._link.closed.done():
+                logger.error("worker for %s was silent for %.1f s: killed", self.setup.device, silent)
+                self._link.kill()
+                return f"silent for {silent:.1f} s; {await self._link.closed}"
+        return self._link.closed.result()
+
+    def _hear(self, message: FromWorker) -> None:
+        self._last_heard = asyncio.get_running_loop().time()
+        if self.state == "stopped":
+            return
+        match message:
+            case Ready():
+                self.ready, self.state = message, "ready"
+                self.on_ready(self)
+            case Broken():
+                self._broken = message.message
+                logger.error("worker for %s can't start: %s", self.setup.device, message.message)
+            case _:
+                self.on_message(self, message)
+
+    def _silence_limit(self) -> float:
+        return self._patience.heartbeat_seconds if self.ready is not None else self._patience.start_seconds
+
+    def _is_hopeless(self) -> bool:
+        """A first start that says what is broken stays broken; otherwise it takes several crashes."""
+        oldest = asyncio.get_running_loop().time() - self._patience.crash_window_seconds
+        while self._crashes and self._crashes[0] < oldest:
+            self._crashes.popleft()
+        never_worked = self._broken is not None and self.restarts == 0
+        return never_worked or len(self._crashes) >= self._patience.max_crashes
+
+    def _backoff_seconds(self) -> float:
+        pause = self._patience.first_backoff_seconds * 2 ** (len(self._crashes) - 1)
+        return min(pause, self._patience.longest_backoff_seconds)

@@ -1,0 +1,223 @@
+"""A worker that computes nothing: the real protocol, scripted behaviour. In a thread, or as a process:
+
+    python -m tests.fakes --fd N [--step-seconds 0.01] [--start-seconds 0] [--broken MESSAGE] [--silent]
+
+Words in a prompt make a job misbehave: CRASH ends the process, HANG stops the whole worker without a word (no
+heartbeat either), STALL never finishes this job, FAIL:<code>:<fault> fails it.
+"""
+
+import argparse
+import dataclasses
+import os
+import queue
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from models.messages import (
+    HEADER,
+    Broken,
+    BundleInfo,
+    Cancel,
+    Done,
+    FaceReport,
+    Failed,
+    Figures,
+    FileInfo,
+    FromWorker,
+    Generate,
+    Portrait,
+    Ready,
+    Setup,
+    Shutdown,
+    Started,
+    Stepped,
+    Tick,
+    Timings,
+    ToWorker,
+    decode_to_worker,
+    encode_frame,
+)
+
+BUNDLE = BundleInfo(
+    name="fake",
+    title="Nothing, quickly",
+    adapters=["photomaker-v1", "photomaker-v2"],
+    samplers=["euler", "lcm"],
+    sizes=[(256, 256), (256, 320)],
+    max_steps=20,
+    default_adapter="photomaker-v2",
+    default_sampler="euler",
+    default_size=(256, 256),
+    default_steps=4,
+    default_guidance=1.0,
+    default_strength=0.8,
+    files=[
+        FileInfo(
+            id="unet", bytes=12, sha256="0" * 64, licence="Apache-2.0", commercial="yes", source="made in this test"
+        )
+    ],
+)
+TIMINGS = Timings(
+    face_ms=1.0, identity_ms=2.0, text_ms=3.0, queue_ms=4.0, steps_ms=5.0, decode_ms=6.0, encode_ms=7.0, total_ms=28.0
+)
+GOOD_FACE = FaceReport(verdict="ok", faces_found=1, box=(1.0, 2.0, 3.0, 4.0), score=0.9)
+BAD_FACE = FaceReport(verdict="no_face", faces_found=0)
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class Script:
+    step_seconds: float = 0.0
+    start_seconds: float = 0.0
+    broken: str | None = None
+    silent: bool = False
+
+
+class FakeWorker:
+    """`receive` may be called from any thread; `run` blocks until Shutdown. Records what it got."""
+
+    def __init__(self, setup: Setup, send: Callable[[FromWorker], None], script: Script | None = None) -> None:
+        self.setup = setup
+        self.generates: list[Generate] = []
+        self.cancels: list[str] = []
+        self._send = send
+        self._script = script or Script()
+        self._inbox: queue.Queue[ToWorker] = queue.Queue()
+        self._jobs: dict[str, tuple[Generate, int]] = {}  # steps made
+
+    def receive(self, message: ToWorker) -> None:
+        self._inbox.put(message)
+
+    def run(self) -> None:
+        time.sleep(self._script.start_seconds)
+        if self._script.broken is not None:
+            self._send(Broken(message=self._script.broken))
+            return
+        self._send(
+            Ready(
+                device="fake:0", bundle=BUNDLE, max_rows=8, face_analyzer="fake", load_seconds=0.1, warm_up_seconds=0.2
+            )
+        )
+        next_figures = time.monotonic()
+        while True:
+            try:
+                message = self._inbox.get(timeout=0 if self._jobs and self._script.step_seconds == 0 else 0.005)
+            except queue.Empty:
+                message = None
+            if isinstance(message, Shutdown):
+                return
+            self._take(message)
+            self._tick()
+            if time.monotonic() >= next_figures and not self._script.silent:
+                next_figures = time.monotonic() + 0.05
+                self._send(self._figures())
+
+    def _take(self, message: ToWorker | None) -> None:
+        if isinstance(message, Cancel):
+            self.cancels.append(message.job_id)
+            self._jobs.pop(message.job_id, None)
+        elif isinstance(message, Generate):
+            self.generates.append(message)
+            self._begin(message)
+
+    def _begin(self, job: Generate) -> None:
+        if "CRASH" in job.prompt:
+            os._exit(70)
+        if "HANG" in job.prompt:
+            threading.Event().wait()
+        if "FAIL:" in job.prompt:
+            code, fault = job.prompt.split("FAIL:")[1].split()[0].split(":")
+            failed = Failed(
+                job_id=job.job_id, code=code, message="As scripted.", fault=fault, selfie=0, faces=[BAD_FACE]
+            )
+            self._send(failed)
+            return
+        width, height = job.width or 256, job.height or 256
+        self._send(
+            Started(
+                job_id=job.job_id,
+                faces=[GOOD_FACE] * len(job.selfies),
+                adapter=job.adapter or BUNDLE.default_adapter,
+                sampler=job.sampler or BUNDLE.default_sampler,
+                steps=job.steps or BUNDLE.default_steps,
+                width=width,
+                height=height,
+            )
+        )
+        self._jobs[job.job_id] = (job, 0)
+
+    def _tick(self) -> None:
+        """One step of every image of every job."""
+        if self._jobs:
+            time.sleep(self._script.step_seconds)
+        for job_id, (job, made) in list(self._jobs.items()):
+            if "STALL" in job.prompt:
+                continue
+            steps = job.steps or BUNDLE.default_steps
+            self._jobs[job_id] = (job, made + 1)
+            for index in range(len(job.seeds)):
+                preview = b"preview" if job.previews else None
+                self._send(Stepped(job_id=job_id, index=index, step=made + 1, steps=steps, preview=preview))
+            if made + 1 >= steps:
+                self._finish(job)
+
+    def _finish(self, job: Generate) -> None:
+        for index, seed in enumerate(job.seeds):
+            self._send(
+                Portrait(
+                    job_id=job.job_id,
+                    index=index,
+                    seed=seed,
+                    format=job.format,
+                    width=job.width or 256,
+                    height=job.height or 256,
+                    data=b"image of seed %d" % seed,
+                )
+            )
+        self._send(Done(job_id=job.job_id, timings=TIMINGS))
+        del self._jobs[job.job_id]
+
+    def _figures(self) -> Figures:
+        return Figures(
+            ticks=[Tick(bucket=4, rows=3, seconds=0.02)],
+            rows_running=len(self._jobs),
+            rows_waiting=0,
+            jobs_held=len(self._jobs),
+            device_memory_bytes=1000,
+            peak_device_memory_bytes=2000,
+        )
+
+
+def read_frames(connection: socket.socket, take: Callable[[ToWorker], None]) -> None:
+    """Until the other end closes; then take a Shutdown, so that no fake outlives its test."""
+    file = connection.makefile("rb")
+    while header := file.read(HEADER.size):
+        take(decode_to_worker(file.read(HEADER.unpack(header)[0])))
+    take(Shutdown())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--step-seconds", type=float, default=0.0)
+    parser.add_argument("--start-seconds", type=float, default=0.0)
+    parser.add_argument("--broken")
+    parser.add_argument("--silent", action="store_true")
+    arguments = parser.parse_args()
+    connection = socket.socket(fileno=arguments.fd)
+    script = Script(
+        step_seconds=arguments.step_seconds,
+        start_seconds=arguments.start_seconds,
+        broken=arguments.broken,
+        silent=arguments.silent,
+    )
+    worker = FakeWorker(Setup(), lambda message: connection.sendall(encode_frame(message)), script)
+    threading.Thread(target=read_frames, args=(connection, worker.receive), daemon=True).start()
+    worker.run()
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""POST /v1/portraits over a fake worker: the three forms of answer, and what is refused."""
+
+import asyncio
+import base64
+
+import pytest
+
+from tests.fakes import Script
+from tests.service.harness import JPEG, SELFIE, build_house, client_of, parse_events
+
+
+async def post(house, query="", body=SELFIE, **headers):
+    async with client_of(house) as client:
+        return await client.post(f"/v1/portraits?{query}", content=body, headers=JPEG | headers)
+
+
+def test_a_selfie_becomes_json_with_images_seeds_timings_and_a_face_report():
+    house = build_house()
+    answer = asyncio.run(post(house, "style=corporate&n=2&seed=7"))
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert [image["seed"] for image in body["images"]] == [7, 8]
+    assert [base64.b64decode(image["b64"]) for image in body["images"]] == [b"image of seed 7", b"image of seed 8"]
+    assert (body["model"], body["adapter"], body["style"]) == ("fake", "photomaker-v2", "corporate")
+    assert body["faces"][0]["verdict"] == "ok"
+    assert body["timings_ms"]["steps"] == 5.0
+    assert body["timings_ms"]["worker_total"] == 28.0
+    assert body["timings_ms"]["total"] > 0
+    assert len(body["id"]) == 32
+
+
+def test_the_worker_gets_the_styles_prompt_with_the_subject_and_its_defaults():
+    house = build_house()
+    asyncio.run(post(house, "style=corporate&subject=woman&steps=3&size=256x320&strength=0.5"))
+    order = house.fakes[0].generates[0]
+    assert order.prompt.startswith("portrait photo of a woman wearing a navy suit")
+    assert order.negative_prompt is not None
+    assert (order.width, order.height, order.steps, order.strength) == (256, 320, 3, 0.5)
+    assert order.sampler is None
+    assert order.adapter is None
+    assert 0 < order.deadline_seconds <= 30
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a {subject} on the moon", "a man on the moon"),
+        ("an old man on the moon", "an old man on the moon"),
+        ("on the moon", "portrait photo of a man, on the moon"),
+    ],
+    ids=["placeholder", "written", "missing"],
+)
+def test_a_prompt_of_ones_own_always_reaches_the_worker_with_the_subject_in_it(prompt, expected):
+    house = build_house()
+
+    async def run():
+        async with client_of(house) as client:
+            params = {"prompt": prompt, "subject": "man"}
+            return await client.post("/v1/portraits", params=params, content=SELFIE, headers=JPEG)
+
+    answer = asyncio.run(run())
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["style"] is None
+    assert house.fakes[0].generates[0].prompt == expected
+
+
+def test_without_a_seed_every_image_gets_its_own_and_says_it():
+    answer = asyncio.run(post(build_house(), "n=4"))
+    seeds = [image["seed"] for image in answer.json()["images"]]
+    assert len(set(seeds)) == 4
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_seeds_wrap_at_32_bits():
+    answer = asyncio.run(post(build_house(), f"n=2&seed={2**32 - 1}"))
+    assert [image["seed"] for image in answer.json()["images"]] == [2**32 - 1, 0]
+
+
+def test_accepting_an_image_gives_the_plain_image_with_its_seed():
+    answer = asyncio.run(post(build_house(), "seed=3&format=webp", Accept="image/*"))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "image/webp"
+    assert answer.headers["x-seed"] == "3"
+    assert answer.content == b"image of seed 3"
+
+
+def test_a_plain_image_of_several_portraits_is_refused_with_a_sentence():
+    answer = asyncio.run(post(build_house(), "n=2", Accept="image/*"))
+    assert answer.status_code == 406
+    assert answer.json()["code"] == "one_image_only"
+    assert "n=1" in answer.json()["detail"]
+
+
+def test_a_plain_image_in_a_format_that_is_not_accepted_is_refused():
+    answer = asyncio.run(post(build_house(), "format=jpeg", Accept="image/png"))
+    assert (answer.status_code, answer.json()["code"]) == (406, "format_not_accepted")
+
+
+def test_no_acceptable_form_is_refused_before_the_body_is_read():
+    answer = asyncio.run(post(build_house(), Accept="text/html"))
+    assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
+
+
+def test_events_come_in_order_and_end_with_done():
+    answer = asyncio.run(post(build_house(), "n=2&seed=1&steps=2&previews=true", Accept="text/event-stream"))
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = parse_events(answer.text)
+    names = [name for name, _ in events]
+    assert names == ["queued", "started", "step", "step", "step", "step", "image", "image", "done"]
+    assert events[0][1]["position"] == 1
+    assert events[0][1]["seeds"] == [1, 2]
+    assert events[1][1]["faces"][0]["verdict"] == "ok"
+    assert base64.b64decode(events[2][1]["preview_b64"]) == b"preview"
+    assert base64.b64decode(events[6][1]["b64"]) == b"image of seed 1"
+    assert events[-1][1]["timings_ms"]["worker_total"] == 28.0
+
+
+def test_a_failure_after_the_events_began_is_an_error_event_with_a_problem():
+    house = build_house()
+    answer = asyncio.run(post(house, "prompt=FAIL:no_face:caller", Accept="text/event-stream"))
+    assert answer.status_code == 200
+    name, problem = parse_events(answer.text)[-1]
+    assert name == "error"
+    assert (problem["status"], problem["code"], problem["selfie"]) == (422, "no_face", 0)
+    assert house.figure("requests_total", route="/v1/portraits", outcome="ok") == 0
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        ("no_face:caller", 422),
+        ("prompt_too_long:caller", 400),
+        ("no_rows:capacity", 503),
+        ("deadline_exceeded:capacity", 504),
+        ("nan_output:worker", 500),
+    ],
+)
+def test_a_workers_failure_has_the_status_of_whose_fault_it_is(failure, status):
+    house = build_house()
+    answer = asyncio.run(post(house, f"prompt=FAIL:{failure}"))
+    code = failure.split(":")[0]
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == code
+    assert answer.json()["faces"][0]["verdict"] == "no_face"
+    assert ("retry-after" in answer.headers) == (status == 503)
+    assert house.figure("rejections_total", reason=code) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "allowed"),
+    [
+        ("size=512x512", "unknown_size", ["256x256", "256x320"]),
+        ("sampler=magic", "unknown_sampler", ["euler", "lcm"]),
+        ("adapter=magic", "unknown_adapter", ["photomaker-v1", "photomaker-v2"]),
+        ("subject=dragon", "unknown_subject", None),
+        ("style=magic", "unknown_style", None),
+    ],
+)
+def test_what_the_model_does_not_have_is_refused_with_what_it_has(query, code, allowed):
+    house = build_house()
+    answer = asyncio.run(post(house, query))
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
+    assert answer.json()["value"] == query.split("=")[1]
+    assert answer.json()["allowed"] == allowed or allowed is None
+    assert not house.fakes[0].generates
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "limit"),
+    [("steps=21", "steps_too_large", 20), ("n=5", "n_too_large", 4), ("deadline=121", "deadline_too_large", 120)],
+)
+def test_a_number_over_its_limit_is_refused_with_the_limit(query, code, limit):
+    answer = asyncio.run(post(build_house(), query))
+    assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (400, code, limit)
+
+
+def test_a_bad_picture_is_refused_with_its_index():
+    async def run():
+        async with client_of(build_house()) as client:
+            files = [("image", ("a.jpg", SELFIE, "image/jpeg")), ("image", ("b.jpg", b"bad", "image/jpeg"))]
+            return await client.post("/v1/portraits", files=files)
+
+    answer = asyncio.run(run())
+    assert (answer.status_code, answer.json()["code"]) == (422, "image_undecodable")
+    assert answer.json()["selfie"] == 1
+
+
+def test_the_uploaded_bytes_are_wiped_whether_it_works_or_not():
+    house = build_house()
+
+    async def run():
+        async with client_of(house) as client:
+            await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
+            await client.post("/v1/portraits", content=b"bad" + SELFIE, headers=JPEG)
+            await client.post("/v1/portraits?prompt=FAIL:no_face:caller", content=SELFIE, headers=JPEG)
+
+    asyncio.run(run())
+    assert len(house.decoders.seen) == 3
+    assert not any(any(data) for data in house.decoders.seen)
+
+
+def test_a_job_over_its_deadline_is_answered_504_and_cancelled():
+    house = build_house()
+
+    async def run():
+        async with client_of(house) as client:
+            answer = await client.post("/v1/portraits?prompt=STALL&deadline=0.2", content=SELFIE, headers=JPEG)
+            health = await client.get("/health")
+            await asyncio.sleep(0.05)
+            return answer, health
+
+    answer, health = asyncio.run(run())
+    assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+    assert health.json()["jobs"] == 0
+    assert house.cancelled == [house.fakes[0].generates[0].job_id]
+    assert house.figure("requests_total", route="/v1/portraits", outcome="deadline") == 1
+
+
+def test_a_deadline_that_passes_while_decoding_never_reaches_the_worker():
+    house = build_house()
+    house.decoders.seconds = 0.2
+    answer = asyncio.run(post(house, "deadline=0.1"))
+    assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
+    assert not house.fakes[0].generates
+
+
+def test_a_full_house_answers_503_at_once_with_retry_after():
+    house = build_house(script=Script(step_seconds=0.05), max_jobs=2)
+
+    async def run():
+        async with client_of(house) as client:
+            requests = [client.post("/v1/portraits?steps=8", content=SELFIE, headers=JPEG) for _ in range(6)]
+            return await asyncio.gather(*requests)
+
+    answers = asyncio.run(run())
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503, 503, 503]
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert refused.json()["code"] == "queue_full"
+    assert refused.json()["limit"] == 2
+    assert int(refused.headers["retry-after"]) >= 1
+    assert refused.headers["connection"] == "close"
+    assert house.figure("rejections_total", reason="queue_full") == 4
+
+
+def test_before_the_models_are_warm_every_job_is_answered_503():
+    house = build_house(script=Script(start_seconds=0.3))
+
+    async def run():
+        async with client_of(house, warm=False) as client:
+            cold = await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
+            probe = await client.get("/readyz")
+            live = await client.get("/livez")
+            await house.workers.wait_ready()
+            return cold, probe, live, await client.get("/readyz")
+
+    cold, probe, live, later = asyncio.run(run())
+    assert (cold.status_code, cold.json()["code"]) == (503, "not_ready")
+    assert int(cold.headers["retry-after"]) >= 1
+    assert (probe.status_code, live.status_code, later.status_code) == (503, 200, 200)
+    assert probe.headers["content-type"] == "application/problem+json"
