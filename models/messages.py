@@ -33,6 +33,7 @@ class Setup(Struct, frozen=True, kw_only=True, tag="setup"):
     """The first frame a worker gets: everything it may know about its place. Workers read no environment."""
 
     bundle: str = "tiny"
+    manifest: str | None = None  # an operator's own manifest.toml
     weights_dir: str | None = None  # where downloaded weight files lie; the embedded bundle needs none
     device: str = "auto"  # auto, cpu, cuda:0, ...
     max_rows: int = 8

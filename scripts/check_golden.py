@@ -70,14 +70,16 @@ class PhotoMakerFolder:
         self._makers: dict[str, tuple[PhotoMaker, Denoiser]] = {}
 
     def check(self) -> Iterator[Outcome]:
-        for case in self.json("index.json")["cases"]:
-            kind = case.split("_")[0]
-            yield {
-                "id": self._check_encoder,
-                "preprocess": self._check_preprocessing,
-                "pipeline": self._check_pipeline,
-                "trigger": self._check_trigger,
-            }[kind](case.removesuffix(".json"))
+        return (self.check_case(case) for case in self.json("index.json")["cases"])
+
+    def check_case(self, case: str) -> Outcome:
+        check = {
+            "id": self._check_encoder,
+            "preprocess": self._check_preprocessing,
+            "pipeline": self._check_pipeline,
+            "trigger": self._check_trigger,
+        }[case.split("_")[0]]
+        return check(case.removesuffix(".json"))
 
     def json(self, name: str) -> Any:
         return json.loads((self.folder / name).read_text())

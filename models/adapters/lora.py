@@ -2,15 +2,14 @@
 
 Three formats: diffusers attention processors (PhotoMaker: `unet.<path>.attn1.processor.to_q_lora.down.weight`, no
 alpha, so scale 1), diffusers/PEFT (`unet.<path>.lora_A.weight`), and kohya with diffusers block names
-(SDXL-Lightning: `lora_unet_<path_with_underscores>.lora_down.weight` and `.alpha`). Fusing is W + s*(alpha/rank)*up@down,
-accumulated in float32; afterwards nothing of the LoRA is left but the weights (LoRA: arXiv 2106.09685).
+(SDXL-Lightning: `lora_unet_<path_with_underscores>.lora_down.weight` and `.alpha`). Fusing is
+W + s*(alpha/rank)*up@down in float32; afterwards nothing of the LoRA is left but the weights (arXiv 2106.09685).
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 
@@ -54,7 +53,10 @@ def read_lora(state: Mapping[str, Tensor], modules: Iterable[str]) -> dict[str, 
 
 
 def fuse_lora(model: nn.Module, updates: Mapping[str, LowRank], scale: float = 1.0) -> None:
-    """Add every update to the model's weights in place, keeping their dtype. Raises LoraError on a shape mismatch."""
+    """Give every named module a weight with its update added, in the old dtype. Raises LoraError on a shape mismatch.
+
+    The old weights are left as they are: they may be shared with the state dict that they came from.
+    """
     modules = dict(model.named_modules())
     for path, update in updates.items():
         weight = modules[path].weight
@@ -62,8 +64,8 @@ def fuse_lora(model: nn.Module, updates: Mapping[str, LowRank], scale: float = 1
         delta = update.delta()
         if delta.numel() != weight.numel() or delta.shape[0] != weight.shape[0]:
             raise LoraError(f"{path}: the LoRA is {list(delta.shape)}, the weight {list(weight.shape)}")
-        with torch.no_grad():
-            weight.copy_((weight.float() + scale * delta.to(weight.device).view_as(weight)).to(weight.dtype))
+        fused = weight.detach().float() + scale * delta.to(weight.device).view_as(weight)
+        modules[path].weight = nn.Parameter(fused.to(weight.dtype), requires_grad=False)
 
 
 def _locate(key: str, underscored: Mapping[str, str]) -> tuple[str, str]:

@@ -70,6 +70,7 @@ class Engine:
         self._clock = clock
         self._scheduler = Scheduler(max_rows=self._buckets[-1])
         self._cancelled: set[str] = set()
+        self._batch: list[Row] = []  # of the tick under way or just made
 
     @property
     def has_work(self) -> bool:
@@ -95,10 +96,15 @@ class Engine:
         """The job's rows leave at the next tick."""
         self._cancelled.add(job_id)
 
+    def abandon_batch(self) -> list[Row]:
+        """After a tick that raised: take out the rows it ran on and return them."""
+        failed = {id(row) for row in self._batch}
+        return self._scheduler.remove(lambda row: id(row) in failed)
+
     def tick(self) -> TickReport:
         """Rows leave, the next batch makes one step, finished rows become pixels."""
         report = TickReport(left=self._let_leave())
-        batch = self._scheduler.next_batch()
+        batch = self._batch = self._scheduler.next_batch()
         if not batch:
             return report
         started = self._clock()

@@ -98,7 +98,7 @@ def check_budget(tokenizer: CLIPTokenizer, prompt: str, num_tokens: int) -> None
     if needed > limit:
         raise TriggerError(
             "prompt_too_long",
-            f"The prompt needs {needed} tokens ({len(words)} for its words, {num_tokens} for the person); "
+            f"The prompt needs {needed} tokens ({needed - num_tokens} for its words, {num_tokens} for the person); "
             f"{limit} fit. Shorten it by about {needed - limit} words, or send fewer selfies.",
             value=needed,
             limit=limit,

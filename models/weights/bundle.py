@@ -1,0 +1,207 @@
+"""A bundle: the modules that one worker keeps warm, loaded from verified files."""
+
+import json
+import logging
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from models.adapters.adapter import Adapter
+from models.adapters.lora import fuse_lora, read_lora
+from models.adapters.photomaker.adapter import PhotoMaker
+from models.adapters.photomaker.checkpoint import (
+    PhotoMakerCheckpoint,
+    build_encoder,
+    read_shape,
+    split_checkpoint,
+)
+from models.engine.plan import NoiseSchedule
+from models.messages import BundleInfo, FileInfo
+from models.sdxl.denoiser import Denoiser
+from models.sdxl.text import TextEncoders
+from models.sdxl.vae import Decoder
+from models.weights.manifest import (
+    BundleSpec,
+    HashLock,
+    Manifest,
+    refuse_noncommercial,
+    root_of,
+    sha256_of,
+    verify,
+)
+from models.weights.modules import WeightsError, build_schedule, build_text_encoder, build_unet, build_vae
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """An adapter and the UNet that its LoRA is fused into."""
+
+    adapter: Adapter
+    denoiser: Denoiser
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Everything warm for one base model. Immutable; request data never lives here."""
+
+    info: BundleInfo
+    schedule: NoiseSchedule
+    stacks: dict[str, Stack]  # by adapter name; the first is the default
+    decoder: Decoder
+    preview_decoder: Decoder | None
+
+    @property
+    def device(self) -> torch.device:
+        return self.decoder.device
+
+
+def load_bundle(
+    manifest: Manifest,
+    name: str,
+    *,
+    weights_dir: Path | None = None,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    accept_noncommercial: bool = False,
+) -> Bundle:
+    """Verify, read, fuse. Raises WeightsError with a message for the operator.
+
+    `dtype` is float32 on a CPU and bfloat16 on a GPU unless given.
+    """
+    device = device or torch.device("cpu")
+    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+    spec = manifest.bundle(name)
+    root = root_of(spec, weights_dir)
+    files = manifest.files_of(spec)
+    refuse_noncommercial(name, spec, files, accept_noncommercial)
+    infos = verify(files, root)
+    try:
+        return _Loader(spec, root, device, dtype).load(name, infos)
+    except (KeyError, OSError, ValueError) as error:
+        raise WeightsError(f"bundle {name!r}: {error}") from error
+
+
+class _Loader:
+    """Reads one bundle's components; lives for one call."""
+
+    def __init__(self, spec: BundleSpec, root: Path, device: torch.device, dtype: torch.dtype) -> None:
+        self._spec = spec
+        self._root = root
+        self._device = device
+        self._dtype = dtype
+
+    def load(self, name: str, files: list[FileInfo]) -> Bundle:
+        text = self._text()
+        stacks = dict(self._stack(path, text) for path in self._spec.photomaker)
+        preview = self._spec.preview_vae
+        decoder = self._decoder(self._spec.vae)
+        tiny = self._config(self._spec.vae).get("_class_name") == "AutoencoderTiny"
+        return Bundle(
+            info=_describe(name, self._spec, list(stacks), files),
+            schedule=build_schedule(self._config(self._spec.scheduler, "scheduler_config.json")),
+            stacks=stacks,
+            decoder=decoder,
+            preview_decoder=self._decoder(preview) if preview else decoder if tiny else None,
+        )
+
+    def _text(self) -> TextEncoders:
+        encoders = [
+            build_text_encoder(self._config(part), self._state(part), self._dtype).to(self._device)
+            for part in (self._spec.text_encoder, self._spec.text_encoder_2)
+        ]
+        return TextEncoders(self._tokenizers(), (encoders[0], encoders[1]))
+
+    def _stack(self, path: str, text: TextEncoders) -> tuple[str, Stack]:
+        """LoRAs act on every forward pass, so each PhotoMaker version has a UNet of its own."""
+        checkpoint = self._checkpoint(path)
+        unet = build_unet(self._config(self._spec.unet), self._state(self._spec.unet), self._dtype)
+        modules = dict(unet.named_modules())
+        fuse_lora(unet, read_lora(checkpoint.lora, modules))
+        for lora in self._spec.loras:
+            fuse_lora(unet, read_lora(load_file(self._root / lora.path), modules), lora.scale)
+        adapter = PhotoMaker(
+            build_encoder(checkpoint, self._dtype).to(self._device),
+            text,
+            self._tokenizers(),
+            face_space=self._spec.face_space,
+        )
+        return adapter.name, Stack(adapter, Denoiser(unet.to(self._device)))
+
+    def _decoder(self, part: str) -> Decoder:
+        return Decoder(build_vae(self._config(part), self._state(part), self._dtype).to(self._device))
+
+    def _checkpoint(self, path: str) -> PhotoMakerCheckpoint:
+        config = (self._root / path).parent / "config.json"
+        state = read_photomaker(self._root, path)
+        return split_checkpoint(state, read_shape(config) if config.is_file() else None)
+
+    def _tokenizers(self) -> tuple[CLIPTokenizer, CLIPTokenizer]:
+        """Fresh ones on every call: adapters teach theirs a trigger word."""
+        folders = (self._root / self._spec.tokenizer, self._root / self._spec.tokenizer_2)
+        first, second = (CLIPTokenizer.from_pretrained(folder, local_files_only=True) for folder in folders)
+        return first, second
+
+    def _config(self, part: str, name: str = "config.json") -> dict[str, Any]:
+        return json.loads((self._root / part / name).read_text())
+
+    def _state(self, part: str) -> dict[str, Tensor]:
+        """The one safetensors file of a component folder, whatever its variant is called."""
+        found = sorted((self._root / part).glob("*.safetensors"))
+        if len(found) != 1:
+            raise WeightsError(f"{self._root / part} holds {len(found)} .safetensors files; exactly one is needed")
+        return load_file(found[0])
+
+
+def read_photomaker(root: Path, name: str) -> dict[str, Tensor]:
+    """Flat tensors of a PhotoMaker file. A pickle is read with weights_only and converted to safetensors once.
+
+    The conversion is used again only while its hash is the one that was noted when it was written.
+    """
+    path = root / name
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    converted, lock = path.with_suffix(".safetensors"), HashLock(root)
+    noted = str(converted.relative_to(root))
+    if converted.is_file() and lock.recall(noted) == sha256_of(converted):
+        return load_file(converted)
+    try:
+        nested = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        # torch's own text advises the caller to load it anyway.
+        raise WeightsError(f"{path} is a pickle that asks to run code; nothing of it was loaded") from None
+    state = {f"{part}.{key}": tensor.contiguous() for part, inner in nested.items() for key, tensor in inner.items()}
+    if os.access(path.parent, os.W_OK):
+        partial = converted.with_suffix(".partial")
+        save_file(state, partial)
+        partial.replace(converted)
+        lock.record(noted, sha256_of(converted))
+        lock.save()
+        log.info("converted %s to safetensors", name)
+    return state
+
+
+def _describe(name: str, spec: BundleSpec, adapters: list[str], files: list[FileInfo]) -> BundleInfo:
+    return BundleInfo(
+        name=name,
+        title=spec.title,
+        adapters=adapters,
+        samplers=list(spec.samplers),
+        sizes=list(spec.sizes),
+        max_steps=spec.max_steps,
+        default_adapter=adapters[0],
+        default_sampler=spec.sampler,
+        default_size=spec.size,
+        default_steps=spec.steps,
+        default_guidance=spec.guidance,
+        default_strength=spec.strength,
+        files=files,
+    )

@@ -1,0 +1,488 @@
+"""The worker: one process per device, all weights warm, messages in and events out.
+
+Three threads, each owning its part: the engine's thread (this module's `run`) ticks and keeps the jobs; the
+preparation thread turns requests into rows; the finishing thread encodes pictures. They meet in one inbox.
+"""
+
+import gc
+import logging
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from models.engine.engine import Engine, Finished, TickReport
+from models.engine.rows import Row
+from models.faces.analyzers import load_analyzer
+from models.finish.encoding import encode_image, encode_preview
+from models.job import Fault, Job, JobRefused
+from models.messages import (
+    HEADER,
+    Broken,
+    Cancel,
+    Done,
+    Failed,
+    Figures,
+    FromWorker,
+    Generate,
+    Portrait,
+    Ready,
+    Setup,
+    Shutdown,
+    Stepped,
+    Tick,
+    ToWorker,
+    decode_to_worker,
+    encode_frame,
+)
+from models.preparation import Prepared, Preparer
+from models.warmup import warm_up
+from models.weights.bundle import Bundle, load_bundle
+from models.weights.manifest import PACKAGE, read_manifest
+from models.weights.modules import WeightsError
+
+log = logging.getLogger(__name__)
+
+FIGURES_SECONDS = 1.0
+MAX_JOBS = 256
+CUDA_FAULT_EXIT = 70
+GPU_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # a CUDA kernel set is tuned and captured for each
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """One picture has left the finishing thread."""
+
+    job: Job
+    portrait: Portrait
+    seconds: float
+
+
+class Worker:
+    """`run` serves until Shutdown; `receive` may be called from any thread. `send` must not block for long."""
+
+    def __init__(
+        self, setup: Setup, send: Callable[[FromWorker], None], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._setup = setup
+        self._send_unlocked = send
+        self._send_lock = threading.Lock()
+        self._clock = clock
+        self._inbox: queue.SimpleQueue[ToWorker | Prepared | _Encoded | Failed] = queue.SimpleQueue()
+        self._jobs: dict[str, Job] = {}
+        self._ticks: list[Tick] = []
+        self._figures_due = 0.0
+        self._stopping = False
+
+    def receive(self, message: ToWorker) -> None:
+        self._inbox.put(message)
+
+    def run(self) -> None:
+        """Load, warm, serve. What can't be loaded is told as Broken, and the call returns."""
+        try:
+            bundle = self._load()
+        except Exception as error:
+            log.exception("the worker can't start")
+            self._send(Broken(message=f"{type(error).__name__}: {error}"))
+            return
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="prepare") as self._preparing,
+            ThreadPoolExecutor(1, thread_name_prefix="finish") as self._finishing,
+        ):
+            self._serve(bundle)
+
+    # ---- start
+
+    def _load(self) -> Bundle:
+        began = self._clock()
+        setup = self._setup
+        device = choose_device(setup.device)
+        if setup.threads:
+            torch.set_num_threads(setup.threads)
+        folder = Path(setup.weights_dir) if setup.weights_dir else None
+        bundle = load_bundle(
+            read_manifest(Path(setup.manifest)) if setup.manifest else read_manifest(),
+            setup.bundle,
+            weights_dir=folder,
+            device=device,
+            accept_noncommercial=setup.accept_noncommercial,
+        )
+        analyzer = load_analyzer(
+            setup.face_analyzer,
+            bundled_dir=PACKAGE / "tiny",
+            faces_dir=Path(setup.faces_dir) if setup.faces_dir else None,
+            device=str(device),
+            threads=setup.threads or torch.get_num_threads(),
+        )
+        _check_spaces(bundle, analyzer.space)
+        loaded = self._clock()
+        buckets = buckets_for(device, setup.max_rows)
+        warm_up(bundle, analyzer, buckets)
+        self._preparer = Preparer(bundle, analyzer, clock=self._clock)
+        self._engines = {
+            name: Engine(stack.denoiser, bundle.decoder, buckets=buckets, clock=self._clock)
+            for name, stack in bundle.stacks.items()
+        }
+        self._send(
+            Ready(
+                device=_device_name(device),
+                bundle=bundle.info,
+                max_rows=buckets[-1],
+                face_analyzer=analyzer.name,
+                load_seconds=loaded - began,
+                warm_up_seconds=self._clock() - loaded,
+            )
+        )
+        return bundle
+
+    # ---- the loop
+
+    def _serve(self, bundle: Bundle) -> None:
+        while not self._stopping:
+            self._read_inbox()
+            for engine in self._engines.values():
+                if engine.has_work:
+                    self._tick(engine, bundle)
+            self._send_figures(bundle)
+        for job in list(self._jobs.values()):
+            self._end(
+                job, _failure(job, "worker_stopping", "The service is stopping; send the request again.", "capacity")
+            )
+
+    def _read_inbox(self) -> None:
+        """All that has arrived; waits only when there is nothing else to do."""
+        idle = not any(engine.has_work for engine in self._engines.values())
+        timeout = max(self._figures_due - self._clock(), 0.0) if idle else 0.0
+        try:
+            self._handle(self._inbox.get(timeout=timeout) if timeout else self._inbox.get_nowait())
+            while True:
+                self._handle(self._inbox.get_nowait())
+        except queue.Empty:
+            pass
+
+    def _handle(self, message: ToWorker | Prepared | _Encoded | Failed) -> None:
+        match message:
+            case Generate():
+                self._accept(message)
+            case Prepared():
+                self._start(message)
+            case _Encoded():
+                self._deliver(message)
+            case Failed():
+                if job := self._jobs.get(message.job_id):
+                    self._end(job, message)
+            case Cancel():
+                self._cancel(message.job_id)
+            case Shutdown():
+                self._stopping = True
+            case Setup():
+                log.warning("a second setup was ignored")
+
+    def _accept(self, request: Generate) -> None:
+        job = Job.accept(request, self._clock())
+        if len(self._jobs) >= MAX_JOBS:
+            message = f"The worker holds {MAX_JOBS} jobs; try again shortly."
+            self._send(_failure(job, "worker_full", message, "capacity"))
+            return
+        self._jobs[request.job_id] = job
+        self._preparing.submit(self._prepare, job)
+
+    def _prepare(self, job: Job) -> None:
+        """On the preparation thread: whatever happens, something for the inbox comes out."""
+        try:
+            if job.has_ended:
+                return
+            if self._clock() >= job.deadline:
+                self._inbox.put(_expired(job))
+                return
+            self._inbox.put(self._preparer.prepare(job))
+        except JobRefused as refused:
+            self._inbox.put(refused.failed)
+        except Exception as error:
+            _exit_on_cuda_fault(error)
+            log.error("preparation failed: %s", _trace(error))
+            self._inbox.put(_failure(job, "preparation_failed", "The photo could not be processed.", "worker"))
+
+    def _start(self, prepared: Prepared) -> None:
+        job = prepared.job
+        if job.has_ended:
+            return
+        job.started = prepared.started
+        engine = self._engines[prepared.rows[0].key.adapter]
+        for row in prepared.rows:
+            engine.add(row)
+
+    # ---- a tick and what comes of it
+
+    def _tick(self, engine: Engine, bundle: Bundle) -> None:
+        try:
+            report = engine.tick()
+        except Exception as error:
+            _exit_on_cuda_fault(error)
+            self._fail_batch(engine, error)
+            return
+        self._note_tick(report)
+        for row in report.stepped:
+            self._tell_step(row, report, bundle)
+        for finished in report.finished:
+            self._finish(finished)
+        for row, reason in report.left:
+            self._let_go(row, reason)
+
+    def _note_tick(self, report: TickReport) -> None:
+        if report.stepped:
+            self._ticks.append(Tick(bucket=report.bucket, rows=len(report.stepped), seconds=report.step_seconds))
+
+    def _tell_step(self, row: Row, report: TickReport, bundle: Bundle) -> None:
+        job = self._jobs.get(row.job_id)
+        if job is None:
+            return
+        now = self._clock()
+        if job.watch.first_step_began is None:
+            decoding = sum(finished.decode_seconds for finished in report.finished)
+            job.watch.first_step_began = now - report.step_seconds - decoding
+            assert job.started is not None
+            self._send(job.started)
+        job.watch.last_step_ended = now
+        step = Stepped(job_id=row.job_id, index=row.index, step=row.step, steps=len(row.plan))
+        if row.clean is None or row.is_finished or bundle.preview_decoder is None:
+            self._send(step)
+            return
+        pixels = bundle.preview_decoder.decode(row.clean[None])[0].cpu()
+        self._finishing.submit(self._send_preview, step, pixels)
+
+    def _send_preview(self, step: Stepped, pixels: torch.Tensor) -> None:
+        self._send(
+            Stepped(
+                job_id=step.job_id, index=step.index, step=step.step, steps=step.steps, preview=encode_preview(pixels)
+            )
+        )
+
+    def _finish(self, finished: Finished) -> None:
+        job = self._jobs.get(finished.row.job_id)
+        if job is not None:
+            job.watch.decode += finished.decode_seconds
+            self._finishing.submit(self._encode, job, finished)
+
+    def _encode(self, job: Job, finished: Finished) -> None:
+        """On the finishing thread."""
+        try:
+            began = self._clock()
+            request, pixels = job.request, finished.pixels
+            data = encode_image(pixels, request.format, request.quality)
+            portrait = Portrait(
+                job_id=request.job_id,
+                index=finished.row.index,
+                seed=finished.row.seed,
+                format=request.format,
+                width=pixels.shape[1],
+                height=pixels.shape[0],
+                data=data,
+            )
+            self._inbox.put(_Encoded(job, portrait, self._clock() - began))
+        except Exception as error:
+            log.error("encoding failed: %s", _trace(error))
+            self._inbox.put(_failure(job, "encoding_failed", "The picture could not be encoded.", "worker"))
+
+    def _deliver(self, encoded: _Encoded) -> None:
+        job = encoded.job
+        if job.has_ended:
+            return
+        job.watch.encode += encoded.seconds
+        self._send(encoded.portrait)
+        job.open_images.discard(encoded.portrait.index)
+        if not job.open_images:
+            self._end(job, Done(job_id=job.request.job_id, timings=job.watch.timings(self._clock())))
+
+    def _let_go(self, row: Row, reason: str) -> None:
+        job = self._jobs.get(row.job_id)
+        if job is None:
+            return
+        if reason == "expired":
+            self._end(job, _expired(job))
+        elif reason == "not_a_number":
+            message = "The picture came out broken and was not sent. Another seed will do."
+            self._end(job, _failure(job, "broken_picture", message, "worker"))
+
+    # ---- ends
+
+    def _cancel(self, job_id: str) -> None:
+        """No end is sent for a cancelled job: who cancels knows."""
+        if job := self._jobs.get(job_id):
+            self._end(job, None)
+
+    def _fail_batch(self, engine: Engine, error: Exception) -> None:
+        """The batch that ran is lost, nothing else is. Done outside the except block: its traceback pins tensors."""
+        out_of_memory = isinstance(error, torch.OutOfMemoryError)
+        log.error("a tick failed: %s", _trace(error))
+        rows = engine.abandon_batch()
+        for job in {row.job_id: self._jobs[row.job_id] for row in rows if row.job_id in self._jobs}.values():
+            if out_of_memory:
+                self._end(job, _failure(job, "out_of_memory", "The device is out of memory; try again.", "capacity"))
+            else:
+                self._end(job, _failure(job, "engine_failed", "The engine failed on this job.", "worker"))
+        del error
+        gc.collect()
+        if out_of_memory:
+            torch.cuda.empty_cache()
+
+    def _end(self, job: Job, message: Done | Failed | None) -> None:
+        """The one way out of the worker: the job is forgotten, its rows leave, its end is told once."""
+        if job.has_ended:
+            return
+        job.has_ended = True
+        self._jobs.pop(job.request.job_id, None)
+        if not isinstance(message, Done):
+            for engine in self._engines.values():
+                engine.cancel(job.request.job_id)
+        if message is not None:
+            self._send(message)
+
+    # ---- figures
+
+    def _send_figures(self, bundle: Bundle) -> None:
+        now = self._clock()
+        if now < self._figures_due:
+            return
+        self._figures_due = now + FIGURES_SECONDS
+        ticks, self._ticks = self._ticks, []
+        on_gpu = bundle.device.type == "cuda"
+        self._send(
+            Figures(
+                ticks=ticks,
+                rows_running=sum(engine.num_running for engine in self._engines.values()),
+                rows_waiting=sum(engine.num_waiting for engine in self._engines.values()),
+                jobs_held=len(self._jobs),
+                device_memory_bytes=torch.cuda.memory_allocated(bundle.device) if on_gpu else 0,
+                peak_device_memory_bytes=torch.cuda.max_memory_allocated(bundle.device) if on_gpu else 0,
+            )
+        )
+
+    def _send(self, message: FromWorker) -> None:
+        with self._send_lock:
+            self._send_unlocked(message)
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" is the first GPU, else the CPU."""
+    if name == "auto":
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise WeightsError(f"device {name!r} was asked for, but torch sees no CUDA device")
+    return device
+
+
+def buckets_for(device: torch.device, max_rows: int) -> tuple[int, ...]:
+    """On a CPU every size is a bucket: padding would be computed in vain. A GPU has a ladder of captured sizes."""
+    if device.type == "cpu":
+        return tuple(range(1, max_rows + 1))
+    return (*(size for size in GPU_BUCKETS if size < max_rows), max_rows)
+
+
+def _check_spaces(bundle: Bundle, space: str | None) -> None:
+    """An adapter's face embeddings must come from the recogniser that it was trained on."""
+    for name, stack in bundle.stacks.items():
+        if stack.adapter.face_space not in (None, space):
+            raise WeightsError(
+                f"adapter {name} needs face embeddings of {stack.adapter.face_space!r}, the face analyzer makes "
+                f"{space!r}: choose another with --face-analyzer"
+            )
+
+
+def _failure(job: Job, code: str, message: str, fault: Fault) -> Failed:
+    return Failed(job_id=job.request.job_id, code=code, message=message, fault=fault)
+
+
+def _expired(job: Job) -> Failed:
+    limit = job.request.deadline_seconds
+    message = f"The deadline of {limit:.1f} s passed before the portraits were finished."
+    return Failed(job_id=job.request.job_id, code="deadline_exceeded", message=message, fault="capacity", limit=limit)
+
+
+def _device_name(device: torch.device) -> str:
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"
+
+
+def _trace(error: BaseException) -> str:
+    """Where it happened and what kind it was; never its text or locals, which may hold a prompt or a face."""
+    places = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{Path(code.co_filename).name}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return f"{type(error).__name__} at {' > '.join(places[-4:])}"
+
+
+def _exit_on_cuda_fault(error: BaseException) -> None:
+    """After a sticky CUDA error every further call fails: end the process, the front starts another."""
+    if "CUDA error" in str(error) and not isinstance(error, torch.OutOfMemoryError):
+        log.critical("sticky CUDA error, leaving: %s", _trace(error))
+        os._exit(CUDA_FAULT_EXIT)
+
+
+# ---- the process
+
+
+def main() -> None:
+    """`python -m models.worker --fd N`: speak frames over the inherited socket until told to stop."""
+    import click
+
+    @click.command(help=main.__doc__)
+    @click.option("--fd", type=int, required=True, help="The inherited socket's file descriptor.")
+    def command(fd: int) -> None:
+        logging.basicConfig(level=logging.INFO, format="worker %(levelname)s %(message)s")
+        serve_socket(socket.socket(fileno=fd))
+
+    command()
+
+
+def serve_socket(connection: socket.socket) -> None:
+    """Setup first, then messages; a reader thread feeds the worker. A closed socket is a shutdown."""
+    setup = _read_message(connection)
+    if not isinstance(setup, Setup):
+        raise ValueError(f"the first message must be setup, got {type(setup).__name__}")
+    worker = Worker(setup, lambda message: connection.sendall(encode_frame(message)))
+    threading.Thread(target=_feed, args=(connection, worker), name="reader", daemon=True).start()
+    worker.run()
+
+
+def _feed(connection: socket.socket, worker: Worker) -> None:
+    while (message := _read_message(connection)) is not None:
+        worker.receive(message)
+    worker.receive(Shutdown())
+
+
+def _read_message(connection: socket.socket) -> ToWorker | None:
+    header = _read_exactly(connection, HEADER.size)
+    if header is None:
+        return None
+    body = _read_exactly(connection, HEADER.unpack(header)[0])
+    return None if body is None else decode_to_worker(body)
+
+
+def _read_exactly(connection: socket.socket, count: int) -> bytearray | None:
+    """None when the other side has gone."""
+    data = bytearray(count)
+    view, filled = memoryview(data), 0
+    while filled < count:
+        try:
+            received = connection.recv_into(view[filled:])
+        except OSError:
+            return None
+        if not received:
+            return None
+        filled += received
+    return data
+
+
+if __name__ == "__main__":
+    main()

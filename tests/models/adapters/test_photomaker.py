@@ -1,0 +1,122 @@
+"""PhotoMaker against its recorded reference, and what the reference gets wrong."""
+
+import pytest
+import torch
+
+from models.adapters.adapter import Wish
+from models.adapters.photomaker.adapter import merge_step
+from models.adapters.photomaker.trigger import TriggerError, place_trigger
+from scripts.check_golden import PhotoMakerFolder, _face, _picture
+from tests.models.conftest import GOLDEN
+
+
+@pytest.fixture(scope="module")
+def folder():
+    return PhotoMakerFolder(GOLDEN)
+
+
+def wish(**changes):
+    given = {
+        "prompt": "portrait photo of a man wearing a hat",
+        "negative_prompt": None,
+        "subject": "man",
+        "width": 64,
+        "height": 64,
+        "num_steps": 4,
+        "strength": 1.0,
+        "guided": False,
+    }
+    return Wish(**(given | changes))
+
+
+@pytest.mark.parametrize("index", range(len(PhotoMakerFolder(GOLDEN).json("index.json")["cases"])))
+def test_every_recorded_case_is_reproduced(folder, index):
+    case = folder.json("index.json")["cases"][index]
+    outcome = folder.check_case(case)
+    assert outcome.ok, str(outcome)
+
+
+def selfies(folder, count, version):
+    data = folder.tensors(f"pipeline_{version}_cfg5_merge0_3img_2out")
+    pictures = [_picture(data[f"in.image.{i}"]) for i in range(count)]
+    embeddings = data["in.id_embeds"].numpy() if version == "v2" else [None] * count
+    return pictures, [_face(embeddings[i]) for i in range(count)]
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_second_fuse_of_the_same_prompt_gives_the_same_result(folder, version):
+    """The reference fuses in place and returns an alias: its second use of a cached prompt is fused twice."""
+    maker, _ = folder.maker(version)
+    identity = maker.identity(*selfies(folder, 2, version))
+    first = maker.condition(identity, wish()).personal.embeds.clone()
+    again = maker.condition(identity, wish()).personal.embeds
+    assert torch.equal(first, again)
+
+
+def test_two_people_of_one_prompt_share_the_text_and_differ_at_the_class_token_alone(folder):
+    maker, _ = folder.maker("v1")
+    pictures, faces = selfies(folder, 2, "v1")
+    one = maker.condition(maker.identity(pictures[:1], faces[:1]), wish()).personal
+    other = maker.condition(maker.identity(pictures[1:], faces[1:]), wish()).personal
+    differs = (one.embeds != other.embeds).any(dim=1).nonzero()[:, 0].tolist()
+    assert differs == [5]  # <start> portrait photo of a man
+    assert torch.equal(one.pooled, other.pooled)
+
+
+def test_strength_0_never_shows_the_identity(folder):
+    maker, _ = folder.maker("v1")
+    conditioning = maker.condition(maker.identity(*selfies(folder, 1, "v1")), wish(strength=0.0))
+    assert all(conditioning.prompt_at(step) is conditioning.plain for step in range(4))
+
+
+@pytest.mark.parametrize(
+    ("strength", "steps", "expected"),
+    [(1.0, 4, -1), (1.0, 1, -1), (0.8, 4, 0), (0.8, 50, 9), (0.5, 4, 1), (0.05, 4, 2), (0.05, 1, -1), (0.0, 4, 3)],
+)
+def test_strength_is_the_share_of_steps_with_identity(strength, steps, expected):
+    assert merge_step(strength, steps) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "subject", "expected"),
+    [
+        ("portrait of a woman in a suit", "woman", "portrait of a woman img in a suit"),
+        ("a Woman and another woman", "woman", "a Woman img and another woman"),
+        ("a womanly figure, person", "woman", "photo of a woman img, a womanly figure, person"),
+        ("in the snow", "man", "photo of a man img, in the snow"),
+        ("a man img in the snow", "woman", "a man img in the snow"),
+    ],
+)
+def test_the_trigger_goes_behind_the_person(prompt, subject, expected):
+    assert place_trigger(prompt, subject) == expected
+
+
+@pytest.mark.parametrize("prompt", ["a man img and a woman img", "img", "an imgur page of a man", "man imgs"])
+def test_a_misplaced_trigger_is_refused(prompt):
+    with pytest.raises(TriggerError, match="reserved") as refusal:
+        place_trigger(prompt, "man")
+    assert refusal.value.code == "prompt_reserved_word"
+
+
+def test_a_prompt_over_the_budget_is_refused_with_the_numbers(folder):
+    maker, _ = folder.maker("v2")
+    with pytest.raises(TriggerError, match=r"needs 79 tokens \(73 for its words, 6 for the person\); 75 fit") as refusal:
+        maker.check(wish(prompt="photo of a man " + "photo " * 70), num_selfies=3)
+    assert refusal.value.code == "prompt_too_long"
+    assert refusal.value.limit == 75
+
+
+def test_a_prompt_that_just_fits_keeps_its_end_of_text(folder):
+    maker, _ = folder.maker("v2")
+    prompt = "photo of a man " + "photo " * 66  # 70 words, two selfies of two tokens: 69 + 4 = 73
+    maker.check(wish(prompt=prompt), num_selfies=2)
+    conditioning = maker.condition(maker.identity(*selfies(folder, 2, "v2")), wish(prompt=prompt))
+    assert torch.isfinite(conditioning.personal.embeds).all()
+
+
+def test_v2_refuses_embeddings_of_another_recogniser(folder):
+    maker, _ = folder.maker("v2")
+    pictures, faces = selfies(folder, 1, "v2")
+    stranger = type(faces[0])(faces[0].box, faces[0].landmarks, 1.0, faces[0].embedding, "antelopev2")
+    with pytest.raises(ValueError, match="needs face embeddings of golden, got antelopev2"):
+        maker.identity(pictures, [stranger])

@@ -1,0 +1,146 @@
+"""Loading from local files in the published layout: verified, converted once, fused, and never a byte unchecked."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.adapters.lora import fuse_lora, read_lora
+from models.weights.bundle import load_bundle
+from models.weights.manifest import read_manifest
+from models.weights.modules import WeightsError, build_unet
+
+
+def load(weights_dir: Path, **options):
+    return load_bundle(read_manifest(weights_dir / "manifest.toml"), "golden", weights_dir=weights_dir, **options)
+
+
+def test_a_bundle_in_the_published_layout_loads_and_tells_what_it_is(weights_dir):
+    bundle = load(weights_dir)
+    assert list(bundle.stacks) == ["photomaker"]
+    assert bundle.info.default_size == (64, 64)
+    assert bundle.decoder.factor == 8
+    assert all(len(file.sha256) == 64 for file in bundle.info.files)
+    assert {file.id for file in bundle.info.files} >= {"photomaker/photomaker-v1.bin", "distillation/lora.safetensors"}
+
+
+def test_both_loras_are_fused_into_plain_weights(weights_dir, golden):
+    bundle = load(weights_dir)
+    name = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    base = load_file(golden / "unet.safetensors")[name]
+    maker = load_file(golden / "photomaker_v1.safetensors")
+    stem = "lora_weights.unet." + name.removesuffix("to_k.weight") + "processor.to_k_lora"
+    kohya = load_file(weights_dir / "distillation" / "lora.safetensors")
+    key = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
+    expected = base + maker[f"{stem}.up.weight"] @ maker[f"{stem}.down.weight"]
+    expected = expected + 0.5 * kohya[f"{key}.lora_up.weight"] @ kohya[f"{key}.lora_down.weight"]  # alpha 1, rank 2
+    fused = bundle.stacks["photomaker"].denoiser._unet.state_dict()[name]
+    torch.testing.assert_close(fused, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_no_module_keeps_a_tensor_without_storage(weights_dir):
+    bundle = load(weights_dir)
+    stack = bundle.stacks["photomaker"]
+    modules = [stack.denoiser._unet, bundle.decoder._vae, stack.adapter._encoder, *stack.adapter._text._encoders]
+    tensors = [t for m in modules for t in (*m.parameters(), *m.buffers())]
+    assert tensors
+    assert not any(t.is_meta for t in tensors)
+
+
+def test_the_pickle_is_converted_once_and_the_conversion_is_trusted_only_by_its_hash(weights_dir):
+    load(weights_dir)
+    converted = weights_dir / "photomaker" / "photomaker-v1.safetensors"
+    first = converted.read_bytes()
+    stamp = converted.stat().st_mtime_ns
+    load(weights_dir)
+    assert converted.stat().st_mtime_ns == stamp
+    converted.write_bytes(first[:-4] + b"\0\0\0\0")
+    load(weights_dir)
+    assert converted.read_bytes() == first
+
+
+def test_a_pickle_that_runs_code_is_refused_and_its_code_does_not_run(weights_dir, tmp_path):
+    marker = tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (marker,)
+
+    path = weights_dir / "photomaker" / "photomaker-v1.bin"
+    path.write_bytes(pickle.dumps({"id_encoder": Trap()}, protocol=2))
+    text = (weights_dir / "manifest.toml").read_text()
+    sizes = "\n".join(line for line in text.splitlines() if not line.startswith("size = ") or "[" in line)
+    (weights_dir / "manifest.toml").write_text(sizes)
+    with pytest.raises(WeightsError, match=r"photomaker-v1\.bin"):
+        load(weights_dir)
+    assert not marker.exists()
+
+
+def test_an_altered_file_is_refused_by_name_before_anything_reads_it(weights_dir):
+    load(weights_dir)  # the first use locks the hashes
+    path = weights_dir / "base" / "unet" / "diffusion_pytorch_model.fp16.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"unet/diffusion_pytorch_model\.fp16\.safetensors has sha256 .* altered"):
+        load(weights_dir)
+
+
+def test_a_cut_file_is_refused_with_both_sizes(weights_dir):
+    path = weights_dir / "base" / "vae" / "diffusion_pytorch_model.fp16.safetensors"
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match=rf"has {size - 100} bytes, the manifest says {size}"):
+        load(weights_dir)
+
+
+def test_a_missing_file_is_named_with_where_to_get_it(weights_dir):
+    (weights_dir / "base" / "unet" / "config.json").unlink()
+    with pytest.raises(WeightsError, match=r"unet/config\.json is missing; get it from made by a test"):
+        load(weights_dir)
+
+
+def test_an_unknown_bundle_is_refused_with_the_known_ones(weights_dir):
+    manifest = read_manifest(weights_dir / "manifest.toml")
+    with pytest.raises(WeightsError, match="'nope' is not in the manifest; it has golden"):
+        load_bundle(manifest, "nope", weights_dir=weights_dir)
+
+
+def test_noncommercial_weights_need_the_operators_word(weights_dir):
+    path = weights_dir / "manifest.toml"
+    path.write_text(path.read_text().replace('commercial = "yes"', 'commercial = "no"', 1))
+    with pytest.raises(WeightsError, match="may not be used commercially.*--accept-noncommercial"):
+        load(weights_dir)
+    assert load(weights_dir, accept_noncommercial=True).info.name == "golden"
+
+
+def test_a_commercial_bundle_never_takes_a_noncommercial_file(weights_dir):
+    path = weights_dir / "manifest.toml"
+    text = path.read_text().replace('commercial = "yes"', 'commercial = "no"', 1)
+    path.write_text(text.replace("[bundles.golden]", "[bundles.golden]\ncommercial = true"))
+    with pytest.raises(WeightsError, match="may not be used commercially"):
+        load(weights_dir, accept_noncommercial=True)
+
+
+def test_a_manifest_with_an_unknown_field_is_refused(tmp_path):
+    path = tmp_path / "manifest.toml"
+    path.write_text('[bundles.x]\ntitle = "x"\ntypo = 1\n')
+    with pytest.raises(WeightsError, match=r"manifest\.toml"):
+        read_manifest(path)
+
+
+def test_fusing_keeps_the_dtype_and_accumulates_in_float32(golden):
+    import json
+
+    configs = json.loads((golden / "configs.json").read_text())
+    state = load_file(golden / "unet.safetensors")
+    lora = {k.removeprefix("lora_weights."): t for k, t in load_file(golden / "photomaker_v1.safetensors").items() if k.startswith("lora_weights.")}
+    exact = build_unet(configs["unet"], state, torch.float32)
+    half = build_unet(configs["unet"], state, torch.bfloat16)
+    for unet in (exact, half):
+        fuse_lora(unet, read_lora(lora, dict(unet.named_modules())))
+    name = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    assert half.state_dict()[name].dtype == torch.bfloat16
+    torch.testing.assert_close(half.state_dict()[name].float(), exact.state_dict()[name], rtol=1e-2, atol=1e-2)
