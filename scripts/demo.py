@@ -3,7 +3,8 @@
     python scripts/demo.py [--selfie photo.jpg] [--style corporate] [--images 4] [--out out] [--url http://...]
 
 Talks to the service over HTTP only, as any caller would. Without --selfie it uses scikit-image's photograph of the
-astronaut Eileen Collins (NASA, public domain). With --url it asks a service that already runs.
+astronaut Eileen Collins (NASA, public domain) and leaves it in out/selfie.jpg to try other requests with. With --url
+it asks a service that already runs.
 """
 
 import argparse
@@ -32,6 +33,7 @@ READY_SECONDS = 600.0
 ANSWER_SECONDS = 150.0
 STOP_SECONDS = 20.0
 CONTENT_TYPES = {".png": "image/png", ".webp": "image/webp", ".heic": "image/heic", ".heif": "image/heif"}
+ASTRONAUT = "scikit-image's astronaut (NASA, public domain)"
 COLUMNS = ("face", "queue", "steps", "decode", "total")
 
 PAPER, INK, FAINT = (246, 245, 242), (64, 62, 58), (136, 132, 124)
@@ -119,7 +121,7 @@ def read_selfie(path: Path | None) -> Selfie:
     if path is None:
         encoded = io.BytesIO()
         Image.fromarray(data.astronaut()).save(encoded, "JPEG", quality=95)
-        return Selfie("scikit-image's astronaut (NASA, public domain)", "image/jpeg", encoded.getvalue())
+        return Selfie(ASTRONAUT, "image/jpeg", encoded.getvalue())
     try:
         return Selfie(path.name, CONTENT_TYPES.get(path.suffix.lower(), "image/jpeg"), path.read_bytes())
     except OSError as error:
@@ -158,7 +160,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], log: IO[bytes], deadline:
         url = url or listening_at(log)
         if url and is_ready(url):
             return url
-        time.sleep(0.05)
+        time.sleep(0.1)
     raise DemoError(f"the service was not ready within {READY_SECONDS:.0f} s:\n{tail(log)}")
 
 
@@ -187,8 +189,10 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def tail(log: IO[bytes], lines: int = 20) -> str:
+    """The end of what the service said, without our own asking whether it is ready."""
     text = os.pread(log.fileno(), 1 << 20, max(0, os.fstat(log.fileno()).st_size - (1 << 16)))
-    return "\n".join(text.decode(errors="replace").splitlines()[-lines:])
+    told = [line for line in text.decode(errors="replace").splitlines() if "/readyz" not in line]
+    return "\n".join(told[-lines:])
 
 
 # ---- asking
@@ -251,6 +255,8 @@ def write_pictures(out: Path, selfie: Selfie, first: Answer, warm: Answer) -> No
     out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("portrait-*.jpg"):
         old.unlink()
+    if selfie.name == ASTRONAUT:  # nobody's own photo is copied anywhere
+        (out / "selfie.jpg").write_bytes(selfie.data)
     portraits = sorted(warm.images, key=lambda portrait: portrait.index)
     for portrait in portraits:
         (out / f"portrait-{portrait.index + 1}.jpg").write_bytes(portrait.b64)
