@@ -45,7 +45,9 @@ def load_bundled(bundled_dir: Path, *, device: str, threads: int) -> Analyzer:
 
 
 def _network(path: Path, device: str, threads: int) -> Network | None:
-    return Network(path.read_bytes(), device=device, threads=threads) if path.is_file() else None
+    if not path.is_file():
+        return None
+    return Network(path.read_bytes(), device=device, threads=threads, name=str(path))
 
 
 def _box(sighting: Sighting) -> tuple[float, float, float, float]:

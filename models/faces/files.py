@@ -28,12 +28,13 @@ class KnownFile:
 class CheckedFile:
     """A file's bytes and its hash; `space` is None if the hash is not one of `KNOWN`, or not a recogniser's."""
 
+    path: Path
     data: bytes
     sha256: str
     space: str | None
 
     def __repr__(self) -> str:
-        return f"CheckedFile({len(self.data)} bytes, sha256 {self.sha256[:12]})"
+        return f"CheckedFile({self.path.name}, {len(self.data)} bytes, sha256 {self.sha256[:12]})"
 
 
 SCRFD_10G = KnownFile("5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91")
@@ -55,4 +56,4 @@ def read_checked(path: Path, expected_sha256: str | None) -> CheckedFile:
             f"{path} is not the published file: its sha256 is {sha256}, expected {expected_sha256}. "
             "Delete it and fetch it again."
         )
-    return CheckedFile(data, sha256, next((known.space for known in KNOWN if known.sha256 == sha256), None))
+    return CheckedFile(path, data, sha256, next((known.space for known in KNOWN if known.sha256 == sha256), None))

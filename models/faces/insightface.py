@@ -83,7 +83,7 @@ def load_insightface(pack: str, faces_dir: Path, *, device: str, threads: int) -
     """`pack` is antelopev2, buffalo_l or raccoon (raccoon_l, raccoon_s)."""
 
     def network(checked: CheckedFile) -> Network:
-        return Network(checked.data, device=device, threads=threads)
+        return Network(checked.data, device=device, threads=threads, name=str(checked.path))
 
     known = next((known for known in PACKS if known.name == pack), None)
     if known:
@@ -98,7 +98,7 @@ def load_pack(pack: Pack, faces_dir: Path, network: Callable[[CheckedFile], Netw
     recogniser = read_checked(_present(folder / pack.recogniser_file), pack.recogniser.sha256)
     return Analyzer(
         f"insightface:{pack.name}",
-        Scrfd(_with_landmarks(network(detector), folder / pack.detector_file)),
+        Scrfd(_with_landmarks(network(detector), detector.path)),
         Recogniser(network(recogniser), pack.recogniser.space or pack.name),
     )
 
@@ -107,14 +107,13 @@ def load_manifest_pack(folder: Path, network: Callable[[CheckedFile], Network]) 
     """The space is the published recogniser's if the hash is one we know, else the pack's own."""
     manifest = _manifest(folder / MANIFEST)
     detection, recognition = manifest.tasks.detection, manifest.tasks.recognition
-    detector_path = _inside(folder, detection.file)
-    detector = read_checked(detector_path, detection.sha256)
+    detector = read_checked(_inside(folder, detection.file), detection.sha256)
     recogniser = read_checked(_inside(folder, recognition.file), recognition.sha256)
     detector_input = _normalisation(detection, Normalisation(127.5, 128.0))
     recogniser_input = _normalisation(recognition, Normalisation(127.5, 127.5))
     return Analyzer(
         f"insightface:{manifest.model_id}",
-        Scrfd(_with_landmarks(network(detector), detector_path), mean=detector_input.mean, std=detector_input.std),
+        Scrfd(_with_landmarks(network(detector), detector.path), mean=detector_input.mean, std=detector_input.std),
         Recogniser(
             network(recogniser),
             recogniser.space or manifest.model_id,

@@ -21,7 +21,7 @@ class Measures:
     """Of one face. Lumas are 0..1 of the gamma-encoded picture, shares 0..1."""
 
     size: float  # pixels, side of a square of the box's area
-    outside: float  # share of the face that the picture does not show
+    outside: float  # share of the face, brows to mouth, or of its box that the picture does not show: the larger
     brightness: float  # mean luma
     highlight: float  # luma that 2 % of the face exceed
     clipped: float  # share of the face that is white
@@ -32,8 +32,8 @@ class Measures:
 def measured(picture: Rgb, face: Face) -> Measures:
     crop = aligned(picture, face.landmarks, smooth=True)[_INNER_ROWS, _INNER_COLUMNS]
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)  # [78, 72], Rec. 601 luma
-    shown = _shown(picture, face)
-    lumas = grey[shown[_INNER_ROWS, _INNER_COLUMNS]].astype(np.float32) / 255
+    shown = _shown(picture, face)[_INNER_ROWS, _INNER_COLUMNS]
+    lumas = grey[shown].astype(np.float32) / 255
     lumas = lumas if lumas.size else np.zeros(1, np.float32)
     return Measures(
         size=face.size,
@@ -51,7 +51,8 @@ def _shown(picture: Rgb, face: Face) -> np.ndarray:
     height, width = picture.shape[:2]
     columns, rows = np.meshgrid(np.arange(TEMPLATE_SIZE), np.arange(TEMPLATE_SIZE))
     places = moved(np.stack([columns, rows], axis=-1), cv2.invertAffineTransform(similarity(face.landmarks)))
-    return ((places >= 0) & (places <= (width - 1, height - 1))).all(axis=-1)
+    x, y = places[..., 0], places[..., 1]
+    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
 def _box_outside(picture: Rgb, face: Face) -> float:

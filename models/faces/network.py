@@ -2,8 +2,10 @@
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf
 
 from models.faces.face import Rgb
+from models.faces.files import FacesUnavailable
 
 _INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
 
@@ -11,8 +13,11 @@ _INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "ten
 class Network:
     """Runs one image-in graph. onnxruntime sessions are safe to run from several threads; nothing else is kept."""
 
-    def __init__(self, data: bytes, *, device: str, threads: int) -> None:
-        self._runtime = onnxruntime.InferenceSession(data, _options(threads), providers=_providers(device))
+    def __init__(self, data: bytes, *, device: str, threads: int, name: str = "the graph") -> None:
+        try:
+            self._runtime = onnxruntime.InferenceSession(data, _options(threads), providers=_providers(device))
+        except (Fail, InvalidGraph, InvalidProtobuf) as error:
+            raise FacesUnavailable(f"{name} is not an ONNX graph that can be run: {error}") from error
         image = self._runtime.get_inputs()[0]
         self._input_name = image.name
         self._input_type = _INPUT_TYPES[image.type]

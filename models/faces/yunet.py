@@ -73,7 +73,8 @@ def load_yunet(faces_dir: Path, *, device: str, threads: int) -> Analyzer:
             f"no face_detection_yunet*.onnx in {faces_dir}. Download face_detection_yunet_2026may.onnx from "
             "https://github.com/opencv/opencv_zoo/tree/main/models/face_detection_yunet and put it there."
         )
-    network = Network(read_checked(found[-1], None).data, device=device, threads=threads)
+    data = read_checked(found[-1], None).data
+    network = Network(data, device=device, threads=threads, name=str(found[-1]))
     missing = {f"{kind}_{stride}" for kind in _KINDS for stride in STRIDES} - set(network.output_names)
     if missing:
         raise FacesUnavailable(f"{found[-1]} is not a YuNet of 2023 or later: it lacks {', '.join(sorted(missing))}.")
@@ -84,7 +85,7 @@ def _recogniser(path: Path, device: str, threads: int) -> Recogniser | None:
     if not path.is_file():
         return None
     checked = read_checked(path, AURAFACE.sha256)
-    return Recogniser(Network(checked.data, device=device, threads=threads), "auraface")
+    return Recogniser(Network(checked.data, device=device, threads=threads, name=str(path)), "auraface")
 
 
 def _canvas_size(picture: Rgb) -> tuple[int, int]:
