@@ -85,7 +85,7 @@ def load_bundle(
     refuse_noncommercial(name, spec, files, accept_noncommercial)
     infos = verify(files, root)
     try:
-        return _Loader(spec, root, device, dtype).load(name, infos)
+        return _Loader(spec, root, infos, device, dtype).load(name)
     except (KeyError, OSError, ValueError) as error:
         raise WeightsError(f"bundle {name!r}: {error}") from error
 
@@ -93,20 +93,23 @@ def load_bundle(
 class _Loader:
     """Reads one bundle's components; lives for one call."""
 
-    def __init__(self, spec: BundleSpec, root: Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, spec: BundleSpec, root: Path, files: list[FileInfo], device: torch.device, dtype: torch.dtype
+    ) -> None:
         self._spec = spec
         self._root = root
+        self._files = files
         self._device = device
         self._dtype = dtype
 
-    def load(self, name: str, files: list[FileInfo]) -> Bundle:
+    def load(self, name: str) -> Bundle:
         text = self._text()
         stacks = dict(self._stack(path, text) for path in self._spec.photomaker)
         preview = self._spec.preview_vae
         decoder = self._decoder(self._spec.vae)
         tiny = self._config(self._spec.vae).get("_class_name") == "AutoencoderTiny"
         return Bundle(
-            info=_describe(name, self._spec, list(stacks), files),
+            info=_describe(name, self._spec, list(stacks), self._files),
             schedule=build_schedule(self._config(self._spec.scheduler, "scheduler_config.json")),
             stacks=stacks,
             decoder=decoder,
@@ -154,11 +157,13 @@ class _Loader:
         return json.loads((self._root / part / name).read_text())
 
     def _state(self, part: str) -> dict[str, Tensor]:
-        """The one safetensors file of a component folder, whatever its variant is called."""
-        found = sorted((self._root / part).glob("*.safetensors"))
+        """The tensors of a component folder: its one verified safetensors file, whatever the variant is called."""
+        found = [f.id for f in self._files if f.id.startswith(f"{part}/") and f.id.endswith(".safetensors")]
         if len(found) != 1:
-            raise WeightsError(f"{self._root / part} holds {len(found)} .safetensors files; exactly one is needed")
-        return load_file(found[0])
+            raise WeightsError(
+                f"the manifest lists {len(found)} .safetensors files under {part}; exactly one is needed"
+            )
+        return load_file(self._root / found[0])
 
 
 def read_photomaker(root: Path, name: str) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -22,6 +22,7 @@ PACKAGE = Path(__file__).resolve().parent
 DEFAULT_MANIFEST = PACKAGE / "manifest.toml"
 LOCK_NAME = "manifest.lock"
 _BLOCK = 1 << 20
+T = TypeVar("T")
 
 
 class WeightFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,8 +78,11 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`include` names further files of [[files]] entries, relative to the manifest: generated lists live there."""
+
     bundles: dict[str, BundleSpec]
-    files: list[WeightFile]
+    files: list[WeightFile] = []
+    include: list[str] = []
 
     def bundle(self, name: str) -> BundleSpec:
         """Raises WeightsError naming the known bundles."""
@@ -101,8 +105,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def read_manifest(path: Path = DEFAULT_MANIFEST) -> Manifest:
     """Raises WeightsError naming the file and the field."""
+    manifest = _read_toml(path, Manifest)
+    included = [_read_toml(path.parent / name, _FileList) for name in manifest.include]
+    return msgspec.structs.replace(manifest, files=[*manifest.files, *(f for part in included for f in part.files)])
+
+
+class _FileList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    files: list[WeightFile]
+
+
+def _read_toml(path: Path, kind: type[T]) -> T:
     try:
-        return msgspec.convert(tomllib.loads(path.read_text()), Manifest)
+        return msgspec.convert(tomllib.loads(path.read_text()), kind)
     except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise WeightsError(f"{path}: {error}") from error
 

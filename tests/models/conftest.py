@@ -63,7 +63,11 @@ def kohya_lora(unet: dict[str, torch.Tensor], rank: int = 2) -> dict[str, torch.
     generator = torch.Generator().manual_seed(3)
     state = {}
     for key, weight in unet.items():
-        if not key.endswith(".weight") or weight.dim() not in (2, 4) or ("attentions" not in key and "conv1" not in key):
+        if (
+            not key.endswith(".weight")
+            or weight.dim() not in (2, 4)
+            or ("attentions" not in key and "conv1" not in key)
+        ):
             continue
         name = "lora_unet_" + key.removesuffix(".weight").replace(".", "_")
         out_width, *in_shape = weight.shape

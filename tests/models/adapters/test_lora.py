@@ -42,7 +42,9 @@ def peft_lora(state):
 
 def old_diffusers_lora(state):
     renames = {"lora_A": "lora.down", "lora_B": "lora.up"}
-    return {key.replace(old, new): t for key, t in peft_lora(state).items() for old, new in renames.items() if old in key}
+    return {
+        key.replace(old, new): t for key, t in peft_lora(state).items() for old, new in renames.items() if old in key
+    }
 
 
 def fused_by_diffusers(state, lora):

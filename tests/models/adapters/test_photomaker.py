@@ -100,7 +100,9 @@ def test_a_misplaced_trigger_is_refused(prompt):
 
 def test_a_prompt_over_the_budget_is_refused_with_the_numbers(folder):
     maker, _ = folder.maker("v2")
-    with pytest.raises(TriggerError, match=r"needs 79 tokens \(73 for its words, 6 for the person\); 75 fit") as refusal:
+    with pytest.raises(
+        TriggerError, match=r"needs 79 tokens \(73 for its words, 6 for the person\); 75 fit"
+    ) as refusal:
         maker.check(wish(prompt="photo of a man " + "photo " * 70), num_selfies=3)
     assert refusal.value.code == "prompt_too_long"
     assert refusal.value.limit == 75

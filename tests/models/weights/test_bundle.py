@@ -136,7 +136,11 @@ def test_fusing_keeps_the_dtype_and_accumulates_in_float32(golden):
 
     configs = json.loads((golden / "configs.json").read_text())
     state = load_file(golden / "unet.safetensors")
-    lora = {k.removeprefix("lora_weights."): t for k, t in load_file(golden / "photomaker_v1.safetensors").items() if k.startswith("lora_weights.")}
+    lora = {
+        k.removeprefix("lora_weights."): t
+        for k, t in load_file(golden / "photomaker_v1.safetensors").items()
+        if k.startswith("lora_weights.")
+    }
     exact = build_unet(configs["unet"], state, torch.float32)
     half = build_unet(configs["unet"], state, torch.bfloat16)
     for unet in (exact, half):

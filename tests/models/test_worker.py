@@ -1,0 +1,258 @@
+"""The worker in this process: real engine, adapter and face path on tiny random weights in the published layout."""
+
+import io
+import threading
+import time
+
+import pytest
+import skimage.data
+from PIL import Image
+
+from models.messages import (
+    Broken,
+    Cancel,
+    Done,
+    Failed,
+    Figures,
+    Generate,
+    Picture,
+    Portrait,
+    Ready,
+    Setup,
+    Shutdown,
+    Started,
+    Stepped,
+)
+from models.worker import Worker
+
+PATIENCE_SECONDS = 60
+
+
+def picture_of(pixels):
+    return Picture(width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.tobytes())
+
+
+@pytest.fixture(scope="session")
+def astronaut():
+    return picture_of(skimage.data.astronaut())
+
+
+class Harness:
+    """Runs a worker on a thread and waits for what it sends."""
+
+    def __init__(self, setup):
+        self.sent = []
+        self._arrived = threading.Condition()
+        self.worker = Worker(setup, self._take)
+        self._thread = threading.Thread(target=self.worker.run, daemon=True)
+        self._thread.start()
+
+    def _take(self, message):
+        with self._arrived:
+            self.sent.append(message)
+            self._arrived.notify_all()
+
+    def wait(self, kind, job_id=None):
+        """The first message of `kind` (of that job), once it is there."""
+
+        def found():
+            return [m for m in self.sent if isinstance(m, kind) and (job_id is None or m.job_id == job_id)]
+
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: bool(found()), PATIENCE_SECONDS), f"no {kind} in {self.sent}"
+            return found()[0]
+
+    def of(self, job_id):
+        return [m for m in self.sent if getattr(m, "job_id", None) == job_id]
+
+    def stop(self):
+        self.worker.receive(Shutdown())
+        self._thread.join(PATIENCE_SECONDS)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def setup(weights_dir):
+    manifest = str(weights_dir / "manifest.toml")
+    return Setup(bundle="golden", manifest=manifest, weights_dir=str(weights_dir), device="cpu", max_rows=4)
+
+
+@pytest.fixture
+def harness(setup):
+    harness = Harness(setup)
+    harness.wait(Ready)
+    yield harness
+    harness.stop()
+
+
+def generate(selfie, job_id="job", *, seeds=(1,), **changes):
+    given = {
+        "job_id": job_id,
+        "selfies": [selfie],
+        "prompt": "portrait photo of a woman wearing a hat",
+        "subject": "woman",
+        "seeds": list(seeds),
+        "deadline_seconds": 30.0,
+    }
+    return Generate(**(given | changes))
+
+
+def test_a_job_starts_steps_delivers_every_portrait_and_ends_once(harness, astronaut):
+    harness.worker.receive(generate(astronaut, seeds=(5, 6)))
+    done = harness.wait(Done)
+    messages = harness.of("job")
+    kinds = [type(m) for m in messages]
+    assert kinds[0] is Started
+    assert kinds.count(Stepped) == 8
+    assert kinds.count(Done) == 1
+    assert kinds[-1] is Done
+    portraits = [m for m in messages if isinstance(m, Portrait)]
+    assert sorted((p.index, p.seed) for p in portraits) == [(0, 5), (1, 6)]
+    for portrait in portraits:
+        image = Image.open(io.BytesIO(portrait.data))
+        assert (image.format, image.size) == ("JPEG", (64, 64))
+    timings = done.timings
+    assert 0 < timings.face_ms < timings.total_ms
+    parts = timings.face_ms + timings.identity_ms + timings.text_ms + timings.queue_ms + timings.steps_ms
+    assert parts <= timings.total_ms + 1
+
+
+def test_ready_tells_the_bundle_and_its_licences(harness):
+    ready = harness.wait(Ready)
+    assert ready.bundle.default_adapter == "photomaker"
+    assert {file.licence for file in ready.bundle.files} == {"CC0-1.0"}
+    assert ready.max_rows == 4
+
+
+def test_the_same_seed_gives_the_same_bytes_alone_and_in_company(harness, astronaut):
+    harness.worker.receive(generate(astronaut, "alone", seeds=(7,), format="png"))
+    harness.wait(Done, "alone")
+    for name in ("x", "y"):
+        harness.worker.receive(generate(astronaut, name, seeds=(1, 2), sampler="lcm", steps=8, format="png"))
+    harness.worker.receive(generate(astronaut, "company", seeds=(7,), format="png"))
+    harness.wait(Done, "company")
+    alone, company = (harness.wait(Portrait, name).data for name in ("alone", "company"))
+    difference = abs(pixels_of(alone).astype(int) - pixels_of(company))
+    assert difference.max() <= 1  # another bucket may move a rounding by one grey level
+
+
+def pixels_of(data):
+    import numpy as np
+
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+def test_a_picture_without_a_face_is_refused_with_a_code_and_a_report(harness):
+    harness.worker.receive(generate(picture_of(skimage.data.coffee())))
+    failed = harness.wait(Failed)
+    assert (failed.code, failed.fault, failed.selfie) == ("no_face", "caller", 0)
+    assert failed.faces[0].verdict == "no_face"
+    assert len(failed.message) > 30
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"sampler": "dpm"}, "unknown_sampler", "Choose one of: euler"),
+        ({"adapter": "instantid"}, "unknown_adapter", "Choose one of: photomaker"),
+        ({"width": 640, "height": 480}, "unknown_size", "640x480.*64x64, 96x64"),
+        ({"steps": 51}, "too_many_steps", "over the limit of 50"),
+        ({"prompt": "photo of a woman " + "very " * 90}, "prompt_too_long", "75 fit"),
+        ({"prompt": "imgur photo of a woman"}, "prompt_reserved_word", "reserved"),
+        ({"negative_prompt": "bad " * 90, "guidance": 5.0}, "prompt_too_long", "75 fit"),
+    ],
+)
+def test_what_the_bundle_cannot_do_is_refused_before_anything_runs(harness, astronaut, changes, code, words):
+    harness.worker.receive(generate(astronaut, **changes))
+    failed = harness.wait(Failed)
+    assert (failed.code, failed.fault) == (code, "caller")
+    import re
+
+    assert re.search(words, failed.message)
+    assert not any(isinstance(m, Started) for m in harness.sent)
+
+
+def test_a_cancelled_job_sends_nothing_more_and_frees_its_rows(harness, astronaut):
+    harness.worker.receive(generate(astronaut, "long", steps=50, seeds=(1, 2, 3, 4)))
+    harness.wait(Stepped, "long")
+    harness.worker.receive(Cancel(job_id="long"))
+    harness.worker.receive(generate(astronaut, "next"))
+    harness.wait(Done, "next")
+    count = len(harness.of("long"))
+    time.sleep(0.1)
+    assert len(harness.of("long")) == count
+    assert not any(isinstance(m, (Done, Failed)) for m in harness.of("long"))
+    assert not harness.worker._jobs
+
+
+def test_a_passed_deadline_ends_the_job_as_expired(harness, astronaut):
+    harness.worker.receive(generate(astronaut, deadline_seconds=0.001))
+    assert harness.wait(Failed).code == "deadline_exceeded"
+
+
+def test_previews_come_with_the_steps_when_the_bundle_has_a_quick_decoder(harness, astronaut):
+    harness.worker.receive(generate(astronaut, previews=True))
+    harness.wait(Done)
+    assert all(m.preview is None for m in harness.of("job") if isinstance(m, Stepped))  # this bundle has none
+
+
+def test_figures_tell_the_ticks_and_the_rows(harness, astronaut):
+    harness.worker.receive(generate(astronaut, seeds=(1, 2)))
+    harness.wait(Done)
+    time.sleep(1.2)
+    ticks = [tick for m in harness.sent if isinstance(m, Figures) for tick in m.ticks]
+    assert [tick.rows for tick in ticks] == [2, 2, 2, 2]
+    assert all(tick.seconds > 0 for tick in ticks)
+
+
+def test_jobs_that_are_left_at_shutdown_are_told_so(setup, astronaut):
+    harness = Harness(setup)
+    harness.wait(Ready)
+    harness.worker.receive(generate(astronaut, steps=50, seeds=(1, 2, 3, 4)))
+    harness.wait(Stepped)
+    harness.stop()
+    failed = harness.wait(Failed)
+    assert (failed.code, failed.fault) == ("worker_stopping", "capacity")
+
+
+def test_a_worker_that_cannot_load_says_why_and_returns(setup):
+    import msgspec
+
+    harness = Harness(msgspec.structs.replace(setup, bundle="nope"))
+    assert "'nope' is not in the manifest" in harness.wait(Broken).message
+    harness.stop()
+
+
+def test_an_engine_failure_ends_its_jobs_and_the_worker_lives(harness, astronaut):
+    engine = harness.worker._engines["photomaker"]
+    denoiser = engine._denoiser
+
+    class Planted:
+        device = denoiser.device
+
+        def predict(self, *_):
+            raise RuntimeError("a secret prompt")
+
+    engine._denoiser = Planted()
+    harness.worker.receive(generate(astronaut, "bad"))
+    failed = harness.wait(Failed, "bad")
+    assert (failed.code, failed.fault) == ("engine_failed", "worker")
+    engine._denoiser = denoiser
+    harness.worker.receive(generate(astronaut, "good"))
+    harness.wait(Done, "good")
+
+
+def test_no_log_line_holds_a_prompt_or_a_pixel(harness, astronaut, caplog):
+    engine = harness.worker._engines["photomaker"]
+
+    class Planted:
+        device = engine._denoiser.device
+
+        def predict(self, *_):
+            raise RuntimeError("a secret prompt")
+
+    engine._denoiser = Planted()
+    harness.worker.receive(generate(astronaut, prompt="secret woman"))
+    harness.wait(Failed)
+    assert "RuntimeError at" in caplog.text
+    assert "secret" not in caplog.text
