@@ -1,6 +1,7 @@
 """One decoder process as the front sees it: spawn, ask, kill."""
 
 import asyncio
+import contextlib
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -47,6 +48,7 @@ class DecoderProcess:
     def __init__(self, process: Process, limits: ImageLimits) -> None:
         self._process = process
         self._limits = limits
+        self._turn = asyncio.Lock()  # a pipe has one reader at a time, also when `end` overtakes `decode`
         self.ready = DecoderReady(formats=[])
 
     @classmethod
@@ -79,8 +81,9 @@ class DecoderProcess:
 
     async def decode(self, data: memoryview) -> Decoded | Refused:
         """Raises DecoderDied. Bounded by the caller's timeout."""
-        await self._send(data)
-        answer = await self._receive(self._limits.max_answer_bytes)
+        async with self._turn:
+            await self._send(data)
+            answer = await self._receive(self._limits.max_answer_bytes)
         if isinstance(answer, DecoderReady):
             raise DecoderDied("a decoder answered out of turn")
         if isinstance(answer, Decoded) and not self._is_plausible(answer):
@@ -94,7 +97,13 @@ class DecoderProcess:
     async def end(self) -> None:
         """Kill it and wait until it is gone and its pipes are closed."""
         self.kill()
-        await self._process.communicate()
+        stdin = self._process.stdin
+        assert stdin is not None
+        async with self._turn:
+            stdin.close()
+            await self._process.communicate()
+            with contextlib.suppress(ConnectionError):
+                await stdin.wait_closed()
 
     async def _greet(self, setup: DecoderSetup) -> None:
         await self._send(memoryview(encode(setup)))

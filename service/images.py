@@ -100,6 +100,8 @@ class Decoders:
             self._refuse_slow()
         except DecoderDied as death:
             self._replace(child)
+            if not self._started:
+                self._refuse_busy()
             refuse_deadly(death)
         except BaseException:
             self._replace(child)  # cancelled in the middle of a frame: this child can't be understood any more
@@ -111,7 +113,8 @@ class Decoders:
 
     async def _borrow(self) -> DecoderProcess:
         """An idle child that is alive: one that died in its sleep is nobody's fault."""
-        if not self._started or self._num_waiting >= self._max_waiting:
+        must_wait = self._num_waiting > 0 or self._idle.empty()
+        if not self._started or (must_wait and self._num_waiting >= self._max_waiting):
             self._refuse_busy()
         self._num_waiting += 1
         try:
@@ -137,16 +140,18 @@ class Decoders:
         self._idle.put_nowait(child)
 
     def _replace(self, child: DecoderProcess) -> None:
-        self._children.discard(child)
+        child.kill()
+        if not self._started:
+            return  # stop() sees to the end of every child
         self.restarts += 1
         task = asyncio.create_task(self._respawn(child))
         self._replacing.add(task)
         task.add_done_callback(self._replacing.discard)
-        child.kill()
 
     async def _respawn(self, dead: DecoderProcess) -> None:
         """Try until it works: without decoders every upload gets NoCapacity, which the caller can try again."""
         await dead.end()
+        self._children.discard(dead)
         attempt = 0
         while True:
             await asyncio.sleep(RESPAWN_PAUSES_SECONDS[min(attempt, len(RESPAWN_PAUSES_SECONDS) - 1)])
@@ -162,8 +167,9 @@ class Decoders:
         raise Refused(code="image_decode_timeout", message=message, limit=seconds).as_error() from None
 
     def _refuse_busy(self) -> NoReturn:
-        message = "All picture decoders are busy: try again in a second."
-        raise NoCapacity("decoders_busy", message, retry_after_seconds=1) from None
+        code = "decoders_busy" if self._started else "decoders_stopped"
+        message = f"All picture decoders are {code.removeprefix('decoders_')}: try again in a second."
+        raise NoCapacity(code, message, retry_after_seconds=1) from None
 
 
 def refuse_deadly(death: DecoderDied) -> NoReturn:

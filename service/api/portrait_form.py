@@ -34,7 +34,7 @@ Subject = Annotated[
         description="who is in the selfie: man, woman, person or another short English word",
     ),
 ]
-Count = Annotated[int, Meta(ge=1, le=8, description="a whole number from 1 to 8: how many portraits")]
+Count = Annotated[int, Meta(ge=1, le=8, description="a whole number from 1 to 8 (of portraits)")]
 Size = Annotated[
     str, Meta(pattern=r"^[1-9][0-9]{1,3}x[1-9][0-9]{1,3}$", description="width x height in pixels, such as 1024x1024")
 ]
@@ -51,7 +51,7 @@ Strength = Annotated[
 Format = Annotated[ImageFormat, Meta(description="jpeg, webp or png")]
 Quality = Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100 (PNG ignores it)")]
 Deadline = Annotated[
-    float, Meta(ge=0.1, le=600, description="a number from 0.1 to 600: the seconds that the answer may take")
+    float, Meta(ge=0.1, le=600, description="a number of seconds from 0.1 to 600, for the whole answer")
 ]
 Previews = Annotated[bool, Meta(description="true or false")]
 Several = Annotated[SeveralFaces, Meta(description="largest (take the largest face) or refuse (refuse the photo)")]

@@ -1,0 +1,246 @@
+"""The reading of portrait requests, through a real Litestar app of one handler."""
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from litestar import Litestar, Request, Response, post
+from litestar.testing import TestClient
+
+from service.api.forms import ClientLeft, PortraitForm, Upload, UploadLimits, UploadTooSlow, read_upload, wipe
+from service.api.portrait_form import FIELDS, parse_form, rule
+from service.errors import BadRequest, ServiceError
+from tests.service.corpus import FORMS, HostileForm
+from tests.service.form_corpus import BOUNDARY, MULTIPART, image, joined, part, selfie, with_fields
+
+LIMITS = UploadLimits()
+AnyRequest = Request[Any, Any, Any]
+
+
+@post("/", status_code=200)
+async def receive_portrait(request: AnyRequest) -> dict[str, Any]:
+    upload = await read_upload(request, limits=LIMITS)
+    fields = {name: getattr(upload.form, name) for name in FIELDS}
+    return {"sizes": [len(image) for image in upload.images], "fields": fields}
+
+
+def answer(_request: AnyRequest, error: ServiceError) -> Response[dict[str, Any]]:
+    return Response(error.problem("r1"), status_code=error.status)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient[Litestar]]:
+    app = Litestar([receive_portrait], exception_handlers={ServiceError: answer})
+    with TestClient(app, raise_server_exceptions=True) as client:
+        yield client
+
+
+@pytest.fixture(scope="module", autouse=True)
+def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where a spooled upload would show up: empty before, empty after every test of this file."""
+    folder = tmp_path_factory.mktemp("spool")
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    yield folder
+    tempfile.tempdir = before
+    assert list(folder.iterdir()) == []
+
+
+def send(client: TestClient[Litestar], body: bytes, kind: str | None = MULTIPART, query: str = "") -> httpx.Response:
+    headers = {} if kind is None else {"Content-Type": kind.encode("latin-1")}
+    return client.post("/" + (f"?{query}" if query else ""), content=body, headers=headers)
+
+
+def no_surprise(text: str) -> bool:
+    return text.isprintable() and text.endswith((".", "?", "selfie.jpg")) and len(text) < 400
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_every_form_of_the_corpus_gets_its_answer(client: TestClient[Litestar], form: HostileForm) -> None:
+    response = send(client, form.body, form.content_type, form.query)
+    body = response.json()
+    if form.expect.status is None:
+        assert response.status_code == 200, body
+    else:
+        assert (response.status_code, body["code"]) in {(form.expect.status, code) for code in form.expect.codes}, body
+        assert no_surprise(body["detail"]), body["detail"]
+
+
+class TestForm:
+    def test_every_field_is_read_as_its_type(self, client: TestClient[Litestar]) -> None:
+        query = (
+            "prompt=a%20man&negative_prompt=&subject=man&n=8&size=768x1024&seed=4294967295&steps=50&sampler=lcm"
+            "&guidance=0&adapter=photomaker&strength=0.5&format=png&quality=1&deadline=0.1&previews=1"
+            "&several_faces=refuse"
+        )
+        fields = send(client, selfie(), "image/jpeg", query).json()["fields"]
+        assert fields == {
+            "style": None,
+            "prompt": "a man",
+            "negative_prompt": "",
+            "subject": "man",
+            "n": 8,
+            "size": "768x1024",
+            "seed": 4294967295,
+            "steps": 50,
+            "sampler": "lcm",
+            "guidance": 0.0,
+            "adapter": "photomaker",
+            "strength": 0.5,
+            "format": "png",
+            "quality": 1,
+            "deadline": 0.1,
+            "previews": True,
+            "several_faces": "refuse",
+        }
+
+    def test_nothing_given_is_all_defaults(self, client: TestClient[Litestar]) -> None:
+        fields = send(client, selfie(), "image/jpeg").json()["fields"]
+        assert PortraitForm(**fields) == PortraitForm()
+
+    @pytest.mark.parametrize("name", FIELDS)
+    def test_every_field_has_a_rule_to_quote(self, name: str) -> None:
+        assert len(rule(name)) > 10
+
+    def test_a_wrong_value_is_named_with_its_rule(self) -> None:
+        with pytest.raises(BadRequest) as caught:
+            parse_form([("n", "9")])
+        assert caught.value.message == "The field 'n' is '9': it must be a whole number from 1 to 8 (of portraits)."
+        assert caught.value.extra == {"field": "n"}
+
+    def test_a_long_value_is_not_echoed(self) -> None:
+        with pytest.raises(BadRequest) as caught:
+            parse_form([("steps", "7" * 5000)])
+        start, end = "The field 'steps' is something of 5000 characters", "it must be a whole number from 1 to 50."
+        assert caught.value.message == f"{start}: {end}"
+
+    def test_a_prompt_is_never_echoed(self) -> None:
+        with pytest.raises(BadRequest) as caught:
+            parse_form([("prompt", "secret\0")])
+        assert "secret" not in str(caught.value.problem("r1")) + repr(caught.value)
+
+    @pytest.mark.parametrize(("wrong", "near"), [("promt", "prompt"), ("Seeds", "seed"), ("step", "steps")])
+    def test_a_misspelt_field_gets_a_suggestion(self, wrong: str, near: str) -> None:
+        with pytest.raises(BadRequest) as caught:
+            parse_form([(wrong, "1")])
+        assert caught.value.message == f"There is no field '{wrong}': did you mean '{near}'?"
+
+    def test_a_strange_field_gets_the_list(self) -> None:
+        with pytest.raises(BadRequest) as caught:
+            parse_form([("zzzzzz", "1")])
+        assert "known are style, prompt," in caught.value.message
+
+    def test_the_repr_keeps_the_prompt_to_itself(self) -> None:
+        form = PortraitForm(prompt="secret", negative_prompt="secret")
+        assert "secret" not in repr(form) + repr(Upload(form, [bytearray(b"secret")]))
+
+    @given(st.lists(st.tuples(st.sampled_from([*FIELDS, "image", ""]), st.text(max_size=30)), max_size=4))
+    @settings(max_examples=300, deadline=None)
+    def test_any_text_is_read_or_refused(self, fields: list[tuple[str, str]]) -> None:
+        try:
+            form = parse_form(fields)
+        except BadRequest as refusal:
+            assert refusal.extra["field"] in {name for name, _ in fields}  # noqa: PT017 - either outcome is right
+        else:
+            assert 1 <= form.n <= 8
+            assert form.guidance is None or 0 <= form.guidance <= 20
+
+
+class TestUpload:
+    def test_images_arrive_whole_and_in_order(self, client: TestClient[Litestar]) -> None:
+        body = joined(image(body=b"a" * 10), part("n", b"3"), image("image[]", b"\r\n--" + b"b" * 70_000))
+        answer = send(client, body).json()
+        assert answer["sizes"] == [10, 70_004]
+        assert answer["fields"]["n"] == 3
+
+    def test_more_than_a_megabyte_makes_no_file(self, client: TestClient[Litestar], temporary_folder: Path) -> None:
+        """A framework's form reading would have begun to spool."""
+        assert send(client, joined(image(body=bytes(5_000_000)))).json()["sizes"] == [5_000_000]
+        assert list(temporary_folder.iterdir()) == []
+
+    def test_wipe_leaves_zeros(self) -> None:
+        images = [bytearray(b"face"), bytearray()]
+        wipe(images)
+        assert images == [bytearray(4), bytearray()]
+
+    @given(data=st.binary(max_size=300), kind=st.sampled_from([MULTIPART, "image/png", "multipart/form-data", "a/b"]))
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_any_body_is_read_or_refused(self, client: TestClient[Litestar], data: bytes, kind: str) -> None:
+        start = f"--{BOUNDARY}\r\n".encode() if kind == MULTIPART else b""
+        assert send(client, start + data, kind).status_code in (200, 400, 415)
+
+    @given(cuts=st.lists(st.integers(0, 2000), max_size=6))
+    @settings(max_examples=100, deadline=None)
+    def test_where_the_body_is_cut_into_chunks_makes_no_difference(self, cuts: list[int]) -> None:
+        body = joined(part("prompt", b"a man"), image(body=b"\r\n--x" * 300))
+        edges = [0, *sorted(cuts), len(body)]
+        chunks = [body[a:b] for a, b in itertools.pairwise(edges) if b > a]
+        upload = asyncio.run(read_upload(request_of(chunks), limits=LIMITS))
+        assert upload.form.prompt == "a man"
+        assert [bytes(image) for image in upload.images] == [b"\r\n--x" * 300]
+
+    def test_one_byte_at_a_time_is_read_too(self) -> None:
+        body = with_fields(("prompt", "a man"))[:200] + with_fields(("prompt", "a man"))[-30:]
+        upload = asyncio.run(read_upload(request_of([bytes([byte]) for byte in body]), limits=LIMITS))
+        assert upload.form.prompt == "a man"
+
+
+def request_of(
+    chunks: list[bytes], kind: str = MULTIPART, leave: bool = False, stall: bool = False, length: int | None = None
+) -> AnyRequest:
+    """A request whose body comes in these chunks; then the caller leaves, or stalls, or is done."""
+
+    async def events() -> AsyncIterator[dict[str, Any]]:
+        for chunk in chunks:
+            yield {"type": "http.request", "body": chunk, "more_body": True}
+        if leave:
+            yield {"type": "http.disconnect"}
+        if stall:
+            await asyncio.sleep(60)
+        yield {"type": "http.request", "body": b"", "more_body": False}
+        raise AssertionError("read past the end")
+
+    stream = events()
+    headers = [(b"content-type", kind.encode())]
+    headers += [] if length is None else [(b"content-length", str(length).encode())]
+    scope: Any = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers, "state": {}}
+    receive: Any = stream.__anext__
+    return Request(scope, receive)
+
+
+class TestUnfinished:
+    @pytest.mark.parametrize("kind", [MULTIPART, "image/jpeg"])
+    def test_a_caller_who_leaves_is_no_error_of_ours(self, kind: str) -> None:
+        request = request_of([joined(image())[:900]], kind, leave=True)
+        with pytest.raises(ClientLeft):
+            asyncio.run(read_upload(request, limits=LIMITS))
+
+    def test_a_caller_who_stalls_gets_408(self) -> None:
+        request = request_of([joined(image())[:900]], stall=True)
+        with pytest.raises(UploadTooSlow, match="upload_too_slow") as caught:
+            asyncio.run(read_upload(request, limits=UploadLimits(read_seconds=0.05)))
+        assert caught.value.status == 408
+        assert caught.value.closes_connection
+
+    def test_a_declared_length_over_the_bound_is_refused_before_a_byte_is_read(self) -> None:
+        request = request_of([], stall=True, length=12_000_001, kind="image/jpeg")
+        with pytest.raises(ServiceError, match="image_too_many_bytes") as caught:
+            asyncio.run(read_upload(request, limits=LIMITS))
+        assert (caught.value.value, caught.value.limit) == (12_000_001, 12_000_000)
+
+    def test_an_endless_body_is_refused_at_the_bound(self) -> None:
+        request = request_of([bytes(1000)] * 12, kind="image/jpeg", stall=True)
+        with pytest.raises(ServiceError, match="image_too_many_bytes") as caught:
+            asyncio.run(read_upload(request, limits=UploadLimits(max_image_bytes=10_000)))
+        assert caught.value.value == 11_000
+
+    def test_a_compressed_body_is_refused(self, client: TestClient[Litestar]) -> None:
+        headers = {"Content-Type": "image/jpeg", "Content-Encoding": "gzip"}
+        response = client.post("/", content=selfie(), headers=headers)
+        assert (response.status_code, response.json()["code"]) == (415, "content_encoded")
