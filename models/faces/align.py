@@ -46,10 +46,7 @@ def warped(picture: Rgb, matrix: np.ndarray, size: int, smooth: bool = False) ->
     """`matrix` [2, 3] maps picture pixels to crop pixels."""
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if smooth and scale < 0.5:
-        height, width = picture.shape[:2]
-        smaller = (max(1, round(2 * scale * width)), max(1, round(2 * scale * height)))
-        shrunk = cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA)
-        return warped(shrunk.astype(np.uint8, copy=False), matrix @ _enlarging((width, height), smaller), size)
+        picture, matrix = _shrunk(picture, matrix, size, 2 * scale)
     crop = cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0)
     return crop.astype(np.uint8, copy=False)
 
@@ -59,7 +56,19 @@ def moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
-def _enlarging(full: tuple[int, int], smaller: tuple[int, int]) -> np.ndarray:
-    """[3, 3]: pixel centres of the shrunk picture to pixel centres of the full one; sizes are (width, height)."""
-    x, y = full[0] / smaller[0], full[1] / smaller[1]
-    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+def _shrunk(picture: Rgb, matrix: np.ndarray, size: int, scale: float) -> tuple[Rgb, np.ndarray]:
+    """The part of the picture that the crop shows, `scale` times as large, and the matrix that goes with it."""
+    corners = moved(np.array([(0, 0), (size, 0), (size, size), (0, size)]), cv2.invertAffineTransform(matrix))
+    margin = 2 / scale  # two pixels for the interpolation
+    left, top = np.maximum(np.floor(corners.min(axis=0) - margin), 0).astype(int)
+    right, bottom = np.maximum(np.ceil(corners.max(axis=0) + margin), 0).astype(int)
+    part = picture[top:bottom, left:right]
+    height, width = part.shape[:2]
+    if not part.size:
+        return picture, matrix
+    smaller = (max(1, round(scale * width)), max(1, round(scale * height)))
+    x, y = width / smaller[0], height / smaller[1]
+    # Pixel centres of the shrunk part to pixel centres of the picture.
+    enlarging = np.array([[x, 0, (x - 1) / 2 + left], [0, y, (y - 1) / 2 + top], [0, 0, 1]])
+    shrunk = cv2.resize(part, smaller, interpolation=cv2.INTER_AREA)
+    return shrunk.astype(np.uint8, copy=False), matrix @ enlarging
