@@ -79,6 +79,12 @@ class Problem(msgspec.Struct, frozen=True):
 
     detail: str
     code: str = "error"
+    value: float | str | None = None
+    limit: float | str | None = None
+
+    def __str__(self) -> str:
+        measured = f" ({self.value}, the limit is {self.limit})" if self.limit is not None else ""
+        return f"{self.detail}{measured} [{self.code}]"
 
 
 def main() -> int:
@@ -233,7 +239,7 @@ def explain(error: urllib.error.HTTPError) -> str:
         problem = msgspec.json.decode(error.read(), type=Problem)
     except (OSError, msgspec.MsgspecError):
         return f"the service answered {error.code} {error.reason}"
-    return f"the service said no ({error.code}, {problem.code}): {problem.detail}"
+    return f"the service answered {error.code}: {problem}"
 
 
 def open_url(request: urllib.request.Request | str, timeout: float):
