@@ -21,13 +21,17 @@ class LandmarkModel:
 
     def __init__(self, network: Network) -> None:
         self._network = network
+        self._points(np.zeros((CROP_SIZE, CROP_SIZE, 3), np.uint8))  # the first run's cost, before a person waits
 
     def landmarks(self, picture: Rgb, sighting: Sighting) -> np.ndarray:
         """[5, 2] float32 in picture pixels."""
         matrix = _crop_matrix(sighting)
-        crop = warped(picture, matrix, CROP_SIZE, smooth=True)
-        points = self._network(planes(crop, 127.5, 127.5)[None])[0].reshape(5, 2)
+        points = self._points(warped(picture, matrix, CROP_SIZE, smooth=True))
         return moved(points * CROP_SIZE - 0.5, cv2.invertAffineTransform(matrix)).astype(np.float32)
+
+    def _points(self, crop: Rgb) -> np.ndarray:
+        """[96, 96, 3] -> [5, 2], 0..1 of the crop."""
+        return self._network(planes(crop, 127.5, 127.5)[None])[0].reshape(5, 2)
 
 
 def mean_landmarks(sighting: Sighting) -> np.ndarray:

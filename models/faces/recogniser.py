@@ -4,7 +4,10 @@ import numpy as np
 
 from models.faces.align import TEMPLATE_SIZE, aligned
 from models.faces.face import Rgb
+from models.faces.files import FacesUnavailable
 from models.faces.network import Network, planes
+
+EMBEDDING_WIDTH = 512  # what PhotoMaker v2's and InstantID's resamplers read
 
 
 class Recogniser:
@@ -23,6 +26,7 @@ class Recogniser:
         self._mean, self._std, self._smooth = mean, std, smooth
         fixed = network.fixed_size
         self._size = fixed[0] if fixed else TEMPLATE_SIZE
+        self._try_out()
 
     def embedding(self, picture: Rgb, landmarks: np.ndarray) -> np.ndarray:
         """[512] float32, raw: PhotoMaker and InstantID want its length as the network made it."""
@@ -32,3 +36,11 @@ class Recogniser:
         """An aligned crop [112, 112, 3] -> [512] float32."""
         batch = planes(crop, self._mean, self._std)[None]  # [1, 3, 112, 112]
         return self._network(batch)[0].reshape(-1).astype(np.float32)
+
+    def _try_out(self) -> None:
+        """One run at the start: it pays the network's first-run cost before a person waits, and checks its width."""
+        width = self.embedding_of_crop(np.zeros((self._size, self._size, 3), np.uint8)).size
+        if width != EMBEDDING_WIDTH:
+            raise FacesUnavailable(
+                f"the recogniser of {self.space} gives {width} numbers; {EMBEDDING_WIDTH} are needed"
+            )

@@ -47,12 +47,12 @@ def yunet(seed: int = 5, *, side: int | None = None) -> bytes:
     return graph.model("input", [side, side] if side else ["height", "width"])
 
 
-def recogniser(seed: int = 7) -> bytes:
-    """[N, 3, 112, 112] -> [N, 512]."""
+def recogniser(seed: int = 7, *, channels: int = 32) -> bytes:
+    """[N, 3, 112, 112] -> [N, 16 * channels]."""
     graph = _Graph(np.random.default_rng(seed))
-    raw = graph.convolution("features", 32, 28, gain=1.0, bias=0.0)
+    raw = graph.convolution("features", channels, 28, gain=1.0, bias=0.0)
     graph.nodes.append(helper.make_node("Flatten", [raw], ["embedding"], axis=1))
-    graph.outputs.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 512]))
+    graph.outputs.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 16 * channels]))
     return graph.model("data", [112, 112])
 
 

@@ -15,6 +15,7 @@ from models.faces import Face, FacesUnavailable, load_analyzer
 from models.faces.analyzers import NAMES, terms
 from models.faces.files import read_checked
 from models.faces.network import Network
+from models.faces.recogniser import Recogniser
 
 ROOT = Path(__file__).parents[3]
 
@@ -69,6 +70,13 @@ def test_a_file_that_is_no_graph_is_named(tmp_path: Path):
         FacesUnavailable, match=r"face_detection_yunet_2026may\.onnx is not an ONNX graph that can be run"
     ):
         load_analyzer("yunet", bundled_dir=tmp_path, faces_dir=tmp_path, device="cpu", threads=1)
+
+
+def test_a_recogniser_of_another_width_is_refused():
+    network = Network(face_graphs.recogniser(channels=8), device="cpu", threads=1)
+
+    with pytest.raises(FacesUnavailable, match="the recogniser of small gives 128 numbers; 512 are needed"):
+        Recogniser(network, "small")
 
 
 def test_cuda_falls_back_to_the_cpu_where_onnxruntime_has_none():

@@ -125,6 +125,13 @@ def test_no_face_is_found_where_there_is_none(bare: FaceAnalyzer, picture: Calla
     assert bare.analyze(picture()) == []
 
 
+def test_pixels_that_may_not_be_written_are_read_all_the_same(equipped: FaceAnalyzer):
+    astronaut = skimage.data.astronaut()
+    received = np.frombuffer(astronaut.tobytes(), np.uint8).reshape(astronaut.shape)
+
+    assert [face.box for face in equipped.analyze(received)] == [face.box for face in equipped.analyze(astronaut)]
+
+
 def test_threads_get_the_same_faces_as_one_after_another(bare: FaceAnalyzer):
     astronaut = skimage.data.astronaut()
     pictures = [astronaut[:, shift : shift + 400] for shift in (0, 20, 40, 60)]
