@@ -24,11 +24,22 @@ from service.metrics import Metrics, package_version
 from service.server import serve
 from service.settings import Settings, SettingsError, describe_setting, env_key, load_settings
 from service.styles import BUILT_IN, Styles, StylesError, load_styles
+from service.workers.process import launch_process
+from service.workers.protocol import Launcher
 from service.workers.supervised import SupervisedWorkers
 from service.workers.supervisor import Patience
 
 F = TypeVar("F", bound=Callable[..., Any])
-WORKER_SETTINGS = ("bundle", "weights_dir", "face_analyzer", "faces_dir", "accept_noncommercial", "devices", "threads")
+WORKER_SETTINGS = (
+    "bundle",
+    "manifest",
+    "weights_dir",
+    "face_analyzer",
+    "faces_dir",
+    "accept_noncommercial",
+    "devices",
+    "threads",
+)
 
 
 def setting_options(*names: str) -> Callable[[F], F]:
@@ -55,12 +66,16 @@ def main() -> None:
     "--ready-file", type=click.Path(path_type=Path), help="Written with the address once the models are warm."
 )
 @setting_options(*Settings.names())
-def serve_command(ready_file: Path | None, **flags: str | None) -> None:
+@click.pass_obj
+def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: str | None) -> None:
     """Serve portraits over HTTP. Every option is a setting too; flags win over the environment."""
     settings = read_settings(flags)
     styles = read_styles(settings)
     set_up_logging()
-    status = uvloop.run(serve_parts(settings, styles, ready_file))
+    try:
+        status = uvloop.run(serve_parts(settings, styles, launcher or launch_process, ready_file))
+    except OSError as error:
+        fail(f"can't listen on {settings.host}:{settings.port}: {error.strerror}")
     sys.exit(status)
 
 
@@ -79,7 +94,8 @@ def serve_command(ready_file: Path | None, **flags: str | None) -> None:
 @click.option("--strength", help="0 (any face) to 1.")
 @click.option("--format", "format", help="jpeg, webp or png.")
 @setting_options(*WORKER_SETTINGS, "styles")
-def generate_command(selfies: tuple[Path, ...], output: Path, **options: str | None) -> None:
+@click.pass_obj
+def generate_command(launcher: Launcher | None, selfies: tuple[Path, ...], output: Path, **options: str | None) -> None:
     """Make portraits from SELFIES of one person, without a server."""
     names = set(Settings.names())
     settings = read_settings({name: value for name, value in options.items() if name in names})
@@ -87,7 +103,8 @@ def generate_command(selfies: tuple[Path, ...], output: Path, **options: str | N
     try:
         form = parse_form(fields)
         output.mkdir(parents=True, exist_ok=True)
-        parts = (settings, build_workers(settings, Metrics()), build_decoders(settings), read_styles(settings))
+        workers = build_workers(settings, launcher or launch_process, Metrics())
+        parts = (settings, workers, build_decoders(settings), read_styles(settings))
         written = uvloop.run(generate(*parts, form=form, selfies=selfies, output=output))
     except ServiceError as error:
         fail(f"{error.code}: {error.message}")
@@ -111,18 +128,19 @@ def doctor_command(**flags: str | None) -> None:
     sys.exit(0 if is_usable(found, settings.bundle) else 1)
 
 
-async def serve_parts(settings: Settings, styles: Styles, ready_file: Path | None) -> int:
+async def serve_parts(settings: Settings, styles: Styles, launcher: Launcher, ready_file: Path | None) -> int:
     metrics = Metrics()
-    workers = build_workers(settings, metrics)
+    workers = build_workers(settings, launcher, metrics)
     app = create_app(settings, workers, build_decoders(settings), styles, metrics)
     return await serve(app, settings, workers, ready_file)
 
 
-def build_workers(settings: Settings, metrics: Metrics) -> SupervisedWorkers:
+def build_workers(settings: Settings, launcher: Launcher, metrics: Metrics) -> SupervisedWorkers:
     """One worker process per device."""
     setups = [
         Setup(
             bundle=settings.bundle,
+            manifest=settings.manifest,
             weights_dir=settings.weights_dir,
             device=device,
             max_rows=settings.max_rows,
@@ -135,7 +153,7 @@ def build_workers(settings: Settings, metrics: Metrics) -> SupervisedWorkers:
     ]
     patience = Patience(heartbeat_seconds=settings.heartbeat_seconds, start_seconds=settings.start_seconds)
     return SupervisedWorkers(
-        setups, patience=patience, on_figures=metrics.add_figures, on_restart=metrics.count_restart
+        setups, launcher=launcher, patience=patience, on_figures=metrics.add_figures, on_restart=metrics.count_restart
     )
 
 

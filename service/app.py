@@ -70,6 +70,6 @@ def upload_limits(settings: Settings) -> UploadLimits:
     return UploadLimits(
         max_images=settings.max_selfies,
         max_image_bytes=settings.max_image_bytes,
-        max_body_bytes=settings.max_selfies * settings.max_image_bytes + 1_000_000,
+        max_body_bytes=settings.max_body_bytes,
         read_seconds=settings.body_seconds,
     )

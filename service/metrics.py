@@ -67,10 +67,10 @@ class Metrics:
             registry=registry,
         )
         self.rows_running = Gauge(
-            "proofsheet_rows_running", "Images in a worker's batch.", ["device"], registry=registry
+            "proofsheet_rows_running", "Images in a worker's batch.", ["worker"], registry=registry
         )
         self.rows_waiting = Gauge(
-            "proofsheet_rows_waiting", "Images that wait for a row.", ["device"], registry=registry
+            "proofsheet_rows_waiting", "Images that wait for a row.", ["worker"], registry=registry
         )
         self.queue_depth = Gauge("proofsheet_queue_depth", "Jobs accepted and not started yet.", registry=registry)
         self.jobs_running = Gauge("proofsheet_jobs_in_flight", "Jobs accepted and not ended yet.", registry=registry)
@@ -83,11 +83,11 @@ class Metrics:
         self.device_memory_bytes = Gauge(
             "proofsheet_device_memory_bytes",
             "Device memory that a worker holds.",
-            ["device", "kind"],
+            ["worker", "kind"],
             registry=registry,
         )
         self.worker_restarts = Counter(
-            "proofsheet_worker_restarts_total", "Warm workers that died.", ["device"], registry=registry
+            "proofsheet_worker_restarts_total", "Warm workers that died.", ["worker"], registry=registry
         )
         self.decoder_restarts = Gauge(
             "proofsheet_decoder_restarts", "Decoder processes replaced since the start.", registry=registry
@@ -102,14 +102,14 @@ class Metrics:
         """The text that Prometheus reads."""
         return generate_latest(self.registry)
 
-    def add_figures(self, device: str, figures: Figures) -> None:
+    def add_figures(self, worker: str, figures: Figures) -> None:
         """A worker's figures since its last ones."""
         for tick in figures.ticks:
             self.step_seconds.labels(tick.bucket, tick.rows).observe(tick.seconds)
-        self.rows_running.labels(device).set(figures.rows_running)
-        self.rows_waiting.labels(device).set(figures.rows_waiting)
-        self.device_memory_bytes.labels(device, "used").set(figures.device_memory_bytes)
-        self.device_memory_bytes.labels(device, "peak").set(figures.peak_device_memory_bytes)
+        self.rows_running.labels(worker).set(figures.rows_running)
+        self.rows_waiting.labels(worker).set(figures.rows_waiting)
+        self.device_memory_bytes.labels(worker, "used").set(figures.device_memory_bytes)
+        self.device_memory_bytes.labels(worker, "peak").set(figures.peak_device_memory_bytes)
 
     def add_timings(self, timings: Timings) -> None:
         """A finished job's time in its worker."""
@@ -125,5 +125,5 @@ class Metrics:
         for face in faces:
             self.faces.labels(face.verdict).inc()
 
-    def count_restart(self, device: str) -> None:
-        self.worker_restarts.labels(device).inc()
+    def count_restart(self, worker: str) -> None:
+        self.worker_restarts.labels(worker).inc()

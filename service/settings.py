@@ -26,6 +26,7 @@ class Settings(Struct, frozen=True, kw_only=True):
         8000
     )
     bundle: Annotated[str, Meta(description="Which models to keep warm; `proofsheet doctor` lists them.")] = "tiny"
+    manifest: Annotated[str | None, Meta(description="A manifest.toml to use instead of ours.")] = None
     weights_dir: Annotated[str | None, Meta(description="Folder with downloaded weight files.")] = None
     face_analyzer: Annotated[str, Meta(description="bundled, yunet or insightface:<pack>.")] = "bundled"
     faces_dir: Annotated[str | None, Meta(description="Folder with the face analyzer's ONNX files.")] = None
@@ -47,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     heic: Annotated[bool, Meta(description="Accept HEIC and HEIF photos.")] = True
     max_image_bytes: Annotated[int, Meta(ge=1, description="Largest selfie, in bytes.")] = 12_000_000
     max_image_pixels: Annotated[int, Meta(ge=1, description="Largest selfie, in pixels.")] = 50_000_000
+    max_body_bytes: Annotated[int, Meta(ge=1, description="Largest request body, in bytes.")] = 48_000_000
     max_selfies: Annotated[int, Meta(ge=1, le=8, description="Selfies in one request.")] = 4
     max_images: Annotated[int, Meta(ge=1, le=8, description="Portraits in one request (n).")] = 4
     header_seconds: Annotated[float, Meta(gt=0, description="A connection's time to send its headers.")] = 5.0

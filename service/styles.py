@@ -22,7 +22,7 @@ PLACE = "{subject}"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 # The class words the adapters were trained around. A closed list: a free word here would be a prompt in disguise.
-SUBJECTS = ("person", "man", "woman", "gentleman", "lady", "boy", "girl")
+SUBJECTS = ("person", "man", "woman", "gentleman", "lady", "guy", "boy", "girl")
 
 
 class StylesError(Exception):

@@ -65,7 +65,15 @@ class EventStream:
     It owns the job from here: `job_end` is called when the stream is over, whoever ended it.
     """
 
-    def __init__(self, job: JobInWords, events: AsyncGenerator[JobEvent, None], job_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        job: JobInWords,
+        events: AsyncGenerator[JobEvent, None],
+        job_end: Callable[[], None],
+        *,
+        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+    ) -> None:
+        self._keep_alive_seconds = keep_alive_seconds
         self._job = job
         self._events = events
         self._job_end = job_end
@@ -101,11 +109,8 @@ class EventStream:
     async def _keep_alive_until(
         self, coming: asyncio.Task[bytes | None], leaving: asyncio.Task[None], send: Send
     ) -> None:
-        while True:
-            waited_for = {coming, leaving}
-            done, _ = await asyncio.wait(waited_for, timeout=KEEP_ALIVE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if done:
-                return
+        pause, first = self._keep_alive_seconds, asyncio.FIRST_COMPLETED
+        while not (await asyncio.wait({coming, leaving}, timeout=pause, return_when=first))[0]:
             await send(_body(KEEP_ALIVE, more=True))
 
     async def _texts(self) -> AsyncGenerator[bytes, None]:

@@ -82,5 +82,5 @@ class Launcher(Protocol):
     def __call__(self, setup: Setup, on_message: Callable[[FromWorker], None], /) -> Awaitable[Link]: ...
 
 
-OnFigures = Callable[[str, Figures], None]
+OnFigures = Callable[[str, Figures], None]  # by the worker's number
 OnRestart = Callable[[str], None]

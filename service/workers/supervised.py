@@ -40,10 +40,12 @@ class SupervisedWorkers:
         *,
         launcher: Launcher = launch_process,
         patience: Patience | None = None,
-        on_figures: OnFigures = lambda _device, _figures: None,
-        on_restart: OnRestart = lambda _device: None,
+        on_figures: OnFigures = lambda _worker, _figures: None,
+        on_restart: OnRestart = lambda _worker: None,
     ) -> None:
-        self._supervisors = [Supervisor(setup, launcher, patience or Patience()) for setup in setups]
+        self._supervisors = [
+            Supervisor(str(number), setup, launcher, patience or Patience()) for number, setup in enumerate(setups)
+        ]
         self._jobs: dict[str, HeldJob] = {}
         self._on_figures = on_figures
         self._on_restart = on_restart
@@ -127,7 +129,7 @@ class SupervisedWorkers:
     def _hear(self, worker: Supervisor, message: FromWorker) -> None:
         match message:
             case Figures():
-                self._on_figures(worker.device, message)
+                self._on_figures(worker.name, message)
             case Started() | Stepped() | Portrait() | Done() | Failed():
                 job = self._jobs.get(message.job_id)
                 if job is None or job.worker is not worker:
@@ -146,7 +148,7 @@ class SupervisedWorkers:
 
     def _lose(self, worker: Supervisor) -> None:
         """A warm worker died: its jobs go to another one once, or wait for its successor."""
-        self._on_restart(worker.setup.device)
+        self._on_restart(worker.name)
         held = [job for job in self._jobs.values() if job.worker is worker]
         for job in held:
             self._detach(job)

@@ -32,7 +32,8 @@ class Supervisor:
     may be given jobs; `on_give_up` is called once, with the reason, and the worker stays down.
     """
 
-    def __init__(self, setup: Setup, launcher: Launcher, patience: Patience) -> None:
+    def __init__(self, name: str, setup: Setup, launcher: Launcher, patience: Patience) -> None:
+        self.name = name  # a stable label for metrics: two workers may share a device
         self.setup = setup
         self.state = "starting"
         self.restarts = 0
@@ -122,7 +123,7 @@ class Supervisor:
         except OSError as error:
             return f"can't be started: {error.strerror}"
         while not self._link.closed.done():
-            await asyncio.wait({self._link.closed}, timeout=self._silence_limit() / 4)
+            await asyncio.wait({self._link.closed}, timeout=self._patience.heartbeat_seconds / 4)
             silent = asyncio.get_running_loop().time() - self._last_heard
             if silent > self._silence_limit() and not self._link.closed.done():
                 logger.error("worker for %s was silent for %.1f s: killed", self.setup.device, silent)

@@ -1,0 +1,69 @@
+"""The hostile corpus against the whole front, real decoders included: a refusal each time, never a 5xx."""
+
+import asyncio
+
+import httpx
+import pytest
+
+from service.images import Decoders, ImageLimits
+from tests.service.corpus import FILES, FORMS
+from tests.service.harness import House, build_house, client_of
+
+pytestmark = pytest.mark.slow
+
+
+def house_with_real_decoders() -> House:
+    return build_house(decoders=Decoders(ImageLimits()), max_selfies=8, max_images=8)
+
+
+# A form that is fine by itself may still ask for what the fake model does not have.
+MODEL_LIMITS = {"unknown_size", "unknown_sampler", "unknown_adapter", "unknown_subject", "unknown_style"}
+MODEL_LIMITS |= {"steps_too_large", "deadline_too_large"}
+
+
+def check(name: str, answer: httpx.Response, expect) -> str | None:
+    """None, or what is wrong with this answer."""
+    if answer.status_code == 200:
+        return None if expect.status is None or expect.or_fine else f"{name}: was accepted"
+    if answer.headers["content-type"] != "application/problem+json":
+        return f"{name}: {answer.status_code} is no problem+json"
+    code = answer.json()["code"]
+    if expect.status is None:
+        return None if code in MODEL_LIMITS else f"{name}: was refused with {code}: {answer.json()['detail']}"
+    if answer.status_code != expect.status or (expect.codes and code not in expect.codes):
+        return f"{name}: {answer.status_code} {code}, wanted {expect.status} {sorted(expect.codes)}"
+    return None
+
+
+def test_every_hostile_file_gets_its_refusal():
+    house = house_with_real_decoders()
+
+    async def run():
+        async with client_of(house) as client:
+
+            async def post(file):
+                answer = await client.post("/v1/portraits", content=file.data, headers={"Content-Type": "image/jpeg"})
+                return check(file.name, answer, file.expect)
+
+            # No bytes at all are refused as a request without a picture, before they are one.
+            return [await post(file) for file in FILES if file.name != "empty"]
+
+    assert [wrong for wrong in asyncio.run(run()) if wrong] == []
+    assert house.app.state.jobs.in_flight == 0
+
+
+def test_every_hostile_request_gets_its_refusal():
+    house = house_with_real_decoders()
+
+    async def run():
+        async with client_of(house) as client:
+
+            async def post(form):
+                headers = {} if form.content_type is None else {"Content-Type": form.content_type}
+                answer = await client.post(f"/v1/portraits?{form.query}", content=form.body, headers=headers)
+                return check(form.name, answer, form.expect)
+
+            return [await post(form) for form in FORMS]
+
+    assert [wrong for wrong in asyncio.run(run()) if wrong] == []
+    assert house.app.state.jobs.in_flight == 0

@@ -1,0 +1,270 @@
+"""The front on a real port: clients that leave, dawdle or read nothing, and how it starts and ends."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+from service.api.answers import JobInWords
+from service.api.events import EventStream
+from service.api.record import RequestRecord
+from service.errors import DeadlineExceeded
+from tests.fakes import Script
+from tests.service.harness import JPEG, SELFIE, build_house, listening, post_request, until
+
+SLOW = Script(step_seconds=0.02)
+
+
+@contextlib.asynccontextmanager
+async def connection(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize("accept", ["application/json", "image/*", "text/event-stream"])
+def test_a_client_that_leaves_frees_its_rows_and_its_place(accept):
+    house = build_house(script=SLOW)
+
+    async def run():
+        async with listening(house) as port:
+            async with connection(port) as (_, writer):
+                writer.write(post_request("prompt=STALL", accept=accept))
+                await until(lambda: house.fakes[0].generates)
+            await until(lambda: house.cancelled)
+            assert house.app.state.jobs.in_flight == 0
+            await until(lambda: house.figure("requests_total", route="/v1/portraits", outcome="disconnected"))
+
+    asyncio.run(run())
+    assert house.cancelled == [house.fakes[0].generates[0].job_id]
+    assert house.figure("requests_total", route="/v1/portraits", outcome="ok") == 0
+
+
+def test_a_client_that_leaves_while_its_photo_is_decoded_never_costs_a_worker_anything():
+    house = build_house()
+    house.decoders.seconds = 5.0
+
+    async def run():
+        async with listening(house) as port:
+            async with connection(port) as (_, writer):
+                writer.write(post_request())
+                await until(lambda: house.decoders.seen)
+            await until(lambda: house.app.state.jobs.in_flight == 0)
+
+    asyncio.run(run())
+    assert not house.fakes[0].generates
+    assert not any(house.decoders.seen[0])
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_upload_is_no_failure():
+    house = build_house()
+
+    async def run():
+        async with listening(house) as port:
+            async with connection(port) as (_, writer):
+                writer.write(post_request(body=SELFIE * 10)[:-100])
+                await until(lambda: house.figure("uploads_in_flight"))
+            await until(lambda: house.figure("requests_total", route="/v1/portraits", outcome="disconnected"))
+
+    asyncio.run(run())
+    assert house.figure("requests_total", route="/v1/portraits", outcome="failed") == 0
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /livez HT", b"\r\n", post_request()[:-5]],
+    ids=["nothing", "half a header", "empty lines", "half a body"],
+)
+def test_a_client_that_dawdles_is_cut_off_while_others_are_served(sent):
+    house = build_house(header_seconds=0.3, body_seconds=0.3)
+
+    async def run():
+        async with listening(house) as port, connection(port) as (reader, writer):
+            writer.write(sent)
+            async with httpx.AsyncClient() as client:
+                assert (await client.get(f"http://127.0.0.1:{port}/livez")).status_code == 200
+            started = time.monotonic()
+            answer = await asyncio.wait_for(read_to_end(reader), 5)
+            assert time.monotonic() - started < 3
+            return answer
+
+    answer = asyncio.run(run())
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 408")
+
+
+async def read_to_end(reader):
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+
+
+def test_a_slow_job_is_not_cut_off_by_the_receive_deadlines():
+    house = build_house(script=Script(step_seconds=0.1), header_seconds=0.2, body_seconds=0.2)
+
+    async def run():
+        async with listening(house) as port, httpx.AsyncClient() as client:
+            return await client.post(f"http://127.0.0.1:{port}/v1/portraits?steps=8", content=SELFIE, headers=JPEG)
+
+    assert asyncio.run(run()).status_code == 200
+
+
+def test_events_arrive_while_the_job_runs():
+    house = build_house(script=Script(step_seconds=0.1))
+
+    async def run():
+        async with listening(house) as port, httpx.AsyncClient() as client:
+            url = f"http://127.0.0.1:{port}/v1/portraits?steps=5"
+            headers = JPEG | {"Accept": "text/event-stream"}
+            async with client.stream("POST", url, content=SELFIE, headers=headers) as answer:
+                times = [(line, time.monotonic()) async for line in answer.aiter_lines() if line.startswith("event: ")]
+        return times
+
+    times = asyncio.run(run())
+    assert times[0][0] == "event: queued"
+    assert times[-1][0] == "event: done"
+    assert times[-1][1] - times[0][1] > 0.3
+
+
+def test_a_quiet_event_stream_is_kept_alive_by_comments():
+    job = JobInWords(
+        job_id="job", position=1, seeds=[1], model="fake", style=None, record=RequestRecord(request_id=None)
+    )
+    ended = []
+    sent = bytearray()
+
+    async def nothing_happens():
+        await asyncio.sleep(0.3)
+        raise DeadlineExceeded("deadline_exceeded", "Too late.")
+        yield
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def send(message):
+        sent.extend(message.get("body", b""))
+
+    async def run():
+        stream = EventStream(job, nothing_happens(), lambda: ended.append(True), keep_alive_seconds=0.05)
+        await stream({}, receive, send)
+
+    asyncio.run(run())
+    assert sent.count(b": still working\n\n") >= 3
+    assert b'"code":"deadline_exceeded"' in sent
+    assert ended == [True]
+
+
+def test_a_full_house_is_refused_without_reading_the_body_and_the_connection_closes():
+    house = build_house(script=SLOW, max_jobs=1)
+
+    async def run():
+        async with listening(house) as port, connection(port) as (_, first), connection(port) as (reader, second):
+            first.write(post_request("prompt=STALL"))
+            await until(lambda: house.fakes[0].generates)
+            second.write(post_request(body=bytes(10_000_000))[:500])
+            return await asyncio.wait_for(reader.read(), 5)
+
+    answer = asyncio.run(run())
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"connection: close" in answer.lower()
+    assert b"queue_full" in answer
+
+
+def test_a_running_job_is_finished_after_the_signal_to_stop_and_new_ones_are_refused():
+    house = build_house(script=Script(step_seconds=0.1))
+
+    async def run():
+        async with listening(house) as port, httpx.AsyncClient() as client:
+            url = f"http://127.0.0.1:{port}/v1/portraits?steps=5"
+            job = asyncio.create_task(client.post(url, content=SELFIE, headers=JPEG))
+            await until(lambda: house.fakes[0].generates)
+            house.app.state.jobs.stopping = True  # what the server does on SIGTERM
+            late = await client.post(url, content=SELFIE, headers=JPEG)
+            probe = await client.get(f"http://127.0.0.1:{port}/readyz")
+            return await job, late, probe
+
+    job, late, probe = asyncio.run(run())
+    assert job.status_code == 200
+    assert (late.status_code, late.json()["code"]) == (503, "stopping")
+    assert (probe.status_code, probe.json()["code"]) == (503, "stopping")
+
+
+# ---- the process
+
+
+@contextlib.contextmanager
+def front_process(tmp_path, *arguments, fake=()):
+    """`proofsheet serve` with a fake worker behind it, as an operator would start it."""
+    command = [sys.executable, "-m", "tests.service.front_with_fake", *fake, "--", "serve", *arguments]
+    ready = tmp_path / "ready"
+    environment = dict(os.environ) | {"PROOFSHEET_PORT": "0", "PROOFSHEET_DECODERS": "1"}
+    with subprocess.Popen(
+        [*command, "--ready-file", str(ready)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            yield process, ready
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def read_address(process):
+    line = process.stdout.readline()
+    match = re.fullmatch(r"listening on (http://127\.0\.0\.1:\d+)\n", line)
+    assert match, (line, process.stderr.read() if process.poll() is not None else "")
+    return match[1]
+
+
+def test_the_process_announces_itself_serves_within_its_memory_and_ends_with_status_0(tmp_path):
+    with front_process(tmp_path) as (process, ready):
+        address = read_address(process)
+        assert re.fullmatch(r"ready in [\d.]+ s\n", process.stdout.readline())
+        while not ready.exists():
+            time.sleep(0.01)
+        assert ready.read_text().startswith(address)
+        with open(f"/proc/{process.pid}/status") as file:
+            resident = int(re.search(r"VmRSS:\s+(\d+) kB", file.read())[1]) / 1024
+        assert httpx.get(f"{address}/readyz").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        errors = process.stderr.read()
+    assert resident < 100
+    assert "Traceback" not in errors
+
+
+def test_a_worker_that_is_broken_from_the_start_ends_the_process_with_status_1_and_its_reason(tmp_path):
+    with front_process(tmp_path, fake=["--broken", "no such bundle"]) as (process, _):
+        read_address(process)
+        assert process.wait(10) == 1
+        assert "giving up: the worker for auto can't be kept alive: no such bundle" in process.stderr.read()
+
+
+def test_a_taken_port_is_said_in_one_line(tmp_path):
+    with front_process(tmp_path) as (first, _):
+        port = read_address(first).rsplit(":", 1)[1]
+        with front_process(tmp_path, "--port", port) as (second, _):
+            assert second.wait(10) == 1
+            errors = second.stderr.read()
+    assert errors.startswith("Error: ")
+    assert port in errors
+
+
+def test_a_wrong_setting_is_said_in_one_line(tmp_path):
+    with front_process(tmp_path, "--max-jobs", "many") as (process, _):
+        assert process.wait(10) == 1
+        assert process.stderr.read().startswith("Error: PROOFSHEET_MAX_JOBS='many': wanted int")

@@ -1,0 +1,230 @@
+"""Worker processes: they crash, hang and break; jobs end all the same, once each."""
+
+import asyncio
+import os
+import signal
+
+import httpx
+import msgspec
+import pytest
+
+from models.messages import Done, Failed, Generate, Picture, Portrait, Setup, Started, Stepped
+from service.errors import NoCapacity
+from service.workers.supervised import SupervisedWorkers
+from tests.service.harness import JPEG, QUICK, SELFIE, build_house, client_of, fake_process, until
+
+
+def a_job(job_id="job", prompt="a person", seeds=(1,), deadline_seconds=10.0):
+    picture = Picture(width=2, height=2, rgb=bytes(12))
+    return Generate(
+        job_id=job_id, selfies=[picture], prompt=prompt, seeds=list(seeds), deadline_seconds=deadline_seconds
+    )
+
+
+def workers_of(*arguments, number=1, **patience):
+    setups = [Setup(device=f"fake:{index}") for index in range(number)]
+    chosen = msgspec.structs.replace(QUICK, **patience)
+    return SupervisedWorkers(setups, launcher=fake_process(*arguments), patience=chosen)
+
+
+async def events_of(workers, job):
+    return [event async for event in workers.submit(job)]
+
+
+def run_with(workers, scenario):
+    async def run():
+        await workers.start()
+        try:
+            await asyncio.wait_for(workers.wait_ready(), 10)
+            return await asyncio.wait_for(scenario(workers), 20)
+        finally:
+            await workers.stop()
+
+    return asyncio.run(run())
+
+
+def test_a_job_passes_through_a_real_process_and_ends_once():
+    events = run_with(workers_of(), lambda workers: events_of(workers, a_job(seeds=(5, 6))))
+    kinds = [type(event) for event in events]
+    assert kinds == [Started, *[Stepped] * 8, Portrait, Portrait, Done]
+
+
+def test_a_worker_killed_in_the_middle_is_replaced_and_the_job_is_answered_over_http():
+    house = build_house(launcher=fake_process("--step-seconds", "0.05"))
+
+    async def run():
+        async with client_of(house) as client:
+            post = asyncio.create_task(client.post("/v1/portraits?steps=10&seed=1", content=SELFIE, headers=JPEG))
+            await until(lambda: house.workers.status()[0].jobs == 1)
+            await asyncio.sleep(0.1)
+            victim = house.workers.status()[0].pid
+            os.kill(victim, signal.SIGKILL)
+            answer = await post
+            return answer, victim, house.workers.status()[0]
+
+    answer, victim, status = asyncio.run(run())
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["images"]) == 1
+    assert status.pid != victim
+    assert (status.restarts, status.jobs) == (1, 0)
+    assert house.figure("worker_restarts_total", worker="0") == 1
+
+
+def test_with_two_workers_the_other_one_takes_over_at_once():
+    async def scenario(workers):
+        await until(lambda: len(workers.describe()) == 2)
+        job = asyncio.create_task(events_of(workers, a_job()))
+        await until(lambda: any(status.jobs for status in workers.status()))
+        busy = next(status for status in workers.status() if status.jobs)
+        os.kill(busy.pid, signal.SIGKILL)
+        events = await job
+        return events
+
+    events = run_with(workers_of("--step-seconds", "0.1", number=2, first_backoff_seconds=30.0), scenario)
+    assert isinstance(events[-1], Done)
+    assert len([event for event in events if isinstance(event, Portrait)]) == 1
+    assert len([event for event in events if isinstance(event, Started)]) == 1
+
+
+def test_jobs_go_to_the_worker_with_the_fewest_images():
+    async def scenario(workers):
+        await until(lambda: len(workers.describe()) == 2)
+        jobs = [
+            asyncio.create_task(events_of(workers, a_job(f"job-{index}", seeds=range(size))))
+            for index, size in enumerate((4, 1, 1, 1))
+        ]
+        await until(lambda: sum(status.jobs for status in workers.status()) == 4)
+        spread = sorted(status.jobs for status in workers.status())
+        await asyncio.gather(*jobs)
+        return spread
+
+    assert run_with(workers_of("--step-seconds", "0.05", number=2), scenario) == [1, 3]
+
+
+def test_a_job_that_kills_its_worker_twice_is_failed_and_not_tried_again():
+    async def scenario(workers):
+        events = await events_of(workers, a_job(prompt="CRASH"))
+        await until(lambda: workers.ready)
+        return events, workers.status()[0].restarts
+
+    events, restarts = run_with(workers_of(), scenario)
+    assert [(type(event), event.code, event.fault) for event in events] == [(Failed, "worker_lost", "capacity")]
+    assert restarts == 2
+
+
+def test_a_hung_worker_is_killed_and_its_job_times_out_in_time():
+    async def scenario(workers):
+        first = workers.status()[0].pid
+        events = await events_of(workers, a_job(prompt="HANG", deadline_seconds=0.5))
+        await until(lambda: workers.status()[0].pid not in (first, None) and workers.ready)
+        return events, first
+
+    events, first = run_with(workers_of(heartbeat_seconds=0.6), scenario)
+    assert [event.code for event in events] == ["deadline_exceeded"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_a_stopped_worker_without_a_heartbeat_is_killed_and_its_job_moves_on():
+    async def scenario(workers):
+        job = asyncio.create_task(events_of(workers, a_job()))
+        await until(lambda: workers.status()[0].jobs == 1)
+        os.kill(workers.status()[0].pid, signal.SIGSTOP)
+        return await job
+
+    events = run_with(workers_of("--step-seconds", "0.1", heartbeat_seconds=0.6), scenario)
+    assert isinstance(events[-1], Done)
+
+
+def test_a_worker_that_says_it_is_broken_at_its_first_start_ends_the_service_with_its_reason():
+    async def run():
+        workers = workers_of("--broken", "unet.safetensors: the hash is wrong")
+        await workers.start()
+        try:
+            return await asyncio.wait_for(workers.gave_up(), 10), workers.status()[0].state
+        finally:
+            await workers.stop()
+
+    reason, state = asyncio.run(run())
+    assert "unet.safetensors: the hash is wrong" in reason
+    assert state == "failed"
+
+
+def test_a_crash_loop_is_given_up_after_the_allowed_number():
+    async def run():
+        workers = SupervisedWorkers([Setup()], launcher=fake_process("--no-such-option"), patience=QUICK)
+        await workers.start()
+        try:
+            return await asyncio.wait_for(workers.gave_up(), 20), workers.status()[0].restarts
+        finally:
+            await workers.stop()
+
+    reason, restarts = asyncio.run(run())
+    assert "5 crashes" in reason
+    assert "exit status 2" in reason
+    assert restarts == 4
+
+
+def test_a_job_before_any_worker_is_warm_is_refused():
+    async def run():
+        workers = workers_of("--start-seconds", "5")
+        await workers.start()
+        try:
+            with pytest.raises(NoCapacity) as refusal:
+                await events_of(workers, a_job())
+            return refusal.value.code
+        finally:
+            await workers.stop()
+
+    assert asyncio.run(run()) == "not_ready"
+
+
+def test_stopping_ends_the_process_and_fails_what_it_held():
+    async def run():
+        workers = workers_of("--step-seconds", "0.2")
+        await workers.start()
+        await workers.wait_ready()
+        pid = workers.status()[0].pid
+        job = asyncio.create_task(events_of(workers, a_job()))
+        await until(lambda: workers.status()[0].jobs == 1)
+        await workers.stop()
+        return await job, pid
+
+    events, pid = asyncio.run(run())
+    assert events[-1].code == "worker_stopping"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_worker_process_gets_none_of_our_settings(monkeypatch):
+    monkeypatch.setenv("PROOFSHEET_STYLES", "secret")
+
+    async def scenario(workers):
+        with open(f"/proc/{workers.status()[0].pid}/environ", "rb") as file:
+            return file.read()
+
+    assert b"PROOFSHEET_" not in run_with(workers_of(), scenario)
+
+
+def test_a_real_picture_sized_job_crosses_the_socket_quickly():
+    pixels = Picture(width=1536, height=1536, rgb=bytes(3 * 1536 * 1536))
+
+    async def scenario(workers):
+        job = msgspec.structs.replace(a_job(), selfies=[pixels] * 4)
+        started = asyncio.get_running_loop().time()
+        await events_of(workers, job)
+        return asyncio.get_running_loop().time() - started
+
+    assert run_with(workers_of(), scenario) < 2.0
+
+
+def test_answers_over_http_come_from_the_worker_process():
+    async def run():
+        async with client_of(build_house(launcher=fake_process())) as client:
+            answers = await asyncio.gather(
+                *(client.post(f"/v1/portraits?seed={seed}", content=SELFIE, headers=JPEG) for seed in range(8))
+            )
+            return answers
+
+    answers: list[httpx.Response] = asyncio.run(run())
+    assert [answer.json()["images"][0]["seed"] for answer in answers] == list(range(8))
