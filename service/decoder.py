@@ -7,6 +7,7 @@ these (anything but Linux), it says so in its first answer and works without.
 """
 
 import ctypes
+import importlib
 import os
 import re
 import signal
@@ -24,6 +25,15 @@ from service.pixels import read_pixels
 LIBHEIF_FLOOR = (1, 22, 0)
 LIBDE265_FLOOR = (1, 1, 1)
 MAX_OPEN_FILES = 16
+# TIFF is how Pillow reads EXIF; it is not among the formats that are opened.
+PLUGINS = (
+    "AvifImagePlugin",
+    "JpegImagePlugin",
+    "MpoImagePlugin",
+    "PngImagePlugin",
+    "TiffImagePlugin",
+    "WebPImagePlugin",
+)
 
 pillow_heif: Any = untyped_pillow_heif  # its functions take bare **kwargs and return bare dicts
 
@@ -31,6 +41,7 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38  # linux/pr
 
 
 def main() -> int:
+    ignore_signals()
     frames, answers = sys.stdin.buffer, sys.stdout.buffer
     first = read_frame(frames)
     if first is None:
@@ -47,10 +58,17 @@ def main() -> int:
     return 0
 
 
+def ignore_signals() -> None:
+    """Ctrl-C and a service manager's SIGTERM reach the whole group; the front drains first, then ends its children."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def load_codecs(heic: bool) -> tuple[list[str], list[str]]:
-    """Everything that Pillow would import or register later, while files can still be opened."""
+    """Our five formats, while files can still be opened; of Pillow's other forty most are never loaded at all."""
+    for plugin in PLUGINS:
+        importlib.import_module(f"PIL.{plugin}")
     Image.preinit()
-    Image.init()
     Image.MAX_IMAGE_PIXELS = None  # the limits are ours, and are checked before load()
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     formats, notes = ["JPEG", "PNG", "WEBP", "AVIF"], list[str]()

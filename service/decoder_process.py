@@ -56,7 +56,7 @@ class DecoderProcess:
         """Started, confined and answering. Raises DecoderDied, after its deadline too; no child is left then."""
         command = (sys.executable, "-s", "-B", "-m", "service.decoder")
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, cwd=PACKAGE_ROOT, env=ENVIRONMENT, start_new_session=True
+            *command, stdin=PIPE, stdout=PIPE, cwd=PACKAGE_ROOT, env=ENVIRONMENT
         )
         child = cls(process, limits)
         try:

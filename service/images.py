@@ -85,12 +85,7 @@ class Decoders:
         `data` must not change until this returns.
         """
         view = memoryview(data)
-        if view.nbytes == 0:
-            raise Refused(code="image_empty", message="The picture is empty: no bytes arrived.").as_error()
-        if view.nbytes > self.limits.max_bytes:
-            message = f"The picture has {view.nbytes} bytes: at most {self.limits.max_bytes} are read."
-            value, limit = view.nbytes, self.limits.max_bytes
-            raise Refused(code="image_too_many_bytes", message=message, value=value, limit=limit).as_error()
+        check_length(view.nbytes, self.limits.max_bytes)
         child = await self._borrow()
         try:
             async with asyncio.timeout(self.limits.decode_seconds):
@@ -170,6 +165,14 @@ class Decoders:
         code = "decoders_busy" if self._started else "decoders_stopped"
         message = f"All picture decoders are {code.removeprefix('decoders_')}: try again in a second."
         raise NoCapacity(code, message, retry_after_seconds=1) from None
+
+
+def check_length(num_bytes: int, max_bytes: int) -> None:
+    if num_bytes == 0:
+        raise Refused(code="image_empty", message="The picture is empty: no bytes arrived.").as_error()
+    if num_bytes > max_bytes:
+        message = f"The picture has {num_bytes} bytes: at most {max_bytes} are read."
+        raise Refused(code="image_too_many_bytes", message=message, value=num_bytes, limit=max_bytes).as_error()
 
 
 def refuse_deadly(death: DecoderDied) -> NoReturn:

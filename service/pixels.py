@@ -13,7 +13,7 @@ shrinking before anything else is done to the pixels. Facts about Pillow that sh
 from io import BytesIO
 from typing import Any
 
-from PIL import AvifImagePlugin, Image, ImageCms, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image, ImageCms
 
 from service.content import ACCEPTED, READABLE, name_content
 from service.decoding import Decoded, ImageLimits, Refused
@@ -23,7 +23,6 @@ BACKGROUND = 255  # what shows through transparency: white, as a page would
 SINGLE_FRAME_FORMATS = ("PNG", "WEBP", "AVIF")
 untyped_cms: Any = ImageCms  # its profiles have no types
 SRGB = untyped_cms.ImageCmsProfile(untyped_cms.createProfile("sRGB"))
-PRELOADED = (AvifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin)
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -84,12 +83,7 @@ def _read(data: bytes, limits: ImageLimits, formats: list[str]) -> Decoded:
 
 
 def check_content(data: bytes, limits: ImageLimits, formats: list[str]) -> None:
-    """By the bytes alone, before any codec sees them."""
-    if not data:
-        raise Refusal("image_empty", "The picture is empty: no bytes arrived.")
-    if len(data) > limits.max_bytes:
-        message = f"The picture has {len(data)} bytes: at most {limits.max_bytes} are read."
-        raise Refusal("image_too_many_bytes", message, len(data), limits.max_bytes)
+    """By the bytes alone, before any codec sees them. How many there are, the front has checked."""
     kind = name_content(data)
     if kind not in READABLE:
         found = f"This is {kind}." if kind else "This is not a picture that is known here."

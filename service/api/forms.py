@@ -58,7 +58,7 @@ class Upload:
 
 
 def wipe(images: list[bytearray]) -> None:
-    """Overwrite the callers' bytes. Needs the buffers' views released: call it when decoding is over."""
+    """Overwrite the callers' bytes, when decoding is over."""
     for image in images:
         image[:] = bytes(len(image))
 
