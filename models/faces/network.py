@@ -11,7 +11,7 @@ _INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "ten
 
 
 class Network:
-    """Runs one image-in graph. onnxruntime sessions are safe to run from several threads; nothing else is kept."""
+    """Runs one image-in graph. Thread-safe: onnxruntime allows concurrent runs, and nothing is kept between them."""
 
     def __init__(self, data: bytes, *, device: str, threads: int, name: str = "the graph") -> None:
         try:
