@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser  # pyright: ignore[reportMissingTypeStubs]
 
-from service.api.portrait_form import PortraitForm, check_known, field_error, parse_form
+from service.api.portrait_form import IMAGE_FIELDS, PortraitForm, check_known, field_error, parse_form
 from service.api.presence import ClientLeft
 from service.content import ACCEPTED
 from service.decoding import MAX_BYTES
@@ -22,7 +22,6 @@ from service.errors import BadRequest, ServiceError, TooLarge, UnsupportedMedia
 
 __all__ = ["ClientLeft", "PortraitForm", "Upload", "UploadLimits", "UploadTooSlow", "read_upload", "wipe"]
 
-IMAGE_FIELDS = ("image", "image[]")
 TEXT_CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 MAX_BOUNDARY_LENGTH = 200  # RFC 2046 says 70; nobody needs more than this
 MAX_PART_HEADERS = 8

@@ -16,6 +16,7 @@ from service.errors import BadRequest
 MAX_PROMPT_LENGTH = 2000  # a text encoder reads about 300 letters at a time
 MAX_SEED = 2**32 - 1  # exact in JSON and JavaScript, and what other tools for these models take
 MAX_ECHO = 24  # a wrong value comes back in its refusal if it is no longer than this
+IMAGE_FIELDS = ("image", "image[]")
 TEXTS = ("prompt", "negative_prompt")  # personal: their values come back never
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
@@ -31,7 +32,7 @@ Subject = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z][A-Za-z -]{0,31}$",
-        description="who is in the selfie: man, woman, person or another short English word",
+        description="a short English word for who is in the selfie: man, woman, person, ...",
     ),
 ]
 Count = Annotated[int, Meta(ge=1, le=8, description="a whole number from 1 to 8 (of portraits)")]
@@ -104,9 +105,11 @@ def check_known(name: str) -> None:
     """A misspelt field is refused and the nearest one named: silently ignored, it would be a wrong portrait."""
     if name in FIELDS:
         return
+    if name in IMAGE_FIELDS:
+        raise field_error("unknown_field", name, "A selfie can't be a text or an address: send its bytes in the body.")
     near = difflib.get_close_matches(name[:64].lower(), FIELDS, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(FIELDS)}, and image for the selfies."
-    raise field_error("unknown_field", name, f"There is no field {quoted(name)}: {hint}")
+    hint = f"did you mean '{near[0]}'?" if near else f"known are image, for the selfies, and {', '.join(FIELDS)}."
+    raise field_error("unknown_field", name, f"There is no field called {quoted(name)}: {hint}")
 
 
 def read_value(name: str, text: str) -> Any:

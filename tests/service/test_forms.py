@@ -129,12 +129,12 @@ class TestForm:
     def test_a_misspelt_field_gets_a_suggestion(self, wrong: str, near: str) -> None:
         with pytest.raises(BadRequest) as caught:
             parse_form([(wrong, "1")])
-        assert caught.value.message == f"There is no field '{wrong}': did you mean '{near}'?"
+        assert caught.value.message == f"There is no field called '{wrong}': did you mean '{near}'?"
 
     def test_a_strange_field_gets_the_list(self) -> None:
         with pytest.raises(BadRequest) as caught:
             parse_form([("zzzzzz", "1")])
-        assert "known are style, prompt," in caught.value.message
+        assert "known are image, for the selfies, and style, prompt," in caught.value.message
 
     def test_the_repr_keeps_the_prompt_to_itself(self) -> None:
         form = PortraitForm(prompt="secret", negative_prompt="secret")
