@@ -1,5 +1,6 @@
 # Proofsheet. `make` prints the targets; each one installs what it needs into .venv and is quick when that is done.
 
+# It may lie elsewhere, but its name stays: pyright is told the name by pyproject.toml, and here only the folder.
 VENV     ?= .venv
 BIN      := $(VENV)/bin
 OLDEST   := 3.11
@@ -32,7 +33,7 @@ test: $(VENV)/.dev ## run every test; ARGS='-k engine' adds pytest flags
 check: $(VENV)/.dev ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/pyright --venvpath $(dir $(VENV))
 
 fix: $(VENV)/.dev ## what ruff can put right by itself
 	$(BIN)/ruff check --fix .

@@ -69,10 +69,10 @@ class PortraitUser(FastHttpUser):
     abstract = True
     network_timeout = ANSWER_SECONDS
     connection_timeout = 10.0
+    scorecard: Scorecard  # the run's, given by set_up
 
     def on_start(self) -> None:
-        options = self.environment.parsed_options
-        assert options is not None
+        options = self.scorecard.options
         self.query = {"style": options.style, "n": 1}
         self.selfie = options.selfie.read_bytes() if options.selfie else astronaut()
 
@@ -81,12 +81,12 @@ class PortraitUser(FastHttpUser):
         with self.client.post(
             f"/v1/portraits?{urlencode(self.query | {'steps': steps})}",
             name=f"{steps} steps",
-            data=self.selfie,
+            data=self.selfie,  # pyright: ignore[reportArgumentType] - locust sends bytes as they are
             headers={"Content-Type": "image/jpeg", "Accept": "image/*"},
             catch_response=True,
         ) as response:
             response.request_meta["response_time"] = (time.perf_counter() - due) * 1000
-            if response.status_code == 200 and response.headers["content-type"].startswith("image/"):
+            if response.status_code == 200 and is_image(response):
                 response.success()
             else:
                 response.failure(problem(response))
@@ -99,7 +99,7 @@ class ClosedLoop(PortraitUser):
 
     @task
     def portrait(self) -> None:
-        self.ask(draw_steps(self.environment.scorecard.draw), time.perf_counter())
+        self.ask(draw_steps(self.scorecard.draw), time.perf_counter())
 
 
 class OpenLoop(PortraitUser):
@@ -110,10 +110,9 @@ class OpenLoop(PortraitUser):
 
     @task
     def replay(self) -> None:
-        scorecard: Scorecard = self.environment.scorecard
-        options = scorecard.options
+        options = self.scorecard.options
         plan = plan_arrivals(options.arrivals, options.rate, options.seconds, options.seed)
-        scorecard.planned = len(plan)
+        self.scorecard.planned = len(plan)
         in_flight = Pool(MOST_IN_FLIGHT)
         start = time.perf_counter()
         for arrival in plan:
@@ -126,7 +125,7 @@ class OpenLoop(PortraitUser):
         raise StopUser
 
     def send(self, steps: int, due: float) -> None:
-        self.environment.scorecard.lags_ms.append((time.perf_counter() - due) * 1000)
+        self.scorecard.lags_ms.append((time.perf_counter() - due) * 1000)
         self.ask(steps, due)
 
 
@@ -149,8 +148,7 @@ def set_up(environment: Environment, **_: object) -> None:
     assert environment.parsed_options is not None
     if len(environment.user_classes) != 1:
         raise SystemExit("name one of ClosedLoop, OpenLoop on the command line")
-    scorecard = Scorecard(environment.parsed_options)
-    environment.scorecard = scorecard
+    PortraitUser.scorecard = scorecard = Scorecard(environment.parsed_options)
     environment.events.request.add_listener(scorecard.record)
     environment.events.quitting.add_listener(scorecard.judge)
 
@@ -160,10 +158,14 @@ def fail(environment: Environment, reason: str) -> None:
     environment.process_exit_code = 1
 
 
+def is_image(response: ResponseContextManager) -> bool:
+    return response.headers is not None and str(response.headers.get("content-type")).startswith("image/")
+
+
 def problem(response: ResponseContextManager) -> str:
     """Short and alike for like failures, because they are counted by it."""
     if response.status_code == 0:
-        return type(response.error).__name__
+        return type(getattr(response, "error", None)).__name__
     try:
         return f"{response.status_code} {json.loads(response.text or '')['code']}"
     except (ValueError, TypeError, KeyError):
