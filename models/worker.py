@@ -6,7 +6,6 @@ preparation thread turns requests into rows; the finishing thread encodes pictur
 
 import gc
 import logging
-import os
 import queue
 import socket
 import threading
@@ -16,15 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import torch
 
+from models.channel import Channel
+from models.devices import buckets_for, choose_device, device_name, exit_on_cuda_fault, trace_of
 from models.engine.engine import Engine, Finished, TickReport
 from models.engine.rows import Row
 from models.faces.analyzers import load_analyzer
 from models.finish.encoding import encode_image, encode_preview
 from models.job import Fault, Job, JobRefused
 from models.messages import (
-    HEADER,
     Broken,
     Cancel,
     Done,
@@ -39,8 +40,6 @@ from models.messages import (
     Stepped,
     Tick,
     ToWorker,
-    decode_to_worker,
-    encode_frame,
 )
 from models.preparation import Prepared, Preparer
 from models.warmup import warm_up
@@ -52,8 +51,6 @@ log = logging.getLogger(__name__)
 
 FIGURES_SECONDS = 1.0
 MAX_JOBS = 256
-CUDA_FAULT_EXIT = 70
-GPU_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # a CUDA kernel set is tuned and captured for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +129,7 @@ class Worker:
         }
         self._send(
             Ready(
-                device=_device_name(device),
+                device=device_name(device),
                 bundle=bundle.info,
                 max_rows=buckets[-1],
                 face_analyzer=analyzer.name,
@@ -206,8 +203,8 @@ class Worker:
         except JobRefused as refused:
             self._inbox.put(refused.failed)
         except Exception as error:
-            _exit_on_cuda_fault(error)
-            log.error("preparation failed: %s", _trace(error))
+            exit_on_cuda_fault(error)
+            log.error("preparation failed: %s", trace_of(error))
             self._inbox.put(_failure(job, "preparation_failed", "The photo could not be processed.", "worker"))
 
     def _start(self, prepared: Prepared) -> None:
@@ -225,7 +222,7 @@ class Worker:
         try:
             report = engine.tick()
         except Exception as error:
-            _exit_on_cuda_fault(error)
+            exit_on_cuda_fault(error)
             self._fail_batch(engine, error)
             return
         self._note_tick(report)
@@ -288,7 +285,7 @@ class Worker:
             )
             self._inbox.put(_Encoded(job, portrait, self._clock() - began))
         except Exception as error:
-            log.error("encoding failed: %s", _trace(error))
+            log.error("encoding failed: %s", trace_of(error))
             self._inbox.put(_failure(job, "encoding_failed", "The picture could not be encoded.", "worker"))
 
     def _deliver(self, encoded: _Encoded) -> None:
@@ -321,7 +318,7 @@ class Worker:
     def _fail_batch(self, engine: Engine, error: Exception) -> None:
         """The batch that ran is lost, nothing else is. Done outside the except block: its traceback pins tensors."""
         out_of_memory = isinstance(error, torch.OutOfMemoryError)
-        log.error("a tick failed: %s", _trace(error))
+        log.error("a tick failed: %s", trace_of(error))
         rows = engine.abandon_batch()
         for job in {row.job_id: self._jobs[row.job_id] for row in rows if row.job_id in self._jobs}.values():
             if out_of_memory:
@@ -370,23 +367,6 @@ class Worker:
             self._send_unlocked(message)
 
 
-def choose_device(name: str) -> torch.device:
-    """ "auto" is the first GPU, else the CPU."""
-    if name == "auto":
-        name = "cuda:0" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise WeightsError(f"device {name!r} was asked for, but torch sees no CUDA device")
-    return device
-
-
-def buckets_for(device: torch.device, max_rows: int) -> tuple[int, ...]:
-    """On a CPU every size is a bucket: padding would be computed in vain. A GPU has a ladder of captured sizes."""
-    if device.type == "cpu":
-        return tuple(range(1, max_rows + 1))
-    return (*(size for size in GPU_BUCKETS if size < max_rows), max_rows)
-
-
 def _check_spaces(bundle: Bundle, space: str | None) -> None:
     """An adapter's face embeddings must come from the recogniser that it was trained on."""
     for name, stack in bundle.stacks.items():
@@ -407,81 +387,29 @@ def _expired(job: Job) -> Failed:
     return Failed(job_id=job.request.job_id, code="deadline_exceeded", message=message, fault="capacity", limit=limit)
 
 
-def _device_name(device: torch.device) -> str:
-    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"
-
-
-def _trace(error: BaseException) -> str:
-    """Where it happened and what kind it was; never its text or locals, which may hold a prompt or a face."""
-    places = []
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{Path(code.co_filename).name}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return f"{type(error).__name__} at {' > '.join(places[-4:])}"
-
-
-def _exit_on_cuda_fault(error: BaseException) -> None:
-    """After a sticky CUDA error every further call fails: end the process, the front starts another."""
-    if "CUDA error" in str(error) and not isinstance(error, torch.OutOfMemoryError):
-        log.critical("sticky CUDA error, leaving: %s", _trace(error))
-        os._exit(CUDA_FAULT_EXIT)
-
-
-# ---- the process
-
-
 def main() -> None:
     """`python -m models.worker --fd N`: speak frames over the inherited socket until told to stop."""
-    import click
 
     @click.command(help=main.__doc__)
     @click.option("--fd", type=int, required=True, help="The inherited socket's file descriptor.")
     def command(fd: int) -> None:
         logging.basicConfig(level=logging.INFO, format="worker %(levelname)s %(message)s")
-        serve_socket(socket.socket(fileno=fd))
+        channel = Channel(socket.socket(fileno=fd))
+        setup = channel.read()
+        if not isinstance(setup, Setup):
+            raise click.ClickException(f"the first message must be setup, got {type(setup).__name__}")
+        worker = Worker(setup, channel.write)
+        threading.Thread(target=_feed, args=(channel, worker), name="reader", daemon=True).start()
+        worker.run()
 
     command()
 
 
-def serve_socket(connection: socket.socket) -> None:
-    """Setup first, then messages; a reader thread feeds the worker. A closed socket is a shutdown."""
-    setup = _read_message(connection)
-    if not isinstance(setup, Setup):
-        raise ValueError(f"the first message must be setup, got {type(setup).__name__}")
-    worker = Worker(setup, lambda message: connection.sendall(encode_frame(message)))
-    threading.Thread(target=_feed, args=(connection, worker), name="reader", daemon=True).start()
-    worker.run()
-
-
-def _feed(connection: socket.socket, worker: Worker) -> None:
-    while (message := _read_message(connection)) is not None:
+def _feed(channel: Channel, worker: Worker) -> None:
+    """A closed socket is a shutdown: a worker never outlives its front."""
+    while (message := channel.read()) is not None:
         worker.receive(message)
     worker.receive(Shutdown())
-
-
-def _read_message(connection: socket.socket) -> ToWorker | None:
-    header = _read_exactly(connection, HEADER.size)
-    if header is None:
-        return None
-    body = _read_exactly(connection, HEADER.unpack(header)[0])
-    return None if body is None else decode_to_worker(body)
-
-
-def _read_exactly(connection: socket.socket, count: int) -> bytearray | None:
-    """None when the other side has gone."""
-    data = bytearray(count)
-    view, filled = memoryview(data), 0
-    while filled < count:
-        try:
-            received = connection.recv_into(view[filled:])
-        except OSError:
-            return None
-        if not received:
-            return None
-        filled += received
-    return data
 
 
 if __name__ == "__main__":

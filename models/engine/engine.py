@@ -119,7 +119,7 @@ class Engine:
         cancelled = self._scheduler.remove(lambda row: row.job_id in self._cancelled)
         expired = self._scheduler.remove(lambda row: now >= row.deadline)
         self._cancelled.clear()
-        return [(row, "cancelled") for row in cancelled] + [(row, "expired") for row in expired]
+        return [*((row, "cancelled") for row in cancelled), *((row, "expired") for row in expired)]
 
     @torch.inference_mode()
     def _step(self, batch: list[Row]) -> int:

@@ -7,6 +7,8 @@ Embeddings are the penultimate hidden states of both encoders side by side, pool
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -16,6 +18,24 @@ from models.sdxl.conditioning import Prompt
 
 CONTEXT_TOKENS = 77
 TokenIds = tuple[tuple[int, ...], tuple[int, ...]]  # 77 ids for each of the two encoders
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialIds:
+    """The ids that frame a prompt. The two tokenizers differ in `pad` alone."""
+
+    start: int
+    end: int
+    pad: int
+
+    @classmethod
+    def of(cls, tokenizer: CLIPTokenizer) -> "SpecialIds":
+        ids = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        return cls(*cast(tuple[int, int, int], ids))
+
+    def padded(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """Cut or filled up to the context length."""
+        return (*ids[:CONTEXT_TOKENS], *[self.pad] * (CONTEXT_TOKENS - len(ids)))
 
 
 class PromptTooLong(ValueError):
@@ -86,8 +106,8 @@ class TextEncoders:
         room = CONTEXT_TOKENS - 2
         if len(words) > room:
             raise PromptTooLong(len(words), room)
-        framed = [tokenizer.bos_token_id, *words, tokenizer.eos_token_id]
-        return (*framed, *[tokenizer.pad_token_id] * (CONTEXT_TOKENS - len(framed)))
+        special = SpecialIds.of(tokenizer)
+        return special.padded([special.start, *words, special.end])
 
     def _touch(self, ids: TokenIds) -> Prompt:
         self._cache.move_to_end(ids)

@@ -23,7 +23,7 @@ class Decoder:
         business (`is_finite`), never a silent black picture."""
         latents = latents * self._scale.to(latents.device) + self._shift.to(latents.device)
         latents = latents.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        (image,) = self._vae.decode(latents, return_dict=False)  # pyright: ignore[reportCallIssue]
+        (image,) = self._vae.decode(latents, return_dict=False)  # pyright: ignore[reportArgumentType]
         pixels = (image.float() * 127.5 + 127.5).round().clamp(0, 255)
         return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 

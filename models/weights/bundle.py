@@ -36,7 +36,7 @@ from models.weights.manifest import (
     sha256_of,
     verify,
 )
-from models.weights.modules import WeightsError, build_schedule, build_text_encoder, build_unet, build_vae
+from models.weights.modules import Place, WeightsError, build_schedule, build_text_encoder, build_unet, build_vae
 
 log = logging.getLogger(__name__)
 
@@ -78,14 +78,14 @@ def load_bundle(
     `dtype` is float32 on a CPU and bfloat16 on a GPU unless given.
     """
     device = device or torch.device("cpu")
-    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+    place = Place(device, dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16))
     spec = manifest.bundle(name)
     root = root_of(spec, weights_dir)
     files = manifest.files_of(spec)
     refuse_noncommercial(name, spec, files, accept_noncommercial)
     infos = verify(files, root)
     try:
-        return _Loader(spec, root, infos, device, dtype).load(name)
+        return _Loader(spec, root, infos, place).load(name)
     except (KeyError, OSError, ValueError) as error:
         raise WeightsError(f"bundle {name!r}: {error}") from error
 
@@ -93,14 +93,11 @@ def load_bundle(
 class _Loader:
     """Reads one bundle's components; lives for one call."""
 
-    def __init__(
-        self, spec: BundleSpec, root: Path, files: list[FileInfo], device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, spec: BundleSpec, root: Path, files: list[FileInfo], place: Place) -> None:
         self._spec = spec
         self._root = root
         self._files = files
-        self._device = device
-        self._dtype = dtype
+        self._place = place
 
     def load(self, name: str) -> Bundle:
         text = self._text()
@@ -118,7 +115,7 @@ class _Loader:
 
     def _text(self) -> TextEncoders:
         encoders = [
-            build_text_encoder(self._config(part), self._state(part), self._dtype).to(self._device)
+            build_text_encoder(self._config(part), self._state(part), self._place)
             for part in (self._spec.text_encoder, self._spec.text_encoder_2)
         ]
         return TextEncoders(self._tokenizers(), (encoders[0], encoders[1]))
@@ -126,21 +123,21 @@ class _Loader:
     def _stack(self, path: str, text: TextEncoders) -> tuple[str, Stack]:
         """LoRAs act on every forward pass, so each PhotoMaker version has a UNet of its own."""
         checkpoint = self._checkpoint(path)
-        unet = build_unet(self._config(self._spec.unet), self._state(self._spec.unet), self._dtype)
+        unet = build_unet(self._config(self._spec.unet), self._state(self._spec.unet), self._place)
         modules = dict(unet.named_modules())
         fuse_lora(unet, read_lora(checkpoint.lora, modules))
         for lora in self._spec.loras:
             fuse_lora(unet, read_lora(load_file(self._root / lora.path), modules), lora.scale)
         adapter = PhotoMaker(
-            build_encoder(checkpoint, self._dtype).to(self._device),
+            build_encoder(checkpoint, self._place.device, self._place.dtype),
             text,
             self._tokenizers(),
             face_space=self._spec.face_space,
         )
-        return adapter.name, Stack(adapter, Denoiser(unet.to(self._device)))
+        return adapter.name, Stack(adapter, Denoiser(unet))
 
     def _decoder(self, part: str) -> Decoder:
-        return Decoder(build_vae(self._config(part), self._state(part), self._dtype).to(self._device))
+        return Decoder(build_vae(self._config(part), self._state(part), self._place))
 
     def _checkpoint(self, path: str) -> PhotoMakerCheckpoint:
         config = (self._root / path).parent / "config.json"

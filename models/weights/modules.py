@@ -6,6 +6,7 @@ the time of reading its file.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +23,14 @@ State = Mapping[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where modules live and in which precision."""
+
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+
+
 class WeightsError(RuntimeError):
     """A file is missing, altered or of the wrong shape. The message is for the operator."""
 
@@ -32,19 +41,19 @@ def meta_unet(config: Config) -> UNet2DConditionModel:
         return _from_config(UNet2DConditionModel, config)
 
 
-def build_unet(config: Config, state: State, dtype: torch.dtype) -> UNet2DConditionModel:
-    return _filled(meta_unet(config), state, dtype).to(memory_format=torch.channels_last)
+def build_unet(config: Config, state: State, place: Place) -> UNet2DConditionModel:
+    return nn.Module.to(_filled(meta_unet(config), state, place), memory_format=torch.channels_last)
 
 
-def build_vae(config: Config, state: State, dtype: torch.dtype) -> AutoencoderKL | AutoencoderTiny:
+def build_vae(config: Config, state: State, place: Place) -> AutoencoderKL | AutoencoderTiny:
     kind = AutoencoderTiny if config.get("_class_name") == "AutoencoderTiny" else AutoencoderKL
     with torch.device("meta"):
         vae = _from_config(kind, config)
-    vae = _filled(vae, {_current_attention_name(key): tensor for key, tensor in state.items()}, dtype)
-    return vae.to(memory_format=torch.channels_last)
+    vae = _filled(vae, {_current_attention_name(key): tensor for key, tensor in state.items()}, place)
+    return nn.Module.to(vae, memory_format=torch.channels_last)
 
 
-def build_text_encoder(config: Config, state: State, dtype: torch.dtype) -> CLIPTextModel | CLIPTextModelWithProjection:
+def build_text_encoder(config: Config, state: State, place: Place) -> CLIPTextModel | CLIPTextModelWithProjection:
     """The kind is told by the weights: only SDXL's second encoder has a projection."""
     kind = CLIPTextModelWithProjection if "text_projection.weight" in state else CLIPTextModel
     with torch.device("meta"):
@@ -56,7 +65,7 @@ def build_text_encoder(config: Config, state: State, dtype: torch.dtype) -> CLIP
         for key, tensor in state.items()
         if not key.endswith("position_ids")  # stored by transformers before 4.31, computed since
     }
-    return _filled(encoder, renamed, dtype)
+    return _filled(encoder, renamed, place)
 
 
 def build_schedule(config: Config) -> NoiseSchedule:
@@ -75,22 +84,24 @@ def _from_config(kind: type[M], config: Config) -> M:
     return kind.from_config({key: value for key, value in config.items() if not key.startswith("_")})  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _filled(module: M, state: State, dtype: torch.dtype) -> M:
+def _filled(module: M, state: State, place: Place) -> M:
     """Give a meta module its weights. Raises WeightsError naming what is missing, unexpected or misshapen."""
     try:
-        module.load_state_dict({key: tensor.to(dtype) for key, tensor in state.items()}, assign=True)
+        module.load_state_dict(
+            {key: tensor.to(place.device, place.dtype) for key, tensor in state.items()}, assign=True
+        )
     except RuntimeError as error:
         raise WeightsError(str(error)) from error
-    _fill_position_ids(module)
+    _fill_position_ids(module, place.device)
     return module.eval().requires_grad_(False)
 
 
-def _fill_position_ids(module: nn.Module) -> None:
+def _fill_position_ids(module: nn.Module, device: torch.device) -> None:
     """CLIP's position ids are a buffer that no file holds."""
     for part in module.modules():
         ids = part._buffers.get("position_ids")
         if ids is not None and ids.is_meta:
-            part._buffers["position_ids"] = torch.arange(ids.shape[-1]).expand(1, -1)
+            part._buffers["position_ids"] = torch.arange(ids.shape[-1], device=device).expand(1, -1)
 
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}

@@ -45,11 +45,11 @@ def read_shape(path: Path) -> EncoderShape:
     )
 
 
-def build_encoder(checkpoint: PhotoMakerCheckpoint, dtype: torch.dtype) -> PhotoMakerEncoder:
+def build_encoder(checkpoint: PhotoMakerCheckpoint, device: torch.device, dtype: torch.dtype) -> PhotoMakerEncoder:
     """Raises RuntimeError naming every missing or unexpected key."""
     encoder = PhotoMakerEncoder(checkpoint.shape)
     encoder.load_state_dict(checkpoint.encoder)
-    return encoder.to(dtype).eval().requires_grad_(False)
+    return encoder.to(device, dtype).eval().requires_grad_(False)
 
 
 def _under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

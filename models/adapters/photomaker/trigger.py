@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from transformers import CLIPTokenizer
 
+from models.sdxl.text import CONTEXT_TOKENS, SpecialIds
+
 TRIGGER = "img"
-CONTEXT_TOKENS = 77
 
 
 class TriggerError(ValueError):
@@ -61,7 +62,7 @@ def place_trigger(prompt: str, subject: str) -> str:
 def with_trigger(tokenizer: CLIPTokenizer) -> int:
     """Teach a tokenizer the trigger; returns its id. Give it a tokenizer of the adapter's own, never the shared one."""
     tokenizer.add_tokens([TRIGGER], special_tokens=True)
-    return tokenizer.convert_tokens_to_ids(TRIGGER)
+    return _trigger_id(tokenizer)
 
 
 def expand(tokenizer: CLIPTokenizer, prompt: str, num_tokens: int) -> ExpandedPrompt:
@@ -70,7 +71,7 @@ def expand(tokenizer: CLIPTokenizer, prompt: str, num_tokens: int) -> ExpandedPr
     `tokenizer` knows the trigger. Like the reference this cuts at 77 tokens; `check_budget` says beforehand whether
     it would. Raises TriggerError unless the trigger stands exactly once within the first 77 tokens.
     """
-    trigger_id = tokenizer.convert_tokens_to_ids(TRIGGER)
+    trigger_id = _trigger_id(tokenizer)
     ids = tokenizer(prompt, padding="max_length", truncation=True, max_length=CONTEXT_TOKENS).input_ids
     if (mentions := ids.count(trigger_id)) != 1:
         raise TriggerError(
@@ -84,7 +85,7 @@ def expand(tokenizer: CLIPTokenizer, prompt: str, num_tokens: int) -> ExpandedPr
     without = [*ids[: at + 1], *ids[at + 2 :]]
     expanded = [*without[:at], *[without[at]] * num_tokens, *without[at + 1 :]]
     return ExpandedPrompt(
-        ids=_fit(expanded, tokenizer),
+        ids=SpecialIds.of(tokenizer).padded(expanded),
         positions=tuple(range(at, min(at + num_tokens, CONTEXT_TOKENS))),
         plain_ids=_plain(tokenizer, prompt, trigger_id),
     )
@@ -92,7 +93,7 @@ def expand(tokenizer: CLIPTokenizer, prompt: str, num_tokens: int) -> ExpandedPr
 
 def check_budget(tokenizer: CLIPTokenizer, prompt: str, num_tokens: int) -> None:
     """Raise TriggerError if the prompt and its ID tokens don't fit: a cut prompt would lose its end-of-text token."""
-    trigger_id = tokenizer.convert_tokens_to_ids(TRIGGER)
+    trigger_id = _trigger_id(tokenizer)
     words = [i for i in tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids if i != trigger_id]
     needed, limit = len(words) - 1 + num_tokens, CONTEXT_TOKENS - 2
     if needed > limit:
@@ -105,12 +106,14 @@ def check_budget(tokenizer: CLIPTokenizer, prompt: str, num_tokens: int) -> None
         )
 
 
+def _trigger_id(tokenizer: CLIPTokenizer) -> int:
+    trigger_id = tokenizer.convert_tokens_to_ids(TRIGGER)
+    assert isinstance(trigger_id, int)
+    return trigger_id
+
+
 def _plain(tokenizer: CLIPTokenizer, prompt: str, trigger_id: int) -> tuple[int, ...]:
     """The prompt as if it had never held the trigger: framed, padded, cut in the usual way."""
     words = [i for i in tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids if i != trigger_id]
-    room = CONTEXT_TOKENS - 2
-    return _fit([tokenizer.bos_token_id, *words[:room], tokenizer.eos_token_id], tokenizer)
-
-
-def _fit(ids: list[int], tokenizer: CLIPTokenizer) -> tuple[int, ...]:
-    return (*ids[:CONTEXT_TOKENS], *[tokenizer.pad_token_id] * (CONTEXT_TOKENS - len(ids)))
+    special = SpecialIds.of(tokenizer)
+    return special.padded([special.start, *words[: CONTEXT_TOKENS - 2], special.end])

@@ -10,8 +10,9 @@ import torch
 from models.adapters.lora import LowRank, read_lora
 from models.adapters.photomaker.checkpoint import split_checkpoint
 from models.adapters.photomaker.encoder import EncoderShape, PerceiverShape, PhotoMakerEncoder
-from models.weights.modules import build_text_encoder, build_vae, meta_unet
+from models.weights.modules import Place, build_text_encoder, build_vae, meta_unet
 
+META = Place(torch.device("meta"), torch.bfloat16)
 SDXL_UNET = {
     "_class_name": "UNet2DConditionModel",
     "addition_embed_type": "text_time",
@@ -158,8 +159,8 @@ def test_both_published_text_encoders_load_with_their_prefixes_and_position_ids(
         second = CLIPTextModelWithProjection(CLIPTextConfig(**CLIP_BIG_G))
     old = {f"text_model.{key.removeprefix('text_model.')}": tensor for key, tensor in meta_state(first).items()}
     old["text_model.embeddings.position_ids"] = torch.zeros(1, 77)
-    assert parameters(build_text_encoder(CLIP_L, old, torch.bfloat16)) == 123_060_480
-    assert parameters(build_text_encoder(CLIP_BIG_G, meta_state(second), torch.bfloat16)) == 694_659_840
+    assert parameters(build_text_encoder(CLIP_L, old, META)) == 123_060_480
+    assert parameters(build_text_encoder(CLIP_BIG_G, meta_state(second), META)) == 694_659_840
 
 
 @pytest.mark.parametrize("names", ["present", "before 0.15"])
@@ -173,4 +174,4 @@ def test_the_published_vae_loads_with_old_and_new_attention_names(names):
         for new, old in renames.items():
             state = {k.replace(f"attentions.0.{new}.", f"attentions.0.{old}."): t for k, t in state.items()}
         assert any("proj_attn" in key for key in state)
-    assert parameters(build_vae(SDXL_VAE, state, torch.bfloat16)) == 83_653_863
+    assert parameters(build_vae(SDXL_VAE, state, META)) == 83_653_863

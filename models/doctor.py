@@ -1,0 +1,95 @@
+"""What this installation can do, as one JSON object: `python -m models.doctor`.
+
+A process of its own, because the front imports neither torch nor onnxruntime and `proofsheet doctor` is the front's.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import click
+
+from models.faces.analyzers import NAMES, load_analyzer, terms
+from models.faces.files import FacesUnavailable
+from models.weights.manifest import DEFAULT_MANIFEST, PACKAGE, Manifest, missing_files, read_manifest, root_of
+from models.weights.modules import WeightsError
+
+PACKAGES = ("torch", "diffusers", "transformers", "onnxruntime", "onnxruntime-gpu", "xformers", "pillow", "pillow-heif")
+
+
+@click.command(help=__doc__)
+@click.option("--manifest", type=click.Path(path_type=Path), default=DEFAULT_MANIFEST)
+@click.option("--weights-dir", type=click.Path(path_type=Path))
+@click.option("--faces-dir", type=click.Path(path_type=Path))
+def main(manifest: Path, weights_dir: Path | None, faces_dir: Path | None) -> None:
+    found = {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "device": _devices(),
+        "bundles": _bundles(read_manifest(manifest), weights_dir),
+        "faces": [_face_analyzer(name, faces_dir) for name in NAMES],
+    }
+    print(json.dumps(found))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"cpu ({os.cpu_count()} cores; torch sees no CUDA device)"
+    names = (torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count()))
+    return ", ".join(f"cuda:{i} ({p.name}, {p.total_memory / 2**30:.0f} GiB)" for i, p in enumerate(names))
+
+
+def _bundles(manifest: Manifest, weights_dir: Path | None) -> list[dict[str, Any]]:
+    return [_bundle(manifest, name, weights_dir) for name in manifest.bundles]
+
+
+def _bundle(manifest: Manifest, name: str, weights_dir: Path | None) -> dict[str, Any]:
+    spec = manifest.bundle(name)
+    files = manifest.files_of(spec)
+    try:
+        root = root_of(spec, weights_dir)
+        missing = missing_files(files, root)
+        how = f"put each file at {root}/<path>; the manifest names its publisher" if missing else ""
+    except WeightsError as error:
+        missing, how = files, str(error)
+    return {
+        "name": name,
+        "title": spec.title,
+        "present": not missing,
+        "missing": [f"{file.path} (from {file.origin})" for file in missing],
+        "how": how,
+        "noncommercial": [file.path for file in files if file.commercial == "no"],
+    }
+
+
+def _face_analyzer(name: str, faces_dir: Path | None) -> dict[str, Any]:
+    """Loading is the test: it checks presence, hashes and that onnxruntime reads the file."""
+    known = terms(name)
+    try:
+        load_analyzer(name, bundled_dir=PACKAGE / "tiny", faces_dir=faces_dir, device="cpu", threads=1)
+        problem = ""
+    except FacesUnavailable as error:
+        problem = str(error)
+    return {
+        "name": name,
+        "present": not problem,
+        "problem": problem,
+        "licence": known.licence,
+        "commercial": known.commercial,
+    }
+
+
+if __name__ == "__main__":
+    main()
