@@ -148,7 +148,7 @@ def running_service() -> Iterator[str]:
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            start_new_session=True,  # Ctrl-C comes to us alone, and we stop the service in order
+            process_group=0,  # Ctrl-C comes to us alone, and we stop the service in order
         )
         try:
             url = wait_until_ready(process, log, began + READY_SECONDS)
