@@ -4,9 +4,11 @@ proofsheet serve | generate SELFIE ... | doctor
 """
 
 import os
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from socket import socket
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -15,13 +17,14 @@ import uvloop
 from models.messages import Setup
 from service.api.portrait_form import parse_form
 from service.app import create_app
+from service.decoder_process import DecoderDied
 from service.doctor import DoctorError, examine, is_usable, report
 from service.errors import ServiceError
 from service.generate import StartFailed, generate
 from service.images import Decoders, ImageLimits
 from service.logs import set_up_logging
 from service.metrics import Metrics, package_version
-from service.server import serve
+from service.server import listen, serve
 from service.settings import Settings, SettingsError, describe_setting, env_key, load_settings
 from service.styles import BUILT_IN, Styles, StylesError, load_styles
 from service.workers.process import launch_process
@@ -72,11 +75,12 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
     settings = read_settings(flags)
     styles = read_styles(settings)
     set_up_logging()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # memory holds faces: none of it goes to a file
     try:
-        status = uvloop.run(serve_parts(settings, styles, launcher or launch_process, ready_file))
+        bound = listen(settings)
     except OSError as error:
         fail(f"can't listen on {settings.host}:{settings.port}: {error.strerror}")
-    sys.exit(status)
+    sys.exit(uvloop.run(serve_parts(settings, styles, launcher or launch_process, bound, ready_file)))
 
 
 @main.command(name="generate")
@@ -108,19 +112,20 @@ def generate_command(launcher: Launcher | None, selfies: tuple[Path, ...], outpu
         written = uvloop.run(generate(*parts, form=form, selfies=selfies, output=output))
     except ServiceError as error:
         fail(f"{error.code}: {error.message}")
-    except (StartFailed, OSError) as error:
+    except (StartFailed, DecoderDied, OSError) as error:
         fail(str(error))
     for path in written:
         click.echo(path)
 
 
 @main.command(name="doctor")
-@setting_options("bundle", "weights_dir")
+@setting_options("bundle", "manifest", "weights_dir", "faces_dir")
 def doctor_command(**flags: str | None) -> None:
     """Say what is installed, which weights are here, and what is missing. Status 1 if the bundle can't run."""
     settings = read_settings(flags)
+    click.echo("looking ...", err=True)
     try:
-        found = examine(("--weights-dir", settings.weights_dir) if settings.weights_dir else ())
+        found = examine(settings)
     except DoctorError as error:
         fail(str(error))
     for line in report(found):
@@ -128,11 +133,14 @@ def doctor_command(**flags: str | None) -> None:
     sys.exit(0 if is_usable(found, settings.bundle) else 1)
 
 
-async def serve_parts(settings: Settings, styles: Styles, launcher: Launcher, ready_file: Path | None) -> int:
+async def serve_parts(
+    settings: Settings, styles: Styles, launcher: Launcher, bound: socket, ready_file: Path | None
+) -> int:
+    """Build the service and run it; the exit status."""
     metrics = Metrics()
     workers = build_workers(settings, launcher, metrics)
     app = create_app(settings, workers, build_decoders(settings), styles, metrics)
-    return await serve(app, settings, workers, ready_file)
+    return await serve(app, settings, workers, bound, ready_file)
 
 
 def build_workers(settings: Settings, launcher: Launcher, metrics: Metrics) -> SupervisedWorkers:

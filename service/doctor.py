@@ -6,24 +6,28 @@ What needs torch or onnxruntime to be known is asked of `python -m models.doctor
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+from service.settings import Settings
 from service.workers.process import worker_environment
 
 COMMAND = (sys.executable, "-m", "models.doctor")
 TIMEOUT_SECONDS = 120
+SHOWN_FILES = 6
 
 
 class DoctorError(Exception):
     """The examination itself failed. The text is for the operator."""
 
 
-def examine(arguments: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What `models.doctor` found. Raises DoctorError."""
+def examine(settings: Settings, *, command: Sequence[str] = COMMAND) -> dict[str, Any]:
+    """What `models.doctor` found, given the files that these settings point to. Raises DoctorError."""
+    paths = {"manifest": settings.manifest, "weights-dir": settings.weights_dir, "faces-dir": settings.faces_dir}
+    arguments = [f"--{name}={path}" for name, path in paths.items() if path is not None]
     try:
         result = subprocess.run(
-            [*COMMAND, *arguments],
+            [*command, *arguments],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,
@@ -41,27 +45,39 @@ def examine(arguments: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def report(found: dict[str, Any]) -> Iterator[str]:
     """The findings as lines for a terminal."""
-    yield f"Python    {found.get('python', '?')}"
-    yield f"Device    {_short(found.get('device', '?'))}"
+    yield f"Python  {found.get('python', '?')}"
+    yield f"Device  {found.get('device', '?')}"
     yield "Packages"
     for name, version in sorted(found.get("packages", {}).items()):
-        yield f"  {'ok ' if version else '-- '} {name} {version or 'not installed'}"
-    yield "Bundles"
+        yield f"  {_mark(version)} {name} {version or 'is not installed'}"
+    yield "Bundles (--bundle)"
     for bundle in found.get("bundles", []):
-        yield f"  {'ok ' if bundle['present'] else '-- '} {bundle['name']}"
-        if not bundle["present"]:
-            yield from (f"       missing: {name}" for name in bundle.get("missing", []))
-            yield f"       get it: {bundle.get('how', '')}"
-    yield f"Faces     {_short(found.get('faces', '?'))}"
+        yield from _bundle(bundle)
+    yield "Face analyzers (--face-analyzer)"
+    for face in found.get("faces", []):
+        terms = f"{face['licence']}, commercial use: {face['commercial']}"
+        yield f"  {_mark(face['present'])} {face['name']} ({terms})"
+        if face["problem"]:
+            yield f"       {face['problem']}"
+
+
+def _bundle(bundle: dict[str, Any]) -> Iterator[str]:
+    yield f"  {_mark(bundle['present'])} {bundle['name']}: {bundle.get('title', '')}"
+    missing = bundle.get("missing", [])
+    yield from (f"       missing: {name}" for name in missing[:SHOWN_FILES])
+    if len(missing) > SHOWN_FILES:
+        yield f"       missing: {len(missing) - SHOWN_FILES} more files"
+    if bundle.get("how"):
+        yield f"       get it: {bundle['how']}"
+    if bundle.get("noncommercial"):
+        names = ", ".join(bundle["noncommercial"])
+        yield f"       not for commercial use: {names} (--accept-noncommercial true to load)"
+
+
+def _mark(present: object) -> str:
+    return "ok" if present else "--"
 
 
 def is_usable(found: dict[str, Any], bundle: str) -> bool:
+    """Whether every file of that bundle is here."""
     return any(one["name"] == bundle and one["present"] for one in found.get("bundles", []))
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key}: {_short(part)}" for key, part in cast(dict[str, Any], value).items())
-    if isinstance(value, list):
-        return ", ".join(_short(part) for part in cast(list[Any], value))
-    return str(value)

@@ -17,6 +17,8 @@ from service.settings import Settings
 from service.styles import Styles
 from service.workers.protocol import Workers
 
+PATIENT_SECONDS = 3600.0  # nobody waits on a socket here, and a large model on a CPU takes minutes
+
 
 class StartFailed(Exception):
     """No worker could be started. The text is for the person at the terminal."""
@@ -38,7 +40,7 @@ async def generate(
         click.echo("loading the models ...", err=True)
         await warm(workers, settings.start_seconds)
         wish = Wish(form, styles, workers.describe()[0].bundle, max_images=settings.max_images)
-        order = wish.order("generate", pictures, form.deadline or settings.max_deadline_seconds)
+        order = wish.order("generate", pictures, form.deadline or PATIENT_SECONDS)
         return await run(workers, order, output)
 
 

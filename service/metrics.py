@@ -87,7 +87,7 @@ class Metrics:
             registry=registry,
         )
         self.worker_restarts = Counter(
-            "proofsheet_worker_restarts_total", "Warm workers that died.", ["worker"], registry=registry
+            "proofsheet_worker_restarts_total", "Worker processes started again.", ["worker"], registry=registry
         )
         self.decoder_restarts = Gauge(
             "proofsheet_decoder_restarts", "Decoder processes replaced since the start.", registry=registry

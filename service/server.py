@@ -176,9 +176,10 @@ def listen(settings: Settings) -> socket.socket:
     return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
 
 
-async def serve(app: Litestar, settings: Settings, workers: Workers, ready_file: Path | None = None) -> int:
+async def serve(
+    app: Litestar, settings: Settings, workers: Workers, bound: socket.socket, ready_file: Path | None = None
+) -> int:
     """Serve until a signal; the exit status: 0 after a drain, 1 when the service can't go on."""
-    bound = listen(settings)
     server = make_server(app, settings, workers, bound.getsockname()[1], ready_file)
     await server.serve([bound])
     return 1 if server.failed else 0

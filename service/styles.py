@@ -39,7 +39,6 @@ class Style(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     negative_prompt: str | None = None
     strength: Annotated[float, Meta(ge=0, le=1, description="How strongly the identity shows.")] | None = None
     guidance: Annotated[float, Meta(ge=0, le=20)] | None = None
-    steps: Annotated[int, Meta(ge=1, le=100)] | None = None
 
     def prompt_for(self, subject: str) -> str:
         return self.prompt.replace(PLACE, subject)

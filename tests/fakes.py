@@ -1,6 +1,6 @@
 """A worker that computes nothing: the real protocol, scripted behaviour. In a thread, or as a process:
 
-    python -m tests.fakes --fd N [--step-seconds 0.01] [--start-seconds 0] [--broken MESSAGE] [--silent]
+    python -m tests.fakes --fd N [--step-seconds 0.01] [--start-seconds 0] [--broken MESSAGE] [--silent] [--measure]
 
 Words in a prompt make a job misbehave: CRASH ends the process, HANG stops the whole worker without a word (no
 heartbeat either), STALL never finishes this job, FAIL:<code>:<fault> fails it.
@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+
+import msgspec
 
 from models.messages import (
     HEADER,
@@ -73,10 +75,11 @@ class Script:
     start_seconds: float = 0.0
     broken: str | None = None
     silent: bool = False
+    measure: bool = False  # report the true total instead of TIMINGS'
 
 
 class FakeWorker:
-    """`receive` may be called from any thread; `run` blocks until Shutdown. Records what it got."""
+    """`receive` may be called from any thread; `run` blocks until Shutdown. Records what it got, but for the pixels."""
 
     def __init__(self, setup: Setup, send: Callable[[FromWorker], None], script: Script | None = None) -> None:
         self.setup = setup
@@ -84,10 +87,13 @@ class FakeWorker:
         self.cancels: list[str] = []
         self._send = send
         self._script = script or Script()
+        self._arrivals: dict[str, float] = {}
         self._inbox: queue.Queue[ToWorker] = queue.Queue()
         self._jobs: dict[str, tuple[Generate, int]] = {}  # steps made
 
     def receive(self, message: ToWorker) -> None:
+        if isinstance(message, Generate):
+            self._arrivals[message.job_id] = time.perf_counter()
         self._inbox.put(message)
 
     def run(self) -> None:
@@ -119,7 +125,7 @@ class FakeWorker:
             self.cancels.append(message.job_id)
             self._jobs.pop(message.job_id, None)
         elif isinstance(message, Generate):
-            self.generates.append(message)
+            self.generates.append(msgspec.structs.replace(message, selfies=[]))
             self._begin(message)
 
     def _begin(self, job: Generate) -> None:
@@ -176,7 +182,11 @@ class FakeWorker:
                     data=b"image of seed %d" % seed,
                 )
             )
-        self._send(Done(job_id=job.job_id, timings=TIMINGS))
+        timings = TIMINGS
+        total_ms = (time.perf_counter() - self._arrivals.pop(job.job_id)) * 1e3
+        if self._script.measure:
+            timings = msgspec.structs.replace(TIMINGS, total_ms=total_ms)
+        self._send(Done(job_id=job.job_id, timings=timings))
         del self._jobs[job.job_id]
 
     def _figures(self) -> Figures:
@@ -205,6 +215,7 @@ def main() -> None:
     parser.add_argument("--start-seconds", type=float, default=0.0)
     parser.add_argument("--broken")
     parser.add_argument("--silent", action="store_true")
+    parser.add_argument("--measure", action="store_true")
     arguments = parser.parse_args()
     connection = socket.socket(fileno=arguments.fd)
     script = Script(
@@ -212,6 +223,7 @@ def main() -> None:
         start_seconds=arguments.start_seconds,
         broken=arguments.broken,
         silent=arguments.silent,
+        measure=arguments.measure,
     )
     worker = FakeWorker(Setup(), lambda message: connection.sendall(encode_frame(message)), script)
     threading.Thread(target=read_frames, args=(connection, worker.receive), daemon=True).start()

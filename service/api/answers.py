@@ -1,6 +1,7 @@
 """What a finished job looks like on the wire: JSON with base64 images, or one plain image."""
 
-from collections.abc import AsyncIterable
+import contextlib
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 import msgspec
@@ -70,22 +71,23 @@ class Finished(Struct, frozen=True, kw_only=True):
     timings: Timings
 
 
-async def collect(events: AsyncIterable[JobEvent]) -> Finished:
+async def collect(events: AsyncGenerator[JobEvent, None]) -> Finished:
     """All of a job's events; the portraits in the order of their seeds. Raises what the job raises."""
     started: Started | None = None
     portraits: list[Portrait] = []
-    async for event in events:
-        match event:
-            case Started():
-                started = event
-            case Portrait():
-                portraits.append(event)
-            case Done():
-                assert started is not None
-                portraits.sort(key=lambda portrait: portrait.index)
-                return Finished(started=started, portraits=portraits, timings=event.timings)
-            case _:
-                pass
+    async with contextlib.aclosing(events):
+        async for event in events:
+            match event:
+                case Started():
+                    started = event
+                case Portrait():
+                    portraits.append(event)
+                case Done():
+                    assert started is not None
+                    portraits.sort(key=lambda portrait: portrait.index)
+                    return Finished(started=started, portraits=portraits, timings=event.timings)
+                case _:
+                    pass
     raise AssertionError("a job's events ended without an end")
 
 

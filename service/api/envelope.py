@@ -73,10 +73,12 @@ def _header(scope: Scope, name: bytes) -> str | None:
 
 
 def _headers(message: HTTPResponseStartEvent, record: RequestRecord) -> list[tuple[bytes, bytes]]:
-    own = [
+    """The answer's own headers, ours where it sets none of that name, and what is known only now."""
+    headers = list(message.get("headers", []))
+    names = {name.lower() for name, _ in headers}
+    headers += [(name, value) for name, value in FIXED_HEADERS if name not in names]
+    headers += [
         (b"x-request-id", record.request_id.encode()),
         (b"server-timing", record.server_timing().encode()),
-        *FIXED_HEADERS,
     ]
-    ours = {name for name, _ in own}
-    return [*((name, value) for name, value in message.get("headers", []) if name.lower() not in ours), *own]
+    return headers

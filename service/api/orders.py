@@ -51,7 +51,7 @@ class Wish:
             seeds=self.seeds,
             width=width,
             height=height,
-            steps=_first(form.steps, style and style.steps),
+            steps=form.steps,
             sampler=form.sampler,
             guidance=_first(form.guidance, style and style.guidance),
             adapter=form.adapter,

@@ -48,7 +48,6 @@ class SupervisedWorkers:
         ]
         self._jobs: dict[str, HeldJob] = {}
         self._on_figures = on_figures
-        self._on_restart = on_restart
         self._first_ready = asyncio.Event()
         self._hopeless = asyncio.Event()
         self._reason = ""
@@ -56,6 +55,7 @@ class SupervisedWorkers:
             supervisor.on_message = self._hear
             supervisor.on_ready = self._welcome
             supervisor.on_lost = self._lose
+            supervisor.on_restart = lambda worker: on_restart(worker.name)
             supervisor.on_give_up = self._give_up
 
     @property
@@ -148,7 +148,6 @@ class SupervisedWorkers:
 
     def _lose(self, worker: Supervisor) -> None:
         """A warm worker died: its jobs go to another one once, or wait for its successor."""
-        self._on_restart(worker.name)
         held = [job for job in self._jobs.values() if job.worker is worker]
         for job in held:
             self._detach(job)

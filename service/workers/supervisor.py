@@ -50,6 +50,7 @@ class Supervisor:
         self.on_message: Callable[[Supervisor, FromWorker], None] = lambda _worker, _message: None
         self.on_ready: Callable[[Supervisor], None] = lambda _worker: None
         self.on_lost: Callable[[Supervisor], None] = lambda _worker: None
+        self.on_restart: Callable[[Supervisor], None] = lambda _worker: None
         self.on_give_up: Callable[[Supervisor, str], None] = lambda _worker, _reason: None
 
     @property
@@ -113,6 +114,7 @@ class Supervisor:
             logger.error("worker for %s is gone (%s); next start in %g s", self.setup.device, reason, pause)
             await asyncio.sleep(pause)
             self.restarts += 1
+            self.on_restart(self)
 
     async def _live_once(self) -> str:
         """Start a worker and stay with it until it is gone; the reason it went."""
