@@ -3,7 +3,7 @@
     python -m tests.fakes --fd N [--step-seconds 0.01] [--start-seconds 0] [--broken MESSAGE] [--silent] [--measure]
 
 Words in a prompt make a job misbehave: CRASH ends the process, HANG stops the whole worker without a word (no
-heartbeat either), STALL never finishes this job, FAIL:<code>:<fault> fails it.
+heartbeat either), STALL never finishes this job, BIG makes its images large, FAIL:<code>:<fault> fails it.
 """
 
 import argparse
@@ -62,6 +62,7 @@ BUNDLE = BundleInfo(
         )
     ],
 )
+BIG_BYTES = 30_000_000  # more than the kernel buffers for a client that reads nothing
 TIMINGS = Timings(
     face_ms=1.0, identity_ms=2.0, text_ms=3.0, queue_ms=4.0, steps_ms=5.0, decode_ms=6.0, encode_ms=7.0, total_ms=28.0
 )
@@ -179,7 +180,7 @@ class FakeWorker:
                     format=job.format,
                     width=job.width or 256,
                     height=job.height or 256,
-                    data=b"image of seed %d" % seed,
+                    data=b"image of seed %d" % seed + bytes(BIG_BYTES if "BIG" in job.prompt else 0),
                 )
             )
         timings = TIMINGS

@@ -110,6 +110,23 @@ async def read_to_end(reader):
         return b""
 
 
+@pytest.mark.parametrize("accept", ["image/*", "text/event-stream"])
+def test_a_client_that_never_reads_its_answer_is_cut_off_and_holds_nothing(accept):
+    house = build_house(write_seconds=0.3)
+
+    async def run():
+        async with listening(house) as port, connection(port) as (reader, writer):
+            writer.write(post_request("prompt=BIG", accept=accept))
+            reader._transport.pause_reading()  # pyright: ignore - a client that is there and does not read
+            await until(lambda: house.figure("images_total", format="jpeg"))
+            await until(lambda: house.app.state.jobs.in_flight == 0)
+            await asyncio.sleep(0.6)
+            reader._transport.resume_reading()  # pyright: ignore
+            return await asyncio.wait_for(read_to_end(reader), 5)
+
+    assert len(asyncio.run(run())) < 30_000_000
+
+
 def test_a_slow_job_is_not_cut_off_by_the_receive_deadlines():
     house = build_house(script=Script(step_seconds=0.1), header_seconds=0.2, body_seconds=0.2)
 
