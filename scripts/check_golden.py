@@ -41,7 +41,7 @@ from models.sdxl.conditioning import RowConditioning
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
-from models.weights.modules import Place, build_schedule, build_text_encoder, build_unet, build_vae
+from models.weights.modules import EXACT, build_schedule, build_text_encoder, build_unet, build_vae
 
 ENCODER_TOLERANCE = 1e-4
 LATENT_TOLERANCE = 2e-3  # latents reach 50; float32 alone makes 4e-5 (fp32_vs_fp64_max_abs in the records)
@@ -94,7 +94,7 @@ class PhotoMakerFolder:
     @cached_property
     def text(self) -> TextEncoders:
         names = ("text_encoder", "text_encoder_2")
-        first, second = (build_text_encoder(self.configs[n], self.tensors(n), Place()) for n in names)
+        first, second = (build_text_encoder(self.configs[n], self.tensors(n), EXACT) for n in names)
         return TextEncoders(self.tokenizers(), (first, second))
 
     def tokenizers(self) -> tuple[CLIPTokenizer, CLIPTokenizer]:
@@ -110,7 +110,7 @@ class PhotoMakerFolder:
         """The adapter, and a UNet with its LoRA fused."""
         if version not in self._makers:
             encoder, lora, _ = self.encoder(version)
-            unet = build_unet(self.configs["unet"], self.tensors("unet"), Place())
+            unet = build_unet(self.configs["unet"], self.tensors("unet"), EXACT)
             fuse_lora(unet, read_lora(lora, dict(unet.named_modules())))
             maker = PhotoMaker(encoder, self.text, self.tokenizers(), face_space="golden")
             self._makers[version] = maker, Denoiser(unet)
@@ -149,7 +149,7 @@ class PhotoMakerFolder:
         record, data = self.json(f"{case}.json"), self.tensors(case)
         maker, denoiser = self.maker(record["version"])
         rows = self._rows(record, data, maker)
-        decoder = Decoder(build_vae(self.configs["vae"], self.tensors("vae"), Place()))
+        decoder = Decoder(build_vae(self.configs["vae"], self.tensors("vae"), EXACT))
         engine = Engine(denoiser, decoder, buckets=(len(rows),))
         for row in rows:
             engine.add(row)

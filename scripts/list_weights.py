@@ -2,7 +2,7 @@
 
     python scripts/list_weights.py models/weights tiny --licence CC0-1.0 --commercial yes --origin "this repository"
 
-Paths are relative to ROOT. The output is TOML on stdout; the embedded bundle's is kept in models/weights/tiny/files.toml.
+Paths are relative to ROOT. The output is TOML on stdout; that of the embedded bundle is models/weights/tiny/files.toml.
 """
 
 import sys

@@ -27,8 +27,11 @@ M = TypeVar("M", bound=nn.Module)
 class Place:
     """Where modules live and in which precision."""
 
-    device: torch.device = torch.device("cpu")
-    dtype: torch.dtype = torch.float32
+    device: torch.device
+    dtype: torch.dtype
+
+
+EXACT = Place(torch.device("cpu"), torch.float32)
 
 
 class WeightsError(RuntimeError):
@@ -42,7 +45,7 @@ def meta_unet(config: Config) -> UNet2DConditionModel:
 
 
 def build_unet(config: Config, state: State, place: Place) -> UNet2DConditionModel:
-    return nn.Module.to(_filled(meta_unet(config), state, place), memory_format=torch.channels_last)
+    return _channels_last(_filled(meta_unet(config), state, place))
 
 
 def build_vae(config: Config, state: State, place: Place) -> AutoencoderKL | AutoencoderTiny:
@@ -50,7 +53,7 @@ def build_vae(config: Config, state: State, place: Place) -> AutoencoderKL | Aut
     with torch.device("meta"):
         vae = _from_config(kind, config)
     vae = _filled(vae, {_current_attention_name(key): tensor for key, tensor in state.items()}, place)
-    return nn.Module.to(vae, memory_format=torch.channels_last)
+    return _channels_last(vae)
 
 
 def build_text_encoder(config: Config, state: State, place: Place) -> CLIPTextModel | CLIPTextModelWithProjection:
@@ -94,6 +97,11 @@ def _filled(module: M, state: State, place: Place) -> M:
         raise WeightsError(str(error)) from error
     _fill_position_ids(module, place.device)
     return module.eval().requires_grad_(False)
+
+
+def _channels_last(module: M) -> M:
+    """The layout in which convolutions are fast on CPUs and tensor cores alike."""
+    return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing from the stubs
 
 
 def _fill_position_ids(module: nn.Module, device: torch.device) -> None:

@@ -81,7 +81,8 @@ def kohya_lora(unet: dict[str, torch.Tensor], rank: int = 2) -> dict[str, torch.
 def manifest_files(root: Path) -> str:
     """A [[files]] entry for everything under `root`, with the true size and no hash (locked on first use)."""
     entries = [
-        f'[[files]]\npath = "{path.relative_to(root)}"\nlicence = "CC0-1.0"\ncommercial = "yes"\norigin = "made by a test"\n'
+        f'[[files]]\npath = "{path.relative_to(root)}"\n'
+        'licence = "CC0-1.0"\ncommercial = "yes"\norigin = "made by a test"\n'
         f"size = {path.stat().st_size}\n"
         for path in sorted(root.rglob("*"))
         if path.is_file() and path.suffix != ".toml"

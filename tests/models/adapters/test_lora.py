@@ -8,7 +8,7 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import load_file
 
 from models.adapters.lora import LoraError, fuse_lora, read_lora
-from models.weights.modules import Place, build_unet
+from models.weights.modules import EXACT, build_unet
 from tests.models.conftest import GOLDEN, kohya_lora
 
 ATTENTION = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"
@@ -20,7 +20,7 @@ def state():
 
 
 def make_unet(state):
-    return build_unet(json.loads((GOLDEN / "configs.json").read_text())["unet"], state, Place())
+    return build_unet(json.loads((GOLDEN / "configs.json").read_text())["unet"], state, EXACT)
 
 
 def photomaker_lora():

@@ -108,7 +108,7 @@ def test_rows_of_other_samplers_lengths_and_ages_share_one_call_and_come_out_as_
 
 
 def test_a_finished_row_leaves_at_once_and_its_place_is_taken():
-    engine, denoiser = make_engine((1, 2))
+    engine, _ = make_engine((1, 2))
     for job, steps in (("short", 1), ("long", 3), ("next", 1)):
         engine.add(make_row(job, steps=steps))
     assert [f.row.job_id for f in engine.tick().finished] == ["short"]

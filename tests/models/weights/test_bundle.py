@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from models.adapters.lora import fuse_lora, read_lora
 from models.weights.bundle import load_bundle
 from models.weights.manifest import read_manifest
-from models.weights.modules import Place, WeightsError, build_unet
+from models.weights.modules import EXACT, Place, WeightsError, build_unet
 
 
 def load(weights_dir: Path, **options):
@@ -111,7 +111,7 @@ def test_an_unknown_bundle_is_refused_with_the_known_ones(weights_dir):
 def test_noncommercial_weights_need_the_operators_word(weights_dir):
     path = weights_dir / "manifest.toml"
     path.write_text(path.read_text().replace('commercial = "yes"', 'commercial = "no"', 1))
-    with pytest.raises(WeightsError, match="may not be used commercially.*--accept-noncommercial"):
+    with pytest.raises(WeightsError, match=r"may not be used commercially.*--accept-noncommercial"):
         load(weights_dir)
     assert load(weights_dir, accept_noncommercial=True).info.name == "golden"
 
@@ -141,8 +141,8 @@ def test_fusing_keeps_the_dtype_and_accumulates_in_float32(golden):
         for k, t in load_file(golden / "photomaker_v1.safetensors").items()
         if k.startswith("lora_weights.")
     }
-    exact = build_unet(configs["unet"], state, Place())
-    half = build_unet(configs["unet"], state, Place(dtype=torch.bfloat16))
+    exact = build_unet(configs["unet"], state, EXACT)
+    half = build_unet(configs["unet"], state, Place(EXACT.device, torch.bfloat16))
     for unet in (exact, half):
         fuse_lora(unet, read_lora(lora, dict(unet.named_modules())))
     name = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight"
