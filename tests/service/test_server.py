@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -18,6 +19,7 @@ from service.api.record import RequestRecord
 from service.errors import DeadlineExceeded
 from tests.fakes import Script
 from tests.service.harness import JPEG, SELFIE, build_house, listening, post_request, until
+from tests.service.pictures import plain
 
 SLOW = Script(step_seconds=0.02)
 
@@ -264,6 +266,20 @@ def test_the_process_announces_itself_serves_within_its_memory_and_ends_with_sta
     assert "Traceback" not in errors
 
 
+def test_a_running_job_survives_sigterm_and_the_process_then_ends_with_status_0(tmp_path):
+    with front_process(tmp_path, fake=["--step-seconds", "0.1"]) as (process, _):
+        address = read_address(process)
+        process.stdout.readline()
+        with ThreadPoolExecutor(1) as pool:
+            url = f"{address}/v1/portraits?steps=10"
+            job = pool.submit(httpx.post, url, content=plain("JPEG"), headers=JPEG, timeout=20)
+            while httpx.get(f"{address}/health").json()["jobs"] == 0:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            assert job.result().status_code == 200
+        assert process.wait(10) == 0
+
+
 def test_a_worker_that_is_broken_from_the_start_ends_the_process_with_status_1_and_its_reason(tmp_path):
     with front_process(tmp_path, fake=["--broken", "no such bundle"]) as (process, _):
         read_address(process)
@@ -281,7 +297,18 @@ def test_a_taken_port_is_said_in_one_line(tmp_path):
     assert port in errors
 
 
-def test_a_wrong_setting_is_said_in_one_line(tmp_path):
-    with front_process(tmp_path, "--max-jobs", "many") as (process, _):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-jobs", "many"], "PROOFSHEET_MAX_JOBS='many': wanted int"),
+        (["--styles", "nowhere.toml"], "nowhere.toml: can't be read"),
+        (["--default-style", "magic"], "the default style 'magic' is not in it"),
+    ],
+)
+def test_a_wrong_setting_is_said_in_one_line(tmp_path, arguments, message):
+    with front_process(tmp_path, *arguments) as (process, _):
         assert process.wait(10) == 1
-        assert process.stderr.read().startswith("Error: PROOFSHEET_MAX_JOBS='many': wanted int")
+        errors = process.stderr.read()
+    assert errors.startswith("Error: ")
+    assert message in errors
+    assert errors.count("\n") == 1
