@@ -1,4 +1,8 @@
-"""Everything the first caller would pay for, paid before Ready: kernels, caches and threads for every bucket."""
+"""Everything the first caller would pay for, paid before Ready: kernels, caches and thread pools for every bucket.
+
+Each part runs on the thread that will do it for callers: torch's thread pools and kernel caches are kept per thread,
+and warming them elsewhere left the first job four times slower than the second.
+"""
 
 import math
 
@@ -12,37 +16,46 @@ from models.engine.rows import BatchKey, Row, initial_latent
 from models.faces.face import Face, FaceAnalyzer
 from models.finish.encoding import encode_image
 from models.messages import Picture
+from models.sdxl.conditioning import RowConditioning
 from models.weights.bundle import Bundle, Stack
 
 PICTURE_SIDE = 512
 
 
-def warm_up(bundle: Bundle, analyzer: FaceAnalyzer, buckets: tuple[int, ...]) -> None:
-    """One picture through the face path, and for each adapter every bucket once through a whole job."""
+def warm_preparation(bundle: Bundle, analyzer: FaceAnalyzer) -> dict[str, RowConditioning]:
+    """The preparation thread's part: faces, identity and prompt; one conditioning for each adapter."""
     pixels = np.random.default_rng(0).integers(0, 255, (PICTURE_SIDE, PICTURE_SIDE, 3), dtype=np.uint8)
     analyzer.analyze(pixels)
     picture = Picture(width=PICTURE_SIDE, height=PICTURE_SIDE, rgb=pixels.tobytes())
-    for stack in bundle.stacks.values():
+    conditionings = {}
+    for name, stack in bundle.stacks.items():
+        identity = stack.adapter.identity([picture], [_nobody(stack)])
+        conditionings[name] = stack.adapter.condition(identity, _wish(bundle))
+    return conditionings
+
+
+def warm_engine(bundle: Bundle, conditionings: dict[str, RowConditioning], buckets: tuple[int, ...]) -> None:
+    """The engine thread's part: for each adapter every bucket, the default size, and the decoder."""
+    for name, stack in bundle.stacks.items():
         for bucket in buckets:
-            _run(bundle, stack, picture, bucket, steps=bundle.info.default_steps if bucket == 1 else 1)
+            _run(bundle, stack, conditionings[name], bucket)
+    if bundle.device.type == "cuda":
+        torch.cuda.synchronize(bundle.device)
 
 
-def _run(bundle: Bundle, stack: Stack, picture: Picture, rows: int, steps: int) -> None:
+def warm_finishing(bundle: Bundle) -> None:
+    """The finishing thread's part: the codecs."""
     width, height = bundle.info.default_size
-    guided = bundle.info.default_guidance > 1
-    wish = Wish(
-        prompt="portrait photo of a person",
-        negative_prompt=None,
-        subject="person",
-        width=width,
-        height=height,
-        num_steps=steps,
-        strength=1.0,
-        guided=guided,
-    )
-    conditioning = stack.adapter.condition(stack.adapter.identity([picture], [_nobody(stack)]), wish)
-    plan = make_plan(bundle.info.default_sampler, steps, bundle.schedule)
-    factor = bundle.decoder.factor
+    pixels = torch.zeros(height, width, 3, dtype=torch.uint8)
+    for image_format in ("jpeg", "webp", "png"):
+        encode_image(pixels, image_format, quality=90)
+
+
+def _run(bundle: Bundle, stack: Stack, conditioning: RowConditioning, rows: int) -> None:
+    """Two steps of a full batch; the second finds what the first one made."""
+    info, factor = bundle.info, bundle.decoder.factor
+    width, height = info.default_size
+    plan = make_plan(info.default_sampler, 2, bundle.schedule)
     shape = (bundle.decoder.latent_channels, height // factor, width // factor)
     engine = Engine(stack.denoiser, bundle.decoder, buckets=(rows,))
     for index in range(rows):
@@ -51,19 +64,30 @@ def _run(bundle: Bundle, stack: Stack, picture: Picture, rows: int, steps: int) 
                 job_id="warm-up",
                 index=index,
                 seed=index,
-                key=BatchKey(bundle.info.name, stack.adapter.name, width, height, guided),
+                key=BatchKey(info.name, stack.adapter.name, width, height, info.default_guidance > 1),
                 plan=plan,
                 conditioning=conditioning,
-                guidance=bundle.info.default_guidance,
+                guidance=info.default_guidance,
                 deadline=math.inf,
                 latent=initial_latent(index, plan, shape, bundle.device),
             )
         )
     while engine.has_work:
-        for finished in engine.tick().finished[:1]:
-            encode_image(finished.pixels, "jpeg", 90)
-    if bundle.device.type == "cuda":
-        torch.cuda.synchronize(bundle.device)
+        engine.tick()
+
+
+def _wish(bundle: Bundle) -> Wish:
+    width, height = bundle.info.default_size
+    return Wish(
+        prompt="portrait photo of a person",
+        negative_prompt=None,
+        subject="person",
+        width=width,
+        height=height,
+        num_steps=bundle.info.default_steps,
+        strength=1.0,
+        guided=bundle.info.default_guidance > 1,
+    )
 
 
 def _nobody(stack: Stack) -> Face:

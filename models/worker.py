@@ -23,6 +23,7 @@ from models.devices import buckets_for, choose_device, device_name, exit_on_cuda
 from models.engine.engine import Engine, Finished, TickReport
 from models.engine.rows import Row
 from models.faces.analyzers import load_analyzer
+from models.faces.face import FaceAnalyzer
 from models.finish.encoding import encode_image, encode_preview
 from models.job import Fault, Job, JobRefused
 from models.messages import (
@@ -42,7 +43,7 @@ from models.messages import (
     ToWorker,
 )
 from models.preparation import Prepared, Preparer
-from models.warmup import warm_up
+from models.warmup import warm_engine, warm_finishing, warm_preparation
 from models.weights.bundle import Bundle, load_bundle
 from models.weights.manifest import PACKAGE, read_manifest
 from models.weights.modules import WeightsError
@@ -83,16 +84,16 @@ class Worker:
 
     def run(self) -> None:
         """Load, warm, serve. What can't be loaded is told as Broken, and the call returns."""
-        try:
-            bundle = self._load()
-        except Exception as error:
-            log.exception("the worker can't start")
-            self._send(Broken(message=f"{type(error).__name__}: {error}"))
-            return
         with (
             ThreadPoolExecutor(1, thread_name_prefix="prepare") as self._preparing,
             ThreadPoolExecutor(1, thread_name_prefix="finish") as self._finishing,
         ):
+            try:
+                bundle = self._load()
+            except Exception as error:
+                log.exception("the worker can't start")
+                self._send(Broken(message=f"{type(error).__name__}: {error}"))
+                return
             self._serve(bundle)
 
     # ---- start
@@ -121,7 +122,7 @@ class Worker:
         _check_spaces(bundle, analyzer.space)
         loaded = self._clock()
         buckets = buckets_for(device, setup.max_rows)
-        warm_up(bundle, analyzer, buckets)
+        self._warm_up(bundle, analyzer, buckets)
         self._preparer = Preparer(bundle, analyzer, clock=self._clock)
         self._engines = {
             name: Engine(stack.denoiser, bundle.decoder, buckets=buckets, clock=self._clock)
@@ -138,6 +139,11 @@ class Worker:
             )
         )
         return bundle
+
+    def _warm_up(self, bundle: Bundle, analyzer: FaceAnalyzer, buckets: tuple[int, ...]) -> None:
+        conditionings = self._preparing.submit(warm_preparation, bundle, analyzer).result()
+        warm_engine(bundle, conditionings, buckets)
+        self._finishing.submit(warm_finishing, bundle).result()
 
     # ---- the loop
 
