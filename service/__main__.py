@@ -4,7 +4,6 @@ proofsheet serve | generate SELFIE ... | doctor
 """
 
 import os
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from service.errors import ServiceError
 from service.generate import StartFailed, generate
 from service.images import Decoders, ImageLimits
 from service.logs import set_up_logging
+from service.memory import forbid_core_dumps, keep_freed_pages
 from service.metrics import Metrics, package_version
 from service.server import listen, serve
 from service.settings import Settings, SettingsError, describe_setting, env_key, load_settings
@@ -75,7 +75,8 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
     settings = read_settings(flags)
     styles = read_styles(settings)
     set_up_logging()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # memory holds faces: none of it goes to a file
+    forbid_core_dumps()
+    keep_freed_pages()
     try:
         bound = listen(settings)
     except OSError as error:

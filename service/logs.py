@@ -3,11 +3,10 @@
 import logging
 import sys
 import time
+import traceback
 from typing import Any
 
 import msgspec
-
-from service.api.problems import describe_exception
 
 
 class JsonLines(logging.Formatter):
@@ -35,3 +34,11 @@ def set_up_logging(level: str = "INFO") -> None:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def describe_exception(error: BaseException) -> str:
+    """`TypeError at app.py:10 f < app.py:3 g`: the exception's type and its frames, innermost first, no values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}" for frame in reversed(frames)]
+    cause = f"; caused by {describe_exception(error.__cause__)}" if error.__cause__ is not None else ""
+    return f"{type(error).__name__} at {' < '.join(places)}{cause}"

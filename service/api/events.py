@@ -16,8 +16,8 @@ from msgspec import Struct
 from models.messages import Done, FaceReport, JobEvent, Portrait, Started, Stepped
 from service.api.answers import JobInWords, TimingsAnswer, image_answer, note_timings, timings_answer
 from service.api.presence import disconnected, settle
-from service.api.problems import describe_exception
 from service.errors import JobFailed, ServiceError
+from service.logs import describe_exception
 
 logger = logging.getLogger("proofsheet.error")
 

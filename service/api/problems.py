@@ -1,7 +1,6 @@
 """Every exception becomes application/problem+json (RFC 9457) with a stable code."""
 
 import logging
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from service.api.presence import ClientLeft
 from service.api.record import record_of
 from service.errors import ServiceError
+from service.logs import describe_exception
 
 logger = logging.getLogger("proofsheet.error")
 
@@ -66,14 +66,6 @@ def answer_bug(request: AnyRequest, error: Exception) -> Response[bytes]:
     title = "The service failed"
     body = _plain_problem(request, 500, "internal_error", title, "This is a bug; the request id finds it in our log.")
     return problem_response(request, 500, body)
-
-
-def describe_exception(error: BaseException) -> str:
-    """`TypeError at app.py:10 f < app.py:3 g`: the exception's type and its frames, innermost first, no values."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} {frame.name}" for frame in reversed(frames)]
-    cause = f"; caused by {describe_exception(error.__cause__)}" if error.__cause__ is not None else ""
-    return f"{type(error).__name__} at {' < '.join(places)}{cause}"
 
 
 def _plain_problem(request: AnyRequest, status: int, code: str, title: str, detail: str) -> dict[str, Any]:
