@@ -54,7 +54,8 @@ class Workers(Protocol):
     def submit(self, generate: Generate) -> AsyncGenerator[JobEvent, None]:
         """Send a job to the least loaded worker; its events end with one Done or Failed, within its deadline.
 
-        Closing the generator early cancels the job.
+        A job accepted while a worker was warm is not refused because it died since: it waits for the next. Closing
+        the generator early cancels the job.
         """
         ...
 

@@ -22,7 +22,6 @@ from models.messages import (
     Started,
     Stepped,
 )
-from service.errors import NoCapacity
 from service.workers.held_job import HeldJob
 from service.workers.process import launch_process
 from service.workers.protocol import Launcher, OnFigures, OnRestart, WorkerStatus
@@ -85,9 +84,7 @@ class SupervisedWorkers:
         return [supervisor.status() for supervisor in self._supervisors]
 
     async def submit(self, generate: Generate) -> AsyncGenerator[JobEvent, None]:
-        """See `Workers.submit`. Raises NoCapacity `not_ready` when no worker is warm."""
-        if not self.ready:
-            raise NoCapacity("not_ready", "No worker is warm; try again shortly.", retry_after_seconds=5)
+        """See `Workers.submit`. With no worker warm at the moment, the job waits for one within its deadline."""
         loop = asyncio.get_running_loop()
         job = HeldJob(generate, deadline=loop.time() + generate.deadline_seconds)
         self._jobs[generate.job_id] = job

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from models.messages import Done, Failed, Generate, Picture, Portrait, Setup, Started, Stepped
-from service.errors import NoCapacity
 from service.workers.supervised import SupervisedWorkers
 from tests.service.harness import JPEG, QUICK, SELFIE, build_house, client_of, fake_process, until
 
@@ -165,18 +164,17 @@ def test_a_crash_loop_is_given_up_after_the_allowed_number():
     assert restarts == 4
 
 
-def test_a_job_before_any_worker_is_warm_is_refused():
+@pytest.mark.parametrize(("deadline_seconds", "end"), [(10.0, Done), (0.1, Failed)], ids=["in time", "too late"])
+def test_a_job_sent_while_no_worker_is_warm_waits_for_one_within_its_deadline(deadline_seconds, end):
     async def run():
-        workers = workers_of("--start-seconds", "5")
+        workers = workers_of("--start-seconds", "0.3")
         await workers.start()
         try:
-            with pytest.raises(NoCapacity) as refusal:
-                await events_of(workers, a_job())
-            return refusal.value.code
+            return await events_of(workers, a_job(deadline_seconds=deadline_seconds))
         finally:
             await workers.stop()
 
-    assert asyncio.run(run()) == "not_ready"
+    assert isinstance(asyncio.run(run())[-1], end)
 
 
 def test_stopping_ends_the_process_and_fails_what_it_held():
