@@ -22,7 +22,7 @@ from models.channel import Channel
 from models.devices import buckets_for, choose_device, device_name, exit_on_cuda_fault, trace_of
 from models.engine.engine import Engine, Finished, TickReport
 from models.engine.rows import Row
-from models.faces.analyzers import load_analyzer
+from models.faces.analyzers import NAMES, load_analyzer, terms
 from models.faces.face import FaceAnalyzer
 from models.finish.encoding import encode_image, encode_preview
 from models.job import Fault, Job, JobRefused
@@ -112,6 +112,7 @@ class Worker:
             device=device,
             accept_noncommercial=setup.accept_noncommercial,
         )
+        _refuse_noncommercial_faces(setup)
         analyzer = load_analyzer(
             setup.face_analyzer,
             bundled_dir=PACKAGE / "tiny",
@@ -371,6 +372,16 @@ class Worker:
     def _send(self, message: FromWorker) -> None:
         with self._send_lock:
             self._send_unlocked(message)
+
+
+def _refuse_noncommercial_faces(setup: Setup) -> None:
+    """A face analyzer's weights have terms too, and they are not in the bundle's manifest."""
+    known = terms(setup.face_analyzer) if setup.face_analyzer in NAMES else None
+    if known is not None and known.commercial == "no" and not setup.accept_noncommercial:
+        raise WeightsError(
+            f"face analyzer {setup.face_analyzer!r} may not be used commercially ({known.licence}). "
+            "Start with --accept-noncommercial if your use is not commercial."
+        )
 
 
 def _check_spaces(bundle: Bundle, space: str | None) -> None:

@@ -1,9 +1,12 @@
 """The worker in this process: real engine, adapter and face path on tiny random weights in the published layout."""
 
 import io
+import re
 import threading
 import time
 
+import msgspec
+import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
@@ -137,8 +140,6 @@ def test_the_same_seed_gives_the_same_bytes_alone_and_in_company(harness, astron
 
 
 def pixels_of(data):
-    import numpy as np
-
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
@@ -166,8 +167,6 @@ def test_what_the_bundle_cannot_do_is_refused_before_anything_runs(harness, astr
     harness.worker.receive(generate(astronaut, **changes))
     failed = harness.wait(Failed)
     assert (failed.code, failed.fault) == (code, "caller")
-    import re
-
     assert re.search(words, failed.message)
     assert not any(isinstance(m, Started) for m in harness.sent)
 
@@ -216,10 +215,17 @@ def test_jobs_that_are_left_at_shutdown_are_told_so(setup, astronaut):
 
 
 def test_a_worker_that_cannot_load_says_why_and_returns(setup):
-    import msgspec
-
     harness = Harness(msgspec.structs.replace(setup, bundle="nope"))
     assert "'nope' is not in the manifest" in harness.wait(Broken).message
+    harness.stop()
+
+
+def test_a_noncommercial_face_analyzer_needs_the_operators_word(setup):
+    harness = Harness(msgspec.structs.replace(setup, face_analyzer="insightface:buffalo_l"))
+    assert "may not be used commercially" in harness.wait(Broken).message
+    harness.stop()
+    harness = Harness(msgspec.structs.replace(setup, face_analyzer="insightface:buffalo_l", accept_noncommercial=True))
+    assert "needs a folder with its ONNX files" in harness.wait(Broken).message
     harness.stop()
 
 
