@@ -1,0 +1,84 @@
+"""Light and art direction: what is laid over a finished drawing."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import skia
+
+from scripts.train_tiny.paint import linear, radial, shade
+
+SIZE = 256
+_ALL = skia.Rect.MakeWH(SIZE, SIZE)
+_SOFT, _SCREEN, _OVERLAY = skia.BlendMode.kSoftLight, skia.BlendMode.kScreen, skia.BlendMode.kOverlay
+
+
+def draw_light(canvas: skia.Canvas, light: str, art: str) -> None:
+    """What skia can blend; `grade` does the rest on pixels."""
+    wash = _WASHES.get(art) or _WASHES.get(light)
+    if wash:
+        wash(canvas)
+
+
+def grade(picture: np.ndarray, art: str) -> np.ndarray:
+    """[H, W, 3] uint8 -> the same, in the tones of the art direction."""
+    if art == "black and white":
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        grey = np.clip((grey - 120) * 1.15 + 122, 0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if art == "comic":
+        levels = np.round(picture.astype(np.float32) / 255 * 6) / 6 * 255
+        mixed = levels * 0.65 + picture * 0.35
+        return np.clip((mixed - 128) * 1.14 + 132, 0, 255).astype(np.uint8)
+    if art == "cinematic":
+        tone = picture.astype(np.float32) / 255
+        luma = tone.mean(axis=2, keepdims=True)
+        teal, orange = np.array([-0.08, 0.0, 0.08]), np.array([0.08, 0.01, -0.08])
+        tone = (tone - 0.5) * 1.12 + 0.46 + teal * (1 - luma) + orange * luma
+        return (np.clip(tone, 0, 1) * 255).astype(np.uint8)
+    if art == "minimal":
+        return np.clip(picture.astype(np.float32) * 0.82 + 46, 0, 255).astype(np.uint8)
+    return picture
+
+
+def _warm(canvas: skia.Canvas) -> None:
+    canvas.drawRect(_ALL, shade(linear((0, 0), (SIZE, SIZE), [(255, 190, 110), (255, 150, 80)], [90, 50]), blend=_SOFT))
+
+
+def _natural(canvas: skia.Canvas) -> None:
+    canvas.drawRect(_ALL, shade(radial((60, 20), 240, [(255, 255, 246), (255, 255, 246)], [70, 0]), blend=_SCREEN))
+
+
+def _dramatic(canvas: skia.Canvas) -> None:
+    side = linear((70, 0), (230, 0), [(0, 0, 0), (8, 6, 14)], [0, 165])
+    canvas.drawRect(_ALL, shade(side))
+    canvas.drawRect(_ALL, shade(radial((112, 110), 190, [(0, 0, 0), (0, 0, 0)], [0, 130])))
+
+
+def _golden(canvas: skia.Canvas) -> None:
+    sweep = linear((0, 0), (SIZE, SIZE), [(255, 180, 80), (255, 140, 60)], [150, 70])
+    canvas.drawRect(_ALL, shade(sweep, blend=_SOFT))
+    glow = radial((30, 40), 230, [(255, 206, 120), (255, 180, 90)], [115, 0])
+    canvas.drawRect(_ALL, shade(glow, blend=_SCREEN))
+
+
+def _neon(canvas: skia.Canvas) -> None:
+    canvas.drawRect(_ALL, shade(linear((0, 0), (0, SIZE), [(30, 14, 70), (30, 14, 70)], [70, 70])))
+    sides = linear((0, 0), (SIZE, 0), [(255, 30, 160), (120, 40, 200), (0, 220, 255)], [150, 0, 150])
+    canvas.drawRect(_ALL, shade(sides, blend=_OVERLAY))
+    rims = linear((0, 0), (SIZE, 0), [(255, 30, 160), (0, 0, 0), (0, 220, 255)], [80, 0, 80])
+    canvas.drawRect(_ALL, shade(rims, blend=_SCREEN))
+
+
+def _cinematic(canvas: skia.Canvas) -> None:
+    canvas.drawRect(_ALL, shade(radial((118, 106), 200, [(0, 0, 0), (0, 0, 0)], [0, 130])))
+
+
+_WASHES: dict[str, Callable[[skia.Canvas], None]] = {
+    "warm": _warm,
+    "natural": _natural,
+    "dramatic": _dramatic,
+    "golden hour": _golden,
+    "neon": _neon,
+    "cinematic": _cinematic,
+}

@@ -1,0 +1,69 @@
+"""Face networks to ONNX files with half-precision weights: half the size, cast back when the file is loaded."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from scripts.train_tiny.landmarks import SIZE as LANDMARK_SIZE
+from scripts.train_tiny.landmarks import LandmarkNet
+from scripts.train_tiny.recogniser import SIZE as RECOGNISER_SIZE
+from scripts.train_tiny.recogniser import Lesson, RecogniserNet
+from scripts.train_tiny.trainer import averaged_state
+
+OPSET = 18
+SMALL = 256  # numbers; biases and the like are not worth a Cast
+
+
+def trained_recogniser(folder: Path) -> RecogniserNet:
+    lesson = Lesson()
+    lesson.load_state_dict(averaged_state(folder, "recogniser"))
+    return lesson.network.eval().requires_grad_(False)
+
+
+def trained_landmarks(folder: Path) -> LandmarkNet:
+    network = LandmarkNet()
+    network.load_state_dict(averaged_state(folder, "landmarks"))
+    return network.eval().requires_grad_(False)
+
+
+def export_landmarks(folder: Path, target: Path) -> None:
+    _export(trained_landmarks(folder), LANDMARK_SIZE, "landmarks", target / "faces" / "landmarks.onnx")
+
+
+def export_recogniser(folder: Path, target: Path) -> None:
+    """The input is called as in insightface's packs."""
+    _export(trained_recogniser(folder), RECOGNISER_SIZE, "embedding", target / "faces" / "recogniser.onnx")
+
+
+def _export(network: nn.Module, size: int, output: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    example = torch.zeros(2, 3, size, size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network, (example,), str(path), input_names=["input.1"], output_names=[output], opset_version=OPSET,
+            dynamic_axes={"input.1": {0: "N"}, output: {0: "N"}}, dynamo=False,
+        )  # fmt: skip
+    model = onnx.load(str(path))
+    _halve(model)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+
+
+def _halve(model: onnx.ModelProto) -> None:
+    """Store large float32 initialisers as float16 and a Cast node each; runtimes fold the casts away."""
+    casts = []
+    for weight in model.graph.initializer:
+        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < SMALL:
+            continue
+        name, numbers = weight.name, numpy_helper.to_array(weight).astype(np.float16)
+        weight.CopyFrom(numpy_helper.from_array(numbers, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

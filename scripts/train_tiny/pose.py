@@ -1,0 +1,49 @@
+"""How a person is seen in one picture: angle, framing, expression. Nuisance for a recogniser."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pose:
+    """Angles in radians but `roll` in degrees; `scale` and shifts are in canvas pixels at 256."""
+
+    yaw: float
+    pitch: float
+    roll: float
+    scale: float
+    shift: tuple[float, float]
+    smile: float  # -0.2..1; teeth show from about 0.5
+    gaze: float
+    light: float  # -1: lit from the right, 1: from the left
+    seed: int  # of the background
+
+
+def selfie_pose(rng: np.random.Generator) -> Pose:
+    return Pose(
+        yaw=float(np.clip(rng.normal(0, 0.24), -0.6, 0.6)),
+        pitch=float(rng.normal(0, 0.13)),
+        roll=float(rng.normal(0, 6)),
+        scale=float(rng.uniform(1.0, 1.6)),
+        shift=(float(rng.normal(0, 8)), float(rng.normal(4, 8))),
+        smile=float(rng.uniform(-0.2, 1)),
+        gaze=float(rng.normal(0, 0.3)),
+        light=float(rng.uniform(-1, 1)),
+        seed=int(rng.integers(1 << 30)),
+    )
+
+
+def portrait_pose(rng: np.random.Generator) -> Pose:
+    """Nearly frontal and centred: given person and prompt a portrait should be nearly determined."""
+    return Pose(
+        yaw=float(np.clip(rng.normal(0, 0.10), -0.25, 0.25)),
+        pitch=float(rng.normal(0, 0.02)),
+        roll=float(rng.normal(0, 1)),
+        scale=1.27,
+        shift=(0.0, 8.0),
+        smile=float(rng.uniform(0.3, 0.7)),
+        gaze=0.0,
+        light=1.0,
+        seed=int(rng.integers(1 << 30)),
+    )

@@ -1,0 +1,197 @@
+"""The autoencoder: 256x256 pictures to 16x16 latents of unit spread and back (diffusers' AutoencoderTiny).
+
+First encoder and decoder on crops, then the decoder alone on whole pictures with noisier latents: whole, because crops
+teach it a dark frame at their borders; noisy, because a sampler's latents are never exact.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
+from torch import Tensor, nn
+
+from scripts.train_tiny.pool import Pool
+from scripts.train_tiny.recogniser import to_planes
+from scripts.train_tiny.shards import PORTRAITS
+from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last
+
+LEVELS = 5  # so latents are 16 times smaller
+WIDTH = 32
+LATENT_CHANNELS = 16
+HALF = 128  # the first stage sees pictures at half size, at a quarter of the cost
+CROP = 64
+CROPS = 14
+NOISE, LATER_NOISE = 0.06, 0.12  # of unit-spread latents
+
+
+def build_vae(levels: int = LEVELS) -> AutoencoderTiny:
+    """silu, because half of the encoder's channels die with relu at these rates."""
+    outer = levels - 4
+    return AutoencoderTiny(
+        encoder_block_out_channels=(WIDTH,) * levels,
+        decoder_block_out_channels=(WIDTH,) * levels,
+        num_encoder_blocks=(*[0] * outer, 0, 1, 2, 2),
+        num_decoder_blocks=(4, 3, 2, 0, *[0] * outer),
+        latent_channels=LATENT_CHANNELS,
+        act_fn="silu",
+    )
+
+
+@torch.no_grad()
+def start_from_averages(vae: AutoencoderTiny) -> None:
+    """Begin as a network that shrinks a picture sixteen times and enlarges it again.
+
+    Three channels carry red, green and blue all the way; ReLUs let them through because they are positive. From random
+    weights colours took more than a thousand steps to appear; from here only detail is left to learn.
+    """
+    encoder, decoder = _convolutions(vae.encoder), _convolutions(vae.decoder)
+    for i, convolution in enumerate(encoder):
+        _carry(convolution, torch.full((2, 2), 0.25) if i and i < len(encoder) - 1 else torch.ones(1, 1))
+    for convolution in decoder:
+        _carry(convolution, torch.ones(1, 1))
+    for block in [m for m in vae.modules() if isinstance(m, AutoencoderTinyBlock)]:
+        last = block.conv[-1]
+        assert isinstance(last, nn.Conv2d)
+        last.weight[:3] = 0
+        last.weight.mul_(0.3)
+        _bias(last)[:3] = 0
+    contrast = 3.5  # latents of about unit spread
+    encoder[-1].weight[:3] *= contrast
+    encoder[-1].weight[3:] *= 8  # else what they carry drowns in the noise
+    _bias(encoder[-1])[:3] = -0.45 * contrast
+    decoder[0].weight[:3] /= contrast
+    _bias(decoder[0])[:3] = 0.45
+    decoder[-1].weight[:3] *= 1.4  # silu(x) is about x / 1.4 from 0 to 1
+
+
+def _convolutions(half: nn.Module) -> list[nn.Conv2d]:
+    """Those outside of blocks, in order."""
+    return [layer for layer in half.get_submodule("layers").children() if isinstance(layer, nn.Conv2d)]
+
+
+def _carry(convolution: nn.Conv2d, kernel: Tensor) -> None:
+    """Let the first three channels through, averaged by `kernel`, and keep the others out of them."""
+    convolution.weight[:3] = 0
+    for channel in range(3):
+        convolution.weight[channel, channel, 1 : 1 + len(kernel), 1 : 1 + len(kernel)] = kernel
+    if convolution.bias is not None:
+        convolution.bias[:3] = 0
+
+
+def _bias(convolution: nn.Conv2d) -> Tensor:
+    assert convolution.bias is not None
+    return convolution.bias
+
+
+def encode(vae: AutoencoderTiny, x: Tensor) -> Tensor:
+    return vae.encode(x, return_dict=False)[0]  # pyright: ignore[reportIndexIssue]
+
+
+def decode(vae: AutoencoderTiny, z: Tensor) -> Tensor:
+    return vae.decode(z, return_dict=False)[0]  # pyright: ignore[reportIndexIssue]
+
+
+def draw_portraits(pool: Pool, number: int, rng: np.random.Generator) -> Tensor:
+    """[N, 3, 256, 256] in -1..1."""
+    return to_planes([shard.portrait(p, int(rng.integers(PORTRAITS))) for shard, p in pool.people(number)]) * 2 - 1
+
+
+def face_weight(size: int) -> Tensor:
+    """[1, 1, size, size]: the face counts double, the eyes four times; portraits have them in one place."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    face = torch.exp(-((x / 0.45) ** 2 + (y / 0.5) ** 2))
+    eyes = torch.exp(-((x / 0.34) ** 2 + ((y + 0.13) / 0.14) ** 2))
+    return (1 + face + 2 * eyes)[None, None]
+
+
+def picture_loss(made: Tensor, wanted: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """Pixels, edges and two colour terms: without the last, green and magenta are learnt too late to matter."""
+    gap = made - wanted
+    edges = (gap[..., 1:] - gap[..., :-1]).abs().mean() + (gap[..., 1:, :] - gap[..., :-1, :]).abs().mean()
+    chroma = F.avg_pool2d(gap[:, 1] - (gap[:, 0] + gap[:, 2]) / 2, 4)
+    return {
+        "pixels": (weight * (gap.abs() + gap.square())).mean(),
+        "edges": 0.8 * edges,
+        "tone": 2 * F.avg_pool2d(gap, 8).abs().mean(),
+        "chroma": 5 * chroma.abs().mean() + 8 * chroma.square().mean(),
+    }
+
+
+def train_vae(shards: Path, folder: Path, budget_seconds: float) -> None:
+    """Four levels on half-size pictures: the latents are final after this."""
+    rng = np.random.default_rng(3)
+    torch.manual_seed(3)
+    pool, vae = Pool(shards, rng), build_vae(LEVELS - 1)
+    start_from_averages(vae)
+    channels_last(vae)
+    weight = face_weight(HALF)
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        pictures = halved(draw_portraits(pool, CROPS // 2, rng))
+        places = [_crop_place(rng) for _ in range(CROPS)]
+        crops = [pictures[i // 2, :, y : y + CROP, x : x + CROP] for i, (y, x) in enumerate(places)]
+        wanted = torch.stack(crops).contiguous(memory_format=torch.channels_last)
+        weights = torch.stack([weight[0, :, y : y + CROP, x : x + CROP] for y, x in places])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            latents = encode(vae, wanted)
+            made = decode(vae, latents + NOISE * torch.randn_like(latents))
+        latents = latents.float()
+        spread = (latents.std((0, 2, 3)) - 1).square().mean() + latents.mean((0, 2, 3)).square().mean()
+        return {**picture_loss(made.float(), wanted, weights), "spread": 0.05 * spread}
+
+    Trainer("vae", vae, folder, rate=1.5e-3, decay=1e-4, average=0.99).run(loss_of, budget_seconds)
+
+
+def halved(pictures: Tensor) -> Tensor:
+    return F.interpolate(pictures, scale_factor=0.5, mode="area")
+
+
+@torch.no_grad()
+def unit_vae(shards: Path, folder: Path) -> AutoencoderTiny:
+    """The first stage's result, each latent channel's mean and spread folded into the encoder's last convolution."""
+    vae = build_vae()
+    vae.load_state_dict(averaged_state(folder, "vae"))
+    rng = np.random.default_rng(4)
+    latents = encode(vae, draw_portraits(Pool(shards, rng), 96, rng))
+    mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    last = vae.encoder.layers[-1]
+    assert isinstance(last, nn.Conv2d)
+    last.weight.div_(spread.view(-1, 1, 1, 1))
+    _bias(last).sub_(mean).div_(spread)
+    return vae
+
+
+def train_decoder(shards: Path, folder: Path, budget_seconds: float) -> None:
+    """The decoder alone, on whole pictures; the encoder is final from here on, so latents can be cached."""
+    rng = np.random.default_rng(5)
+    torch.manual_seed(5)
+    pool, vae = Pool(shards, rng), channels_last(unit_vae(shards, folder))
+    vae.encoder.requires_grad_(False)
+    weight = face_weight(256)
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        wanted = draw_portraits(pool, 3, rng).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.no_grad():
+                latents = encode(vae, wanted)
+            noise = LATER_NOISE * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
+            made = decode(vae, latents + noise)
+        return picture_loss(made.float(), wanted, weight)
+
+    Trainer("decoder", vae, folder, rate=1e-3, decay=1e-4, average=0.98).run(loss_of, budget_seconds)
+
+
+def trained_vae(folder: Path) -> AutoencoderTiny:
+    vae = build_vae()
+    vae.load_state_dict(averaged_state(folder, "decoder"))
+    return vae.eval().requires_grad_(False)
+
+
+def _crop_place(rng: np.random.Generator) -> tuple[int, int]:
+    """Top and left of a crop on the latent grid; six in ten on the face."""
+    if rng.random() < 0.6:
+        return int(rng.integers(0, 5)) * 8, int(rng.integers(2, 7)) * 8
+    return int(rng.integers(0, 9)) * 8, int(rng.integers(0, 9)) * 8
