@@ -36,13 +36,13 @@ class ModelsAnswer(Struct, frozen=True, kw_only=True):
     models: list[ModelAnswer]
 
 
-@get("/v1/styles", sync_to_thread=False)
+@get("/v1/styles", operation_id="listStyles", summary="The styles", sync_to_thread=False)
 def list_styles(front: NamedDependency[Front]) -> StylesAnswer:
     """The portrait styles, with their prompts and defaults."""
     return StylesAnswer(default=front.styles.default, subjects=list(SUBJECTS), styles=list(front.styles))
 
 
-@get("/v1/models", sync_to_thread=False)
+@get("/v1/models", operation_id="listModels", summary="The warm models", sync_to_thread=False)
 def list_models(front: NamedDependency[Front]) -> ModelsAnswer:
     """The warm bundles: adapters, samplers, sizes, device, and the licence of every loaded file."""
     ready = front.jobs.workers.describe()

@@ -26,13 +26,13 @@ class HealthAnswer(Struct, frozen=True, kw_only=True):
     workers: list[WorkerStatus]
 
 
-@get("/livez", sync_to_thread=False)
+@get("/livez", operation_id="livez", summary="Is the process alive", sync_to_thread=False)
 def livez() -> StatusAnswer:
     """The event loop answers. Says nothing of the workers, so that a slow load is no reason for a restart."""
     return StatusAnswer(status="alive")
 
 
-@get("/readyz", sync_to_thread=False)
+@get("/readyz", operation_id="readyz", summary="Can it take jobs", sync_to_thread=False)
 def readyz(front: NamedDependency[Front]) -> StatusAnswer:
     """200 while a warm worker can take jobs; 503 before and while stopping. A full queue is still ready."""
     if not front.jobs.is_ready:
@@ -42,7 +42,7 @@ def readyz(front: NamedDependency[Front]) -> StatusAnswer:
     return StatusAnswer(status="ready")
 
 
-@get("/health", sync_to_thread=False)
+@get("/health", operation_id="health", summary="The state of every part", sync_to_thread=False)
 def health(front: NamedDependency[Front]) -> HealthAnswer:
     """The state of every part, always with 200."""
     jobs = front.jobs

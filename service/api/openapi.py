@@ -3,7 +3,6 @@
 Schemas come from the same msgspec types that the handlers use, so the page can't drift from the code.
 """
 
-import copy
 import dataclasses
 from typing import Any, cast
 
@@ -77,6 +76,8 @@ EVENTS_DESCRIPTION = (
     "b64}, `done` {id, model, style, timings_ms}, or `error` with a problem as its data. Comments keep it alive."
 )
 
+FORM_EXAMPLE = {"image": ["(the bytes of selfie.jpg)"], "style": "corporate", "subject": "woman", "n": 2, "seed": 7}
+
 ANSWER_EXAMPLE = {
     "id": "0f3a5c1d9b7e4862a1b2c3d4e5f60718",
     "model": "tiny",
@@ -100,7 +101,7 @@ class PortraitsOperation(Operation):
             required=True,
             description="One selfie as the body with the fields in the query, or multipart with one or more.",
             content={
-                "multipart/form-data": _media(multipart),
+                "multipart/form-data": _media(multipart, FORM_EXAMPLE),
                 "image/*": _media(raw),
             },
         )
@@ -109,7 +110,7 @@ class PortraitsOperation(Operation):
                 name=name,
                 param_in="query",
                 required=False,
-                description="For a raw image body. " + str(schema.get("description", "")),
+                description=f"With a raw image body: {schema.get('description', name)}.",
                 schema=cast(Any, schema),
             )
             for name, schema in form.items()
@@ -142,9 +143,15 @@ def openapi_config() -> OpenAPIConfig:
 
 
 def portrait_fields() -> dict[str, dict[str, Any]]:
-    """The form's fields as JSON schemas, by name."""
+    """The form's fields as JSON schemas, by name. None is a field left out: text has no null."""
     _, components = msgspec.json.schema_components([PortraitForm], ref_template=REFERENCE)
-    return copy.deepcopy(components["PortraitForm"]["properties"])
+    fields: dict[str, dict[str, Any]] = components["PortraitForm"]["properties"]
+    return {name: _without_null(field) for name, field in fields.items()}
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    choices = [choice for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
+    return choices[0] if len(choices) == 1 else schema
 
 
 def _answers() -> OpenAPIResponse:

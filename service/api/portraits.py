@@ -26,7 +26,14 @@ AnyRequest = Request[Any, Any, Any]
 
 
 # The body limit is off because `read_upload` keeps its own, tighter ones while it reads.
-@post("/v1/portraits", status_code=200, operation_class=PortraitsOperation, request_max_body_size=None)
+@post(
+    "/v1/portraits",
+    operation_id="createPortraits",
+    summary="Make portraits from selfies",
+    status_code=200,
+    operation_class=PortraitsOperation,
+    request_max_body_size=None,
+)
 async def create_portraits(request: AnyRequest, front: NamedDependency[Front]) -> ASGIApp:
     """Make portraits of the person in the selfies."""
     accepted = choose_form(request.headers.get("accept"))

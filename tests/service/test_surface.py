@@ -179,8 +179,9 @@ def test_one_json_line_is_logged_per_request_and_nothing_of_the_caller_is_in_it(
             files = {"image": ("my-secret-name.jpg", SELFIE, "image/jpeg")}
             await client.post("/v1/portraits", files=files, data={"prompt": "my secret prompt"})
             await client.get("/livez")
+            return await client.get("/metrics")
 
-    asyncio.run(run())
+    page = asyncio.run(run())
     records = [record for record in caplog.records if record.name == "proofsheet.request"]
     assert len(records) == 1, "probes that succeed leave no line"
     line = json.loads(JsonLines().format(records[0]))
@@ -188,6 +189,32 @@ def test_one_json_line_is_logged_per_request_and_nothing_of_the_caller_is_in_it(
     assert line["outcome"] == "ok"
     assert line["ms"] > 0
     assert "secret" not in caplog.text
+    assert "secret" not in page.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "prompt=secret&style=corporate",
+        "prompt=secret%20FAIL:no_face:caller",
+        "prompt=secret%20FAIL:nan_output:worker",
+        "prompt=secret%20STALL&deadline=0.1",
+        "prompt=secret&size=secret",
+    ],
+)
+def test_no_failure_leaves_a_prompt_in_a_log_or_a_metric(caplog, query):
+    caplog.set_level(logging.DEBUG)
+
+    async def run():
+        async with client_of(build_house()) as client:
+            answer = await client.post(f"/v1/portraits?{query}", content=SELFIE, headers=JPEG)
+            return answer, await client.get("/metrics")
+
+    answer, page = asyncio.run(run())
+    ours = [JsonLines().format(record) for record in caplog.records if record.name.startswith("proofsheet")]
+    assert answer.status_code >= 400
+    assert ours
+    assert "secret" not in "\n".join(ours) + page.text
 
 
 def test_an_exception_is_logged_as_types_and_places():
