@@ -138,7 +138,7 @@ async def launch_process(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),
             env=worker_environment(),
-            start_new_session=True,  # Ctrl-C in a terminal is for the front, which then ends its workers in order
+            preexec_fn=os.setpgrp,  # Ctrl-C in a terminal is for the front, which ends its workers in order
         )
         _, frames = await loop.create_unix_connection(lambda: Frames(on_message), sock=ours)
     except BaseException:
