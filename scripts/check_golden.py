@@ -41,7 +41,7 @@ from models.sdxl.conditioning import RowConditioning
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
-from models.weights.modules import EXACT, build_schedule, build_text_encoder, build_unet, build_vae
+from models.weights.modules import EXACT, Place, build_schedule, build_text_encoder, build_unet, build_vae
 
 ENCODER_TOLERANCE = 1e-4
 LATENT_TOLERANCE = 2e-3  # latents reach 50; float32 alone makes 4e-5 (fp32_vs_fp64_max_abs in the records)
@@ -65,8 +65,9 @@ class Outcome:
 class PhotoMakerFolder:
     """One folder of records; modules are built once per version."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, place: Place = EXACT) -> None:
         self.folder = folder
+        self.place = place
         self._makers: dict[str, tuple[PhotoMaker, Denoiser]] = {}
 
     def check(self) -> Iterator[Outcome]:
@@ -94,7 +95,7 @@ class PhotoMakerFolder:
     @cached_property
     def text(self) -> TextEncoders:
         names = ("text_encoder", "text_encoder_2")
-        first, second = (build_text_encoder(self.configs[n], self.tensors(n), EXACT) for n in names)
+        first, second = (build_text_encoder(self.configs[n], self.tensors(n), self.place) for n in names)
         return TextEncoders(self.tokenizers(), (first, second))
 
     def tokenizers(self) -> tuple[CLIPTokenizer, CLIPTokenizer]:
@@ -104,13 +105,13 @@ class PhotoMakerFolder:
     def encoder(self, version: str) -> tuple[PhotoMakerEncoder, dict[str, Tensor], EncoderShape]:
         shape = read_shape(self.folder / f"photomaker_{version}.json")
         checkpoint = split_checkpoint(self.tensors(f"photomaker_{version}"), shape)
-        return build_encoder(checkpoint, torch.device("cpu"), torch.float32), checkpoint.lora, shape
+        return build_encoder(checkpoint, self.place.device, self.place.dtype), checkpoint.lora, shape
 
     def maker(self, version: str) -> tuple[PhotoMaker, Denoiser]:
         """The adapter, and a UNet with its LoRA fused."""
         if version not in self._makers:
             encoder, lora, _ = self.encoder(version)
-            unet = build_unet(self.configs["unet"], self.tensors("unet"), EXACT)
+            unet = build_unet(self.configs["unet"], self.tensors("unet"), self.place)
             fuse_lora(unet, read_lora(lora, dict(unet.named_modules())))
             maker = PhotoMaker(encoder, self.text, self.tokenizers(), face_space="golden")
             self._makers[version] = maker, Denoiser(unet)
@@ -149,7 +150,7 @@ class PhotoMakerFolder:
         record, data = self.json(f"{case}.json"), self.tensors(case)
         maker, denoiser = self.maker(record["version"])
         rows = self._rows(record, data, maker)
-        decoder = Decoder(build_vae(self.configs["vae"], self.tensors("vae"), EXACT))
+        decoder = Decoder(build_vae(self.configs["vae"], self.tensors("vae"), self.place))
         engine = Engine(denoiser, decoder, buckets=(len(rows),))
         for row in rows:
             engine.add(row)
@@ -182,7 +183,7 @@ class PhotoMakerFolder:
                 conditioning=conditioning,
                 guidance=case["guidance_scale"],
                 deadline=math.inf,
-                latent=latent * plan.initial_scale,
+                latent=latent.to(self.place.device) * plan.initial_scale,
             )
             for index, latent in enumerate(data["in.latents_in"])
         ]
@@ -231,7 +232,7 @@ def _expands_as_recorded(tokenizers: tuple[CLIPTokenizer, CLIPTokenizer], record
 
 
 def _difference(result: Tensor, expected: Tensor) -> float:
-    return float((result - expected).abs().max()) if result.shape == expected.shape else math.inf
+    return float((result.cpu() - expected).abs().max()) if result.shape == expected.shape else math.inf
 
 
 @click.command(help=__doc__)
