@@ -14,7 +14,15 @@ import click
 
 from models.faces.analyzers import NAMES, load_analyzer, terms
 from models.faces.files import FacesUnavailable
-from models.weights.manifest import DEFAULT_MANIFEST, PACKAGE, Manifest, missing_files, read_manifest, root_of
+from models.weights.manifest import (
+    DEFAULT_MANIFEST,
+    PACKAGE,
+    Manifest,
+    WeightFile,
+    missing_files,
+    read_manifest,
+    root_of,
+)
 from models.weights.modules import WeightsError
 
 PACKAGES = ("torch", "diffusers", "transformers", "onnxruntime", "onnxruntime-gpu", "xformers", "pillow", "pillow-heif")
@@ -29,7 +37,7 @@ def main(manifest: Path, weights_dir: Path | None, faces_dir: Path | None) -> No
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "device": _devices(),
-        "bundles": _bundles(read_manifest(manifest), weights_dir),
+        "bundles": _bundles(manifest, weights_dir),
         "faces": [_face_analyzer(name, faces_dir) for name in NAMES],
     }
     print(json.dumps(found))
@@ -51,26 +59,40 @@ def _devices() -> str:
     return ", ".join(f"cuda:{i} ({p.name}, {p.total_memory / 2**30:.0f} GiB)" for i, p in enumerate(names))
 
 
-def _bundles(manifest: Manifest, weights_dir: Path | None) -> list[dict[str, Any]]:
+def _bundles(path: Path, weights_dir: Path | None) -> list[dict[str, Any]]:
+    """A manifest that can't be read is itself a finding."""
+    try:
+        manifest = read_manifest(path)
+    except WeightsError as error:
+        return [_finding("(manifest)", "", [str(path)], str(error), [])]
     return [_bundle(manifest, name, weights_dir) for name in manifest.bundles]
 
 
 def _bundle(manifest: Manifest, name: str, weights_dir: Path | None) -> dict[str, Any]:
     spec = manifest.bundle(name)
     files = manifest.files_of(spec)
+    barred = [file.path for file in files if file.commercial == "no"]
     try:
         root = root_of(spec, weights_dir)
-        missing = missing_files(files, root)
-        how = f"put each file at {root}/<path>; the manifest names its publisher" if missing else ""
     except WeightsError as error:
-        missing, how = files, str(error)
+        return _finding(name, spec.title, _named(files), str(error), barred)
+    missing = missing_files(files, root)
+    how = f"put each file at {root}/<path>; the manifest names its publisher" if missing else ""
+    return _finding(name, spec.title, _named(missing), how, barred)
+
+
+def _named(files: list[WeightFile]) -> list[str]:
+    return [f"{file.path} (from {file.origin})" for file in files]
+
+
+def _finding(name: str, title: str, missing: list[str], how: str, barred: list[str]) -> dict[str, Any]:
     return {
         "name": name,
-        "title": spec.title,
+        "title": title,
         "present": not missing,
-        "missing": [f"{file.path} (from {file.origin})" for file in missing],
+        "missing": missing,
         "how": how,
-        "noncommercial": [file.path for file in files if file.commercial == "no"],
+        "noncommercial": barred,
     }
 
 

@@ -49,8 +49,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_image_bytes: Annotated[int, Meta(ge=1, description="Largest selfie, in bytes.")] = 12_000_000
     max_image_pixels: Annotated[int, Meta(ge=1, description="Largest selfie, in pixels.")] = 50_000_000
     max_body_bytes: Annotated[int, Meta(ge=1, description="Largest request body, in bytes.")] = 48_000_000
-    max_selfies: Annotated[int, Meta(ge=1, le=8, description="Selfies in one request.")] = 4
-    max_images: Annotated[int, Meta(ge=1, le=8, description="Portraits in one request (n).")] = 4
+    max_selfies: Annotated[int, Meta(ge=1, le=8, description="Selfies in one request.")] = 8
+    max_images: Annotated[int, Meta(ge=1, le=8, description="Portraits in one request (n).")] = 8
     header_seconds: Annotated[float, Meta(gt=0, description="A connection's time to send its headers.")] = 5.0
     body_seconds: Annotated[float, Meta(gt=0, description="A request's time to send its body.")] = 15.0
     write_seconds: Annotated[float, Meta(gt=0, description="How long a client may leave an answer unread.")] = 30.0

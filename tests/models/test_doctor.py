@@ -1,0 +1,36 @@
+"""`python -m models.doctor`: findings, never a crash."""
+
+import json
+import subprocess
+import sys
+
+
+def examine(*arguments):
+    command = [sys.executable, "-m", "models.doctor", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_complete_bundle_is_present_and_a_lost_file_is_named_with_its_origin(weights_dir):
+    arguments = ("--manifest", str(weights_dir / "manifest.toml"), "--weights-dir", str(weights_dir))
+    [bundle] = examine(*arguments)["bundles"]
+    assert (bundle["name"], bundle["present"], bundle["missing"]) == ("golden", True, [])
+    (weights_dir / "base" / "unet" / "config.json").unlink()
+    [bundle] = examine(*arguments)["bundles"]
+    assert not bundle["present"]
+    assert bundle["missing"] == ["base/unet/config.json (from made by a test)"]
+
+
+def test_a_broken_manifest_is_a_finding(tmp_path):
+    path = tmp_path / "manifest.toml"
+    path.write_text("bundles = 3")
+    [finding] = examine("--manifest", str(path))["bundles"]
+    assert not finding["present"]
+    assert "manifest.toml" in finding["how"]
+
+
+def test_the_face_analyzers_are_listed_with_their_terms():
+    faces = {face["name"]: face for face in examine()["faces"]}
+    assert faces["bundled"]["present"]
+    assert faces["insightface:buffalo_l"]["commercial"] == "no"
+    assert "folder" in faces["yunet"]["problem"]
