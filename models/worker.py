@@ -13,19 +13,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 import torch
 
 from models.channel import Channel
-from models.devices import buckets_for, choose_device, device_name, exit_on_cuda_fault, trace_of
+from models.devices import device_name, exit_on_cuda_fault, trace_of
 from models.engine.engine import Engine, Finished, TickReport
 from models.engine.rows import Row
-from models.faces.analyzers import NAMES, load_analyzer, terms
-from models.faces.face import FaceAnalyzer
 from models.finish.encoding import encode_image, encode_preview
 from models.job import Fault, Job, JobRefused
+from models.loading import Parts, load_parts
 from models.messages import (
     Broken,
     Cancel,
@@ -44,9 +42,7 @@ from models.messages import (
 )
 from models.preparation import Prepared, Preparer
 from models.warmup import warm_engine, warm_finishing, warm_preparation
-from models.weights.bundle import Bundle, load_bundle
-from models.weights.manifest import PACKAGE, read_manifest
-from models.weights.modules import WeightsError
+from models.weights.bundle import Bundle
 
 log = logging.getLogger(__name__)
 
@@ -100,51 +96,31 @@ class Worker:
 
     def _load(self) -> Bundle:
         began = self._clock()
-        setup = self._setup
-        device = choose_device(setup.device)
-        if setup.threads:
-            torch.set_num_threads(setup.threads)
-        folder = Path(setup.weights_dir) if setup.weights_dir else None
-        bundle = load_bundle(
-            read_manifest(Path(setup.manifest)) if setup.manifest else read_manifest(),
-            setup.bundle,
-            weights_dir=folder,
-            device=device,
-            accept_noncommercial=setup.accept_noncommercial,
-        )
-        _refuse_noncommercial_faces(setup)
-        analyzer = load_analyzer(
-            setup.face_analyzer,
-            bundled_dir=PACKAGE / "tiny",
-            faces_dir=Path(setup.faces_dir) if setup.faces_dir else None,
-            device=str(device),
-            threads=setup.threads or torch.get_num_threads(),
-        )
-        _check_spaces(bundle, analyzer.space)
-        loaded = self._clock()
-        buckets = buckets_for(device, setup.max_rows)
-        self._warm_up(bundle, analyzer, buckets)
-        self._preparer = Preparer(bundle, analyzer, clock=self._clock)
+        loaded = load_parts(self._setup)
+        bundle = loaded.bundle
+        read = self._clock()
+        self._warm_up(loaded)
+        self._preparer = Preparer(bundle, loaded.analyzer, clock=self._clock)
         self._engines = {
-            name: Engine(stack.denoiser, bundle.decoder, buckets=buckets, clock=self._clock)
+            name: Engine(stack.denoiser, bundle.decoder, buckets=loaded.buckets, clock=self._clock)
             for name, stack in bundle.stacks.items()
         }
         self._send(
             Ready(
-                device=device_name(device),
+                device=device_name(bundle.device),
                 bundle=bundle.info,
-                max_rows=buckets[-1],
-                face_analyzer=analyzer.name,
-                load_seconds=loaded - began,
-                warm_up_seconds=self._clock() - loaded,
+                max_rows=loaded.buckets[-1],
+                face_analyzer=loaded.analyzer.name,
+                load_seconds=read - began,
+                warm_up_seconds=self._clock() - read,
             )
         )
         return bundle
 
-    def _warm_up(self, bundle: Bundle, analyzer: FaceAnalyzer, buckets: tuple[int, ...]) -> None:
-        conditionings = self._preparing.submit(warm_preparation, bundle, analyzer).result()
-        warm_engine(bundle, conditionings, buckets)
-        self._finishing.submit(warm_finishing, bundle).result()
+    def _warm_up(self, loaded: Parts) -> None:
+        conditionings = self._preparing.submit(warm_preparation, loaded.bundle, loaded.analyzer).result()
+        warm_engine(loaded.bundle, conditionings, loaded.buckets)
+        self._finishing.submit(warm_finishing, loaded.bundle).result()
 
     # ---- the loop
 
@@ -372,26 +348,6 @@ class Worker:
     def _send(self, message: FromWorker) -> None:
         with self._send_lock:
             self._send_unlocked(message)
-
-
-def _refuse_noncommercial_faces(setup: Setup) -> None:
-    """A face analyzer's weights have terms too, and they are not in the bundle's manifest."""
-    known = terms(setup.face_analyzer) if setup.face_analyzer in NAMES else None
-    if known is not None and known.commercial == "no" and not setup.accept_noncommercial:
-        raise WeightsError(
-            f"face analyzer {setup.face_analyzer!r} may not be used commercially ({known.licence}). "
-            "Start with --accept-noncommercial if your use is not commercial."
-        )
-
-
-def _check_spaces(bundle: Bundle, space: str | None) -> None:
-    """An adapter's face embeddings must come from the recogniser that it was trained on."""
-    for name, stack in bundle.stacks.items():
-        if stack.adapter.face_space not in (None, space):
-            raise WeightsError(
-                f"adapter {name} needs face embeddings of {stack.adapter.face_space!r}, the face analyzer makes "
-                f"{space!r}: choose another with --face-analyzer"
-            )
 
 
 def _failure(job: Job, code: str, message: str, fault: Fault) -> Failed:
