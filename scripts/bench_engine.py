@@ -13,6 +13,7 @@ import platform
 import queue
 import statistics
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python scripts/...` puts scripts/ first
 
-import threading
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the front starts its workers; read when torch is loaded
 
 import skimage.data
 import torch

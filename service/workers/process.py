@@ -157,6 +157,9 @@ def worker_environment() -> dict[str, str]:
     root = str(Path(models.__file__).parent.parent)
     known = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = f"{root}{os.pathsep}{known}" if known else root
+    # OpenMP's threads spin while they wait, and a worker's engine and preparation threads then starve each other:
+    # eight jobs one after another took 1.6 to 1.9 times as long on two busy cores (scripts/bench_engine.py).
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return environment
 
 
