@@ -15,7 +15,7 @@ from scripts.train_tiny.recogniser import RecogniserNet, aligned_crop, to_planes
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, Shard, read_shard, shard_paths
 from scripts.train_tiny.style import Style
 from scripts.train_tiny.trainer import channels_last
-from scripts.train_tiny.vae import encode, trained_vae
+from scripts.train_tiny.vae import encode, halved, latent_vae
 
 TOWER_SIZE = 112  # of the CLIP image tower's input
 EMBEDDINGS = 2  # per selfie: as it is, and as a worse photo of the same scene
@@ -36,7 +36,7 @@ class Lessons:
 def write_cache(shards: Path, folder: Path, cache: Path) -> None:
     """A file for every shard that has none yet."""
     cache.mkdir(parents=True, exist_ok=True)
-    vae = channels_last(trained_vae(folder))
+    vae = channels_last(latent_vae(shards, folder))
     recogniser = channels_last(trained_recogniser(folder))
     for path in shard_paths(shards):
         target = cache / f"{path.stem}.pt"
@@ -44,7 +44,7 @@ def write_cache(shards: Path, folder: Path, cache: Path) -> None:
             continue
         shard = read_shard(path)
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-            latents = torch.cat([encode(vae, x).half() for x in _portrait_batches(shard)])
+            latents = torch.cat([encode(vae, halved(x)).half() for x in _portrait_batches(shard)])
             embeddings, pixels = _selfies(shard, recogniser)
         partial = target.with_suffix(".partial")
         state = {

@@ -32,7 +32,9 @@ def export_faces(folder: Path, target: Path) -> None:
 
 def export_bundle(text: Path, folder: Path, target: Path) -> None:
     generator, vae = trained_generator(text, folder), trained_vae(folder)
-    _write(target / "vae", vae, {"_class_name": "AutoencoderTiny", **_own(dict(vae.config))})
+    vae_config = _own(dict(vae.config))
+    del vae_config["block_out_channels"]  # written by the class, refused when it is read back
+    _write(target / "vae", vae, {"_class_name": "AutoencoderTiny", **vae_config})
     unet = generator.unet
     _write(target / "unet", unet, {"_class_name": "UNet2DConditionModel", **_own(dict(unet.config))})
     for name in ("text_encoder", "text_encoder_2"):

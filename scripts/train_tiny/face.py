@@ -1,85 +1,26 @@
-"""The face: outline, shading, eyes, nose, mouth, beard and glasses. Returns where the five landmarks landed."""
+"""The face: outline, shading, eyes, nose and mouth, and where the five landmarks landed."""
 
 import math
-from dataclasses import dataclass
 
-import numpy as np
 import skia
 
-from scripts.train_tiny.head import Head
-from scripts.train_tiny.identity import Identity, Rgb
-from scripts.train_tiny.paint import WHITE, Point, blob, curve, dim, fill, linear, mix, oval, radial, shade, stroke
-from scripts.train_tiny.pose import Pose
-
-EYE_LINE = 0.05
-MOUTH_LINE = 0.62
-
-
-@dataclass(frozen=True, slots=True)
-class Sitter:
-    """Everything that the parts of a face need to be drawn."""
-
-    canvas: skia.Canvas
-    person: Identity
-    head: Head
-    pose: Pose
-    rng: np.random.Generator
-    inked: bool
-
-    @property
-    def skin(self) -> Rgb:
-        return self.person.skin
-
-    def shape(self, name: str) -> float:
-        return self.person.shapes[name]
-
-    def tone(self, darkness: float) -> Rgb:
-        """Skin in shadow turns warm, not grey; very dark skin is shaded less, so that features stay legible."""
-        depth = darkness + (1 - darkness) * 0.25 * (self.person.tone / 9)
-        red, green, blue = dim(self.skin, depth)
-        return (red * 1.02, green * (0.72 + 0.26 * depth), blue * (0.62 + 0.36 * depth))
-
-    @property
-    def lit(self) -> Rgb:
-        return mix(self.skin, (255, 236, 216), 0.28 if self.person.tone < 6 else 0.2)
-
-    @property
-    def beard_rgb(self) -> Rgb:
-        return dim(self.person.hair_rgb, 0.85)
-
-    def line(self, points: list[Point], paint: skia.Paint, depth: float | None = None) -> None:
-        self.canvas.drawPath(curve(self.head.surface(points, depth)), paint)
-
-    @property
-    def eye_size(self) -> tuple[float, float]:
-        """Half width and half height in canvas pixels."""
-        size = self.shape("eye_size")
-        return 9.8 + 3.2 * size, (5.4 + 2.6 * size) * (1 - 0.25 * self.shape("eye_lid"))
-
-    @property
-    def eye_distance(self) -> float:
-        return 0.40 + 0.09 * self.shape("eye_spacing")
-
-    @property
-    def mouth_width(self) -> float:
-        return 0.26 + 0.14 * self.shape("mouth_width")
-
-    @property
-    def jaw(self) -> float:
-        return 0.66 + 0.26 * self.shape("jaw")
+from scripts.train_tiny.beard import draw_beard, draw_moustache
+from scripts.train_tiny.identity import Rgb
+from scripts.train_tiny.paint import WHITE, Point, blob, curve, dim, fill, mix, oval, radial, shade, stroke
+from scripts.train_tiny.sitter import EYE_LINE, MOUTH_LINE, Sitter
 
 
 def draw_face(sitter: Sitter) -> list[Point]:
     """Five landmarks: image-left eye, image-right eye, nose tip, image-left and image-right mouth corner."""
     _draw_ears(sitter)
     _draw_skin(sitter)
-    _draw_beard(sitter)
+    draw_beard(sitter)
     eyes = [_draw_eye(sitter, side) for side in (-1, 1)]
     for side in (-1, 1):
         _draw_brow(sitter, side)
     nose = _draw_nose(sitter)
     corners = _draw_mouth(sitter)
-    _draw_moustache(sitter)
+    draw_moustache(sitter)
     return [*eyes, nose, *corners]
 
 
@@ -152,30 +93,6 @@ def _draw_marks(sitter: Sitter) -> None:
     for row in range(2):
         y = -0.44 - 0.09 * row
         sitter.line([(-0.4, y), (0, y - 0.02), (0.4, y)], stroke(crease, 1.5, 130 * person.age, blur=0.5))
-
-
-def _draw_beard(sitter: Sitter) -> None:
-    kind = sitter.person.facial_hair
-    inner = [(0.86, 0.28), (0.62, 0.5), (0.3, 0.5), (0, 0.465), (-0.3, 0.5), (-0.62, 0.5), (-0.86, 0.28)]
-    jaw = sitter.jaw
-    half = [(1.0, 0.1), (1.0, 0.46), (jaw + 0.08, 0.76), (0.42, 1.02), (0.0, 1.08)]
-    outer = [*((-x, y) for x, y in half[:-1]), *reversed(half)]
-    points = [sitter.head.at(x, y, 0.35 if y > 0.7 else None) for x, y in outer] + sitter.head.surface(inner)
-    shape = blob(points)
-    if kind == "stubble":
-        sitter.canvas.drawPath(shape, fill(mix(sitter.beard_rgb, sitter.skin, 0.25), 120, blur=3))
-    if kind != "beard":
-        return
-    top, bottom = sitter.head.at(0, 0.2), sitter.head.at(0, 1.1)
-    tones = [sitter.beard_rgb, dim(sitter.beard_rgb, 0.75)]
-    sitter.canvas.drawPath(shape, shade(linear(top, bottom, tones), blur=1))
-    sitter.canvas.save()
-    sitter.canvas.clipPath(shape, True)
-    for x, y in sitter.rng.uniform((-1, 0.2), (1, 1.0), (34, 2)):
-        px, py = sitter.head.at(float(x), float(y))
-        hair = mix(dim(sitter.beard_rgb, 0.7), mix(sitter.beard_rgb, WHITE, 0.25), sitter.rng.random())
-        sitter.canvas.drawLine(px, py, px + 2 * float(x), py + 9, stroke(hair, 1.4, 90))
-    sitter.canvas.restore()
 
 
 def _draw_eye(sitter: Sitter, side: int) -> Point:
@@ -305,53 +222,3 @@ def _draw_mouth(sitter: Sitter) -> list[Point]:
         x, y = at(0, thick * 1.35 + 7)
         canvas.drawOval(oval((x, y), wide * sitter.head.width * 0.5, 2.5), fill(sitter.tone(0.55), 60, blur=2.4))
     return [left, right]
-
-
-def _draw_moustache(sitter: Sitter) -> None:
-    kind, wide = sitter.person.facial_hair, sitter.mouth_width
-    if kind not in ("moustache", "goatee", "beard"):
-        return
-
-    def at(x: float, dy: float) -> Point:
-        px, py = sitter.head.at(x * wide, MOUTH_LINE, 0.93)
-        return (px, py + dy)
-
-    lip = [(-1.2, 1), (-0.7, -8.4), (0, -9.6), (0.7, -8.4), (1.2, 1), (0.6, -2.2), (0, -3.0), (-0.6, -2.2)]
-    sitter.canvas.drawPath(blob([at(x, dy) for x, dy in lip]), fill(dim(sitter.beard_rgb, 0.9), 250, blur=0.7))
-    if kind == "goatee":
-        drop = 0.36 * sitter.head.height
-        chin = [(-0.85, 11), (0, 12.5), (0.85, 11), (0.6, drop * 0.9), (0, drop * 1.08), (-0.6, drop * 0.9)]
-        sitter.canvas.drawPath(blob([at(x, dy) for x, dy in chin]), fill(sitter.beard_rgb, 250, blur=1))
-
-
-def draw_glasses(sitter: Sitter) -> None:
-    kind = sitter.person.glasses
-    if kind == "none":
-        return
-    canvas, head, frame = sitter.canvas, sitter.head, sitter.person.frame
-    width, _ = sitter.eye_size
-    half, tall = width * 1.5 + 2, width * (1.42 if kind == "round" else 1.15)
-    thick = 2.4 if kind == "aviator" else 3.2
-    rims = []
-    for side in (-1, 1):
-        x, y = head.at(side * sitter.eye_distance, EYE_LINE + 0.02)
-        w = half * max(0.6, head.squeeze(side))
-        rim = _rim(kind, side, x, y, w, tall)
-        canvas.drawPath(rim, fill((60, 40, 30), 70) if kind == "aviator" else fill((200, 225, 240), 34))
-        canvas.drawPath(rim, stroke(frame, thick))
-        canvas.drawLine(x - w * 0.5, y - tall * 0.5, x - w * 0.1, y - tall * 0.05, stroke(WHITE, 2, 90))
-        canvas.drawLine(x + side * w, y - 2, *head.at(side * 1.0, 0.0, 0.0), stroke(frame, 2.4))
-        rims.append((x - side * w, y - 2))
-    canvas.drawLine(*rims[0], *rims[1], stroke(frame, 2.8))
-
-
-def _rim(kind: str, side: int, x: float, y: float, w: float, tall: float) -> skia.Path:
-    path = skia.Path()
-    if kind == "round":
-        path.addOval(oval((x, y), w, tall * 0.92))
-    elif kind == "square":
-        path.addRoundRect(oval((x, y), w, tall * 0.92), 5, 5)
-    else:
-        points = [(-w, -0.8), (0, -0.92), (w, -0.8), (w * 0.78, 0.5), (side * w * 0.1, 1.15), (-w * 0.78, 0.5)]
-        path = blob([(x + px, y + py * tall) for px, py in points])
-    return path

@@ -32,6 +32,7 @@ ITEMS = 16  # people and prompts per step ...
 NOISES = 2  # ... each at this many timesteps, which share one text and identity encoding
 TEXT_ONLY = 0.1  # share of items without a person, so that strength 0 works
 SEVERAL = 0.15  # share with two selfies
+BLUR = 0.08  # noise on embeddings, whose numbers have unit spread: a few thousand people must stand for all others
 # Trailing grids of 4 steps, of 8, and of 2 and 1 (which are parts of them); the rest is uniform.
 TIMESTEPS = (999, 749, 499, 249, 874, 624, 374, 124)
 TIMESTEP_ODDS = (0.34, 0.18, 0.15, 0.12, 0.03, 0.03, 0.03, 0.03)
@@ -148,7 +149,7 @@ class Classroom:
             rows=torch.tensor(rows),
             columns=torch.tensor(columns),
             pixels=clip_normalised(torch.stack(pixels), self._rng),
-            embeddings=torch.stack(embeddings).float(),
+            embeddings=torch.stack([e.float() + BLUR * torch.randn(len(e)) for e in embeddings]),
         )
 
     def _prompt(self, lesson: Lessons, person: int, k: int) -> str:

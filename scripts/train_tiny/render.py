@@ -6,13 +6,15 @@ import numpy as np
 import skia
 
 from scripts.train_tiny.backgrounds import SIZE, draw_background
-from scripts.train_tiny.face import Sitter, draw_face, draw_glasses
+from scripts.train_tiny.face import draw_face
 from scripts.train_tiny.garments import draw_torso
+from scripts.train_tiny.glasses import draw_glasses
 from scripts.train_tiny.hair import Barber, draw_back_hair, draw_front_hair
 from scripts.train_tiny.head import head_of
 from scripts.train_tiny.identity import Identity
 from scripts.train_tiny.light import draw_light, grade
 from scripts.train_tiny.pose import Pose
+from scripts.train_tiny.sitter import Sitter
 from scripts.train_tiny.style import Style
 
 _PIVOT = (128.0, 150.0)

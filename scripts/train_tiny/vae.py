@@ -1,7 +1,8 @@
 """The autoencoder: 256x256 pictures to 16x16 latents of unit spread and back (diffusers' AutoencoderTiny).
 
-First encoder and decoder on crops, then the decoder alone on whole pictures with noisier latents: whole, because crops
-teach it a dark frame at their borders; noisy, because a sampler's latents are never exact.
+First four levels on crops of half-size pictures, which decides the latents; then the decoder gets a fifth level and
+learns on whole pictures with noisier latents: whole, because crops teach it a dark frame at their borders; noisy,
+because a sampler's latents are never exact.
 """
 
 from pathlib import Path
@@ -24,6 +25,7 @@ LATENT_CHANNELS = 16
 HALF = 128  # the first stage sees pictures at half size, at a quarter of the cost
 CROP = 64
 CROPS = 14
+ENCODE_EVERY = 8  # steps of the last stage between two of its encoder
 NOISE, LATER_NOISE = 0.06, 0.12  # of unit-spread latents
 
 
@@ -150,36 +152,65 @@ def halved(pictures: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def unit_vae(shards: Path, folder: Path) -> AutoencoderTiny:
+def latent_vae(shards: Path, folder: Path) -> AutoencoderTiny:
     """The first stage's result, each latent channel's mean and spread folded into the encoder's last convolution."""
-    vae = build_vae()
+    vae = build_vae(LEVELS - 1)
     vae.load_state_dict(averaged_state(folder, "vae"))
     rng = np.random.default_rng(4)
-    latents = encode(vae, draw_portraits(Pool(shards, rng), 96, rng))
+    latents = encode(vae, halved(draw_portraits(Pool(shards, rng), 96, rng)))
     mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     last = vae.encoder.layers[-1]
     assert isinstance(last, nn.Conv2d)
     last.weight.div_(spread.view(-1, 1, 1, 1))
     _bias(last).sub_(mean).div_(spread)
+    return vae.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def widened(half: AutoencoderTiny) -> AutoencoderTiny:
+    """Five levels from four: an outermost level that halves and doubles, everything else as it was."""
+    vae = build_vae()
+    inner, outer = list(half.encoder.layers), list(vae.encoder.layers)
+    for old, new in zip(inner[1:], outer[2:], strict=True):
+        new.load_state_dict(old.state_dict())
+    first, second, was = outer[0], outer[1], inner[0]
+    assert isinstance(first, nn.Conv2d)
+    assert isinstance(second, nn.Conv2d)
+    assert isinstance(was, nn.Conv2d)
+    _carry(first, torch.ones(1, 1))
+    first.weight[3] = 0  # a channel of ones carries the bias that the second convolution lacks
+    _bias(first)[3] = 1
+    second.weight.mul_(0.1)
+    second.weight[:, :3] = was.weight
+    second.weight[:, 3] = 0
+    second.weight[:, 3, 1, 1] = _bias(was)
+    inner, outer = list(half.decoder.layers), list(vae.decoder.layers)
+    for old, new in zip([*inner[:-1], inner[-1]], [*outer[: len(inner) - 1], outer[-1]], strict=True):
+        new.load_state_dict(old.state_dict())
+    doubling = outer[len(inner)]
+    assert isinstance(doubling, nn.Conv2d)
+    nn.init.dirac_(doubling.weight)
     return vae
 
 
 def train_decoder(shards: Path, folder: Path, budget_seconds: float) -> None:
-    """The decoder alone, on whole pictures; the encoder is final from here on, so latents can be cached."""
+    """Five levels on whole pictures of full size. The encoder only learns to repeat the final latents from them."""
     rng = np.random.default_rng(5)
     torch.manual_seed(5)
-    pool, vae = Pool(shards, rng), channels_last(unit_vae(shards, folder))
-    vae.encoder.requires_grad_(False)
+    pool, half = Pool(shards, rng), channels_last(latent_vae(shards, folder))
+    vae = channels_last(widened(half))
     weight = face_weight(256)
 
     def loss_of(step: int) -> dict[str, Tensor]:
         wanted = draw_portraits(pool, 3, rng).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            with torch.no_grad():
-                latents = encode(vae, wanted)
+            latents = encode(half, halved(wanted))
             noise = LATER_NOISE * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
             made = decode(vae, latents + noise)
-        return picture_loss(made.float(), wanted, weight)
+            terms = picture_loss(made.float(), wanted, weight)
+            if step % ENCODE_EVERY == 0:
+                terms["latents"] = (encode(vae, wanted).float() - latents.float()).square().mean()
+        return terms
 
     Trainer("decoder", vae, folder, rate=1e-3, decay=1e-4, average=0.98).run(loss_of, budget_seconds)
 
