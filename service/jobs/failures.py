@@ -9,17 +9,15 @@ from service.errors import BadRequest, BadSelfie, DeadlineExceeded, JobFailed, N
 FIELD_CODES = frozenset(
     {
         "prompt_too_long",
-        "prompt_without_subject",
-        "negative_prompt_too_long",
+        "prompt_reserved_word",
+        "prompt_trigger_count",
         "unknown_adapter",
         "unknown_sampler",
         "unknown_size",
-        "too_many_images",
         "too_many_steps",
-        "bad_request",
     }
 )
-DEADLINE_CODES = frozenset({"deadline_exceeded", "expired"})
+DEADLINE_CODES = frozenset({"deadline_exceeded"})
 
 
 def to_error(failed: Failed, *, retry_after_seconds: int) -> ServiceError:
