@@ -172,7 +172,7 @@ def test_what_the_model_does_not_have_is_refused_with_what_it_has(query, code, a
     [("steps=21", "steps_too_large", 20), ("n=5", "n_too_large", 4), ("deadline=121", "deadline_too_large", 120)],
 )
 def test_a_number_over_its_limit_is_refused_with_the_limit(query, code, limit):
-    answer = asyncio.run(post(build_house(), query))
+    answer = asyncio.run(post(build_house(max_images=4), query))
     assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (400, code, limit)
 
 
