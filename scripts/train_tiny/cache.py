@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor
 
 from scripts.train_tiny.augment import snapshot
@@ -43,8 +44,8 @@ def write_cache(shards: Path, folder: Path, cache: Path) -> None:
         if target.exists():
             continue
         shard = read_shard(path)
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-            latents = torch.cat([encode(vae, halved(x)).half() for x in _portrait_batches(shard)])
+        with torch.no_grad():
+            latents = torch.cat([_latents(vae, x) for x in _portrait_batches(shard)])
             embeddings, pixels = _selfies(shard, recogniser)
         partial = target.with_suffix(".partial")
         state = {
@@ -69,6 +70,11 @@ def tower_pixels(picture: np.ndarray) -> np.ndarray:
     return cv2.resize(picture, (TOWER_SIZE, TOWER_SIZE), interpolation=cv2.INTER_AREA)
 
 
+def _latents(vae: AutoencoderTiny, pictures: Tensor) -> Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return encode(vae, halved(pictures)).half()
+
+
 def _portrait_batches(shard: Shard) -> Iterator[Tensor]:
     for start in range(0, len(shard), BATCH // PORTRAITS):
         people = range(start, min(start + BATCH // PORTRAITS, len(shard)))
@@ -86,6 +92,8 @@ def _selfies(shard: Shard, recogniser: RecogniserNet) -> tuple[Tensor, Tensor]:
         clean = to_planes(crops)
         views = torch.stack([clean, snapshot(clean, generator)], dim=1).flatten(0, 1)  # [SELFIES * 2, 3, 112, 112]
         views = (views * 2 - 1).contiguous(memory_format=torch.channels_last)
-        embeddings.append(recogniser(views).half().reshape(SELFIES, EMBEDDINGS, -1))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = recogniser(views)
+        embeddings.append(found.half().reshape(SELFIES, EMBEDDINGS, -1))
         pixels.append(torch.from_numpy(np.stack([tower_pixels(p) for p in pictures])).permute(0, 3, 1, 2))
     return torch.stack(embeddings), torch.stack(pixels)
