@@ -13,11 +13,12 @@ import cv2
 import torch
 
 from scripts.train_tiny.cache import write_cache
-from scripts.train_tiny.contact import contact_sheet, retrieval
+from scripts.train_tiny.contact import contact_sheet
 from scripts.train_tiny.export import export_bundle, export_faces
 from scripts.train_tiny.generator import train_generator
 from scripts.train_tiny.landmarks import train_landmarks
 from scripts.train_tiny.recogniser import train_recogniser
+from scripts.train_tiny.scores import score
 from scripts.train_tiny.shards import write_shards
 from scripts.train_tiny.text import train_tokenizers
 from scripts.train_tiny.vae import train_decoder, train_vae
@@ -74,7 +75,7 @@ class Plan:
 
     def sheet(self) -> None:
         contact_sheet(self.target, self.work / "heldout", self.work / "sheet.png")
-        print(retrieval(self.target, self.work / "heldout"))
+        print(score(self.target, self.work / "heldout", self.checkpoints))
 
 
 STAGES: dict[str, Callable[[Plan], None]] = {
