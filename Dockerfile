@@ -56,6 +56,7 @@ ENV PATH=/opt/proofsheet/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HF_HUB_OFFLINE=1 \
     HF_HUB_DISABLE_TELEMETRY=1 \
+    ORT_DISABLE_TELEMETRY=1 \
     PROOFSHEET_WEIGHTS_DIR=/weights \
     PROOFSHEET_FACES_DIR=/weights/faces
 VOLUME ["/weights"]

@@ -30,6 +30,8 @@ logger = logging.getLogger("proofsheet.worker")
 
 WORKER_COMMAND = (sys.executable, "-m", "models.worker")
 SOCKET_BUFFER_BYTES = 1 << 20
+# What a library would fetch or report by itself, it does not: weights are local, and usage is nobody's business.
+SILENCE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
 EXIT_SECONDS = 2.0  # a worker whose socket closed has this long to exit by itself
 
 
@@ -160,7 +162,7 @@ def worker_environment() -> dict[str, str]:
     # OpenMP's threads spin while they wait, and a worker's engine and preparation threads then starve each other:
     # eight jobs one after another took 1.6 to 1.9 times as long on two busy cores (scripts/bench_engine.py).
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return environment
+    return environment | SILENCE
 
 
 def _exit_reason(code: int | None) -> str:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -126,7 +127,7 @@ def test_a_stream_tells_every_step_with_a_preview_and_ends_with_done(service, ph
     assert names.count("step") == 4
     assert names[-2:] == ["image", "done"]
     steps = [json.loads(_data(e)) for e, name in zip(events, names, strict=True) if name == "step"]
-    assert any(step.get("preview") for step in steps)
+    assert any(step.get("preview_b64") for step in steps)
 
 
 def _data(event):
@@ -162,8 +163,6 @@ def test_the_models_page_names_the_licence_of_every_loaded_file(service):
 
 def test_the_metrics_page_has_the_workers_figures(service, photo):
     post(service, as_jpeg(photo), subject="woman")
-    import time
-
     time.sleep(1.5)  # figures come about once a second
     page = service.get("/metrics").text
     assert 'proofsheet_images_total{format="jpeg"}' in page
