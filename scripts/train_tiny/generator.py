@@ -19,6 +19,7 @@ from models.adapters.photomaker.pixels import MEAN, STD
 from models.adapters.photomaker.trigger import expand, with_trigger
 from scripts.train_tiny.cache import EMBEDDINGS, TOWER_SIZE, Lessons, read_cache
 from scripts.train_tiny.prompts import draw_prompt
+from scripts.train_tiny.ranks import join
 from scripts.train_tiny.shards import PORTRAITS, SELFIES
 from scripts.train_tiny.text import END, WIDTHS, build_text_encoders, general_words, read_tokenizers
 from scripts.train_tiny.trainer import Trainer, channels_last
@@ -184,8 +185,9 @@ def signal_rates() -> tuple[Tensor, Tensor]:
 
 
 def train_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_seconds: float) -> None:
-    rng = np.random.default_rng(8)
-    torch.manual_seed(8)
+    rank = join()
+    rng = np.random.default_rng([8, rank])
+    torch.manual_seed(8 + rank)
     tokenizers = read_tokenizers(text)
     generator = Generator(tokenizers)
     channels_last(generator.unet)

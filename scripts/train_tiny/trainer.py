@@ -9,6 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from scripts.train_tiny.ranks import agree, average_gradients, join
+
 WARM_UP_STEPS = 60
 SAVE_SECONDS = 60.0
 LOG_STEPS = 50
@@ -22,6 +24,7 @@ class Trainer:
         self, name: str, model: nn.Module, folder: Path, *, rate: float, decay: float = 0.01, average: float = 0.996
     ) -> None:
         self._name = name
+        self._rank = join()
         self._model = model
         self._path = folder / f"{name}.pt"
         self._rate = rate
@@ -42,10 +45,10 @@ class Trainer:
             rate = self._rate_at(self._seconds / budget_seconds)
             terms = loss_of(self._step)
             self._update(torch.stack(list(terms.values())).sum(), rate)
-            self._seconds = time.monotonic() - started
+            self._seconds = agree(time.monotonic() - started)
             for key, value in terms.items():
                 shown[key] = 0.95 * shown.get(key, value.item()) + 0.05 * value.item()
-            if self._step % LOG_STEPS == 0:
+            if self._step % LOG_STEPS == 0 and self._rank == 0:
                 values = "  ".join(f"{key} {value:.4f}" for key, value in shown.items())
                 print(
                     f"{self._name} {self._step} {self._seconds:.0f}/{budget_seconds:.0f}s {rate:.1e}  {values}",
@@ -75,6 +78,7 @@ class Trainer:
             group["lr"] = rate
         self._optimizer.zero_grad()
         loss.backward()
+        average_gradients(self._parameters)
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._optimizer.step()
         self._step += 1
@@ -87,6 +91,8 @@ class Trainer:
             )
 
     def _save(self) -> None:
+        if self._rank:
+            return
         partial = self._path.with_suffix(".partial")
         state = {
             "model": self._model.state_dict(), "averaged": self._averaged, "optimizer": self._optimizer.state_dict(),
