@@ -7,6 +7,7 @@ and warming them elsewhere left the first job four times slower than the second.
 import math
 
 import numpy as np
+import skimage.data
 import torch
 
 from models.adapters.adapter import Wish
@@ -14,19 +15,18 @@ from models.engine.engine import Engine
 from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row, initial_latent
 from models.faces.face import Face, FaceAnalyzer
+from models.faces.judge import Limits, judge
 from models.finish.encoding import encode_image
 from models.messages import Picture
 from models.sdxl.conditioning import RowConditioning
 from models.weights.bundle import Bundle, Stack
 
-PICTURE_SIDE = 512
-
 
 def warm_preparation(bundle: Bundle, analyzer: FaceAnalyzer) -> dict[str, RowConditioning]:
     """The preparation thread's part: faces, identity and prompt; one conditioning for each adapter."""
-    pixels = np.random.default_rng(0).integers(0, 255, (PICTURE_SIDE, PICTURE_SIDE, 3), dtype=np.uint8)
-    analyzer.analyze(pixels)
-    picture = Picture(width=PICTURE_SIDE, height=PICTURE_SIDE, rgb=pixels.tobytes())
+    pixels = skimage.data.astronaut()  # NASA, public domain: a real face, so that every part of the face path runs
+    judge(pixels, analyzer.analyze(pixels), Limits(), "largest")
+    picture = Picture(width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.tobytes())
     conditionings = {}
     for name, stack in bundle.stacks.items():
         identity = stack.adapter.identity([picture], [_nobody(stack)])

@@ -218,19 +218,19 @@ class Worker:
 
     def _note_tick(self, report: TickReport) -> None:
         if report.stepped:
-            self._ticks.append(Tick(bucket=report.bucket, rows=len(report.stepped), seconds=report.step_seconds))
+            self._ticks.append(
+                Tick(bucket=report.bucket, rows=len(report.stepped), seconds=report.step_ended - report.step_began)
+            )
 
     def _tell_step(self, row: Row, report: TickReport, bundle: Bundle) -> None:
         job = self._jobs.get(row.job_id)
         if job is None:
             return
-        now = self._clock()
         if job.watch.first_step_began is None:
-            decoding = sum(finished.decode_seconds for finished in report.finished)
-            job.watch.first_step_began = now - report.step_seconds - decoding
+            job.watch.first_step_began = report.step_began
             assert job.started is not None
             self._send(job.started)
-        job.watch.last_step_ended = now
+        job.watch.last_step_ended = report.step_ended
         step = Stepped(job_id=row.job_id, index=row.index, step=row.step, steps=len(row.plan))
         if row.clean is None or row.is_finished or bundle.preview_decoder is None:
             self._send(step)

@@ -47,7 +47,8 @@ class TickReport:
     stepped: list[Row] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
     left: list[tuple[Row, Exit]] = field(default_factory=list)
-    step_seconds: float = 0.0
+    step_began: float = 0.0  # on the engine's clock; decoding comes after `step_ended`
+    step_ended: float = 0.0
 
 
 class Engine:
@@ -107,9 +108,9 @@ class Engine:
         batch = self._batch = self._scheduler.next_batch()
         if not batch:
             return report
-        started = self._clock()
+        report.step_began = self._clock()
         report.bucket = self._step(batch)
-        report.step_seconds = self._clock() - started
+        report.step_ended = self._clock()
         report.stepped = batch
         self._retire(report)
         return report
