@@ -1,7 +1,7 @@
 """OpenCV's YuNet detector (MIT licence): the network's twelve outputs to faces.
 
 Run by onnxruntime like the others, and not by cv2.FaceDetectorYN: that class is not thread-safe, takes its threads
-from a process-wide setting and knows no CUDA in the PyPI build. A test holds the two against each other.
+from a process-wide setting and knows no CUDA in the wheels that are published. A test holds the two against each other.
 """
 
 from pathlib import Path
