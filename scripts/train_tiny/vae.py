@@ -26,7 +26,7 @@ HALF = 128  # the first stage sees pictures at half size, at a quarter of the co
 CROP = 64
 CROPS = 14
 ENCODE_EVERY = 8  # steps of the last stage between two of its encoder
-NOISE, LATER_NOISE = 0.06, 0.12  # of unit-spread latents
+NOISE, LATER_NOISE = 0.06, 0.25  # of unit-spread latents; the second is the most, half of it the average
 
 
 def build_vae(levels: int = LEVELS) -> AutoencoderTiny:
