@@ -53,7 +53,7 @@ class Envelope:
                 self._metrics.add_stage(stage, record.stages[stage])
         if record.code is not None:
             self._metrics.rejections.labels(record.code).inc()
-        if route in PROBES and record.outcome == "ok":
+        if route in PROBES and record.outcome in ("ok", "no_capacity"):
             return
         fields: dict[str, Any] = {
             "method": scope["method"] if scope["type"] == "http" else scope["type"],
