@@ -133,7 +133,7 @@ class PhotoMakerFolder:
         size = int(case.split("_")[-1])
         count = sum(key.startswith("in.image.") for key in data)
         differences = [
-            _difference(clip_pixels(_picture(data[f"in.image.{i}"]), size), data[f"out.pixel_values.{i}"])
+            _difference(clip_pixels(picture_of(data[f"in.image.{i}"]), size), data[f"out.pixel_values.{i}"])
             for i in range(count)
         ]
         return Outcome(case, max(differences), ENCODER_TOLERANCE)
@@ -191,7 +191,7 @@ class PhotoMakerFolder:
 
 def _condition(case: dict[str, Any], data: dict[str, Tensor], maker: PhotoMaker) -> RowConditioning:
     count, steps = case["n_images"], case["num_inference_steps"]
-    selfies = [_picture(data[f"in.image.{i}"]) for i in range(count)]
+    selfies = [picture_of(data[f"in.image.{i}"]) for i in range(count)]
     wish = Wish(
         prompt=case["prompt"],
         negative_prompt=case["negative_prompt"],
@@ -204,14 +204,14 @@ def _condition(case: dict[str, Any], data: dict[str, Tensor], maker: PhotoMaker)
     )
     maker.check(wish, count)
     embeddings = data["in.id_embeds"].numpy() if "in.id_embeds" in data else [None] * count
-    return maker.condition(maker.identity(selfies, [_face(e) for e in embeddings]), wish)
+    return maker.condition(maker.identity(selfies, [face_of(e) for e in embeddings]), wish)
 
 
-def _face(embedding: Any) -> Face:
+def face_of(embedding: Any) -> Face:
     return Face((0, 0, 1, 1), np.zeros((5, 2), np.float32), 1.0, embedding, None if embedding is None else "golden")
 
 
-def _picture(pixels: Tensor) -> Picture:
+def picture_of(pixels: Tensor) -> Picture:
     height, width, _ = pixels.shape
     return Picture(width=width, height=height, rgb=pixels.numpy().tobytes())
 

@@ -49,10 +49,6 @@ class Row:
     def is_finished(self) -> bool:
         return self.step >= len(self.plan)
 
-    @property
-    def steps_left(self) -> int:
-        return len(self.plan) - self.step
-
 
 def noise(seed: int, draw: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Standard normal noise that depends on the row's own seed and which draw it is, and on nothing else.

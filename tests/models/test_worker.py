@@ -189,7 +189,7 @@ def test_a_passed_deadline_ends_the_job_as_expired(harness, astronaut):
     assert harness.wait(Failed).code == "deadline_exceeded"
 
 
-def test_previews_come_with_the_steps_when_the_bundle_has_a_quick_decoder(harness, astronaut):
+def test_a_bundle_without_a_quick_decoder_sends_steps_without_previews(harness, astronaut):
     harness.worker.receive(generate(astronaut, previews=True))
     harness.wait(Done)
     assert all(m.preview is None for m in harness.of("job") if isinstance(m, Stepped))  # this bundle has none

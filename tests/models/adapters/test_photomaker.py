@@ -6,7 +6,7 @@ import torch
 from models.adapters.adapter import Wish
 from models.adapters.photomaker.adapter import merge_step
 from models.adapters.photomaker.trigger import TriggerError, place_trigger
-from scripts.check_golden import PhotoMakerFolder, _face, _picture
+from scripts.check_golden import PhotoMakerFolder, face_of, picture_of
 from tests.models.conftest import GOLDEN
 
 
@@ -38,9 +38,9 @@ def test_every_recorded_case_is_reproduced(folder, index):
 
 def selfies(folder, count, version):
     data = folder.tensors(f"pipeline_{version}_cfg5_merge0_3img_2out")
-    pictures = [_picture(data[f"in.image.{i}"]) for i in range(count)]
+    pictures = [picture_of(data[f"in.image.{i}"]) for i in range(count)]
     embeddings = data["in.id_embeds"].numpy() if version == "v2" else [None] * count
-    return pictures, [_face(embeddings[i]) for i in range(count)]
+    return pictures, [face_of(embeddings[i]) for i in range(count)]
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

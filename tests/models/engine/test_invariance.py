@@ -9,7 +9,7 @@ from models.adapters.adapter import Wish
 from models.engine.engine import Engine
 from models.engine.plan import NoiseSchedule, make_plan
 from models.engine.rows import BatchKey, Row, initial_latent
-from scripts.check_golden import PhotoMakerFolder, _face, _picture
+from scripts.check_golden import PhotoMakerFolder, face_of, picture_of
 from tests.models.conftest import GOLDEN
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ def maker():
 @pytest.fixture(scope="module")
 def people(maker):
     data = PhotoMakerFolder(GOLDEN).tensors("pipeline_v1_cfg5_merge0_3img_2out")
-    return [maker[0].identity([_picture(data[f"in.image.{i}"])], [_face(None)]) for i in range(3)]
+    return [maker[0].identity([picture_of(data[f"in.image.{i}"])], [face_of(None)]) for i in range(3)]
 
 
 def make_row(maker, person, *, seed, sampler="euler", steps=4, strength=1.0, guidance=1.0):
