@@ -13,6 +13,8 @@ from msgspec import Struct
 
 ImageFormat = Literal["jpeg", "webp", "png"]
 SeveralFaces = Literal["largest", "refuse"]
+Framing = Literal["selfie", "front", "slight-left", "slight-right", "closer", "wider"]  # left and right of the picture
+Region = Literal["picture", "face"]
 
 
 class Picture(Struct, frozen=True, kw_only=True):
@@ -50,6 +52,11 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
     the adapter's trigger goes is the adapter's business. None means the bundle's default. `strength` is 0 (no
     identity) to 1 (identity from the first step). `deadline_seconds` is the time left at the moment of sending: wall
     clocks of two processes are never compared.
+
+    The last five steer adapters that are told where the face goes (`takes_pose`): like the face in the photo `pose`,
+    or else by `framing` (None: "front"; "selfie" copies the first selfie). `control_strength` is the keypoint
+    network's own strength (None: as `strength`), `control_window` the share of the steps in which it acts, and with
+    `region` "face" the identity acts inside the face's box alone.
     """
 
     job_id: str
@@ -70,6 +77,11 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
     deadline_seconds: float
     previews: bool = False
     several_faces: SeveralFaces = "largest"
+    pose: Picture | None = None
+    framing: Framing | None = None
+    control_strength: float | None = None
+    control_window: tuple[float, float] = (0.0, 1.0)
+    region: Region = "picture"
 
     def __repr__(self) -> str:
         return f"Generate({self.job_id}, {len(self.selfies)} selfies, {len(self.seeds)} images)"
