@@ -26,7 +26,8 @@ from transformers import CLIPTokenizer
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python scripts/...` puts scripts/ first
 
 from models.adapters.adapter import Wish
-from models.adapters.lora import fuse_lora, read_lora
+from models.adapters.lora import fuse_loras, read_lora
+from models.adapters.lora_names import ModuleNames
 from models.adapters.photomaker.adapter import PhotoMaker
 from models.adapters.photomaker.checkpoint import build_encoder, read_shape, split_checkpoint
 from models.adapters.photomaker.encoder import EncoderShape, PhotoMakerEncoder
@@ -112,7 +113,7 @@ class PhotoMakerFolder:
         if version not in self._makers:
             encoder, lora, _ = self.encoder(version)
             unet = build_unet(self.configs["unet"], self.tensors("unet"), self.place)
-            fuse_lora(unet, read_lora(lora, dict(unet.named_modules())))
+            fuse_loras({"unet": unet}, [(read_lora(lora, ModuleNames({"unet": unet})), 1.0)])
             maker = PhotoMaker(encoder, self.text, self.tokenizers(), face_space="golden")
             self._makers[version] = maker, Denoiser(unet)
         return self._makers[version]

@@ -1,16 +1,26 @@
 """Low-rank updates, read from their published key formats and fused into plain weights at load.
 
-Three formats: diffusers attention processors (PhotoMaker: `unet.<path>.attn1.processor.to_q_lora.down.weight`, no
-alpha, so scale 1), diffusers/PEFT (`unet.<path>.lora_A.weight`), and kohya with diffusers block names
-(SDXL-Lightning: `lora_unet_<path_with_underscores>.lora_down.weight` and `.alpha`). Fusing is
-W + s*(alpha/rank)*up@down in float32; afterwards nothing of the LoRA is left but the weights (arXiv 2106.09685).
+Known formats (`lora_names`): diffusers attention processors (PhotoMaker), diffusers/PEFT, and kohya with either
+diffusers' or Stability's block names, text encoders included. Convolutions are LoCon: a full-size kernel down, 1x1 up.
+Fusing is W + s*(alpha/rank)*up@down in float32 (arXiv 2106.09685), no alpha meaning alpha = rank; afterwards nothing
+of the LoRA is left but the weights.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+
+from models.adapters.lora_names import ModuleNames
+
+UNSUPPORTED = {
+    "dora_scale": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "hada_w": "LoHa",
+    "lokr_w": "LoKr",
+    "lora_mid": "LoCon with a core tensor",
+}
 
 
 class LoraError(ValueError):
@@ -32,57 +42,80 @@ class LowRank:
         product = self.up.float().flatten(1) @ self.down.float().flatten(1)
         return scale * product.reshape(self.up.shape[0], *self.down.shape[1:])
 
-
-_PROCESSOR = re.compile(r"^(?P<path>.+)\.processor\.to_(?P<which>q|k|v|out)_lora\.(?P<part>down|up)\.weight$")
-_DIFFUSERS = re.compile(r"^(?P<path>.+)\.(?P<part>lora_A|lora_B|lora\.down|lora\.up)\.weight$")
-_KOHYA = re.compile(r"^lora_unet_(?P<path>\w+)\.(?P<part>lora_down\.weight|lora_up\.weight|alpha)$")
-_PARTS = {"lora_A": "down", "lora_B": "up", "lora.down": "down", "lora.up": "up"}
+    def to(self, device: torch.device) -> "LowRank":
+        return LowRank(self.down.to(device), self.up.to(device), self.alpha)
 
 
-def read_lora(state: Mapping[str, Tensor], modules: Iterable[str]) -> dict[str, LowRank]:
-    """Module path in the UNet -> its update. `modules` are the UNet's module names (`dict(unet.named_modules())`).
+Updates = dict[str, LowRank]  # by module path, component first: `unet.mid_block...`
 
-    Raises LoraError for a key in no known format, an unknown module or a missing half.
-    """
-    underscored = {name.replace(".", "_"): name for name in modules}
+
+def read_lora(state: Mapping[str, Tensor], names: ModuleNames) -> Updates:
+    """Raises LoraError for a key in no known format, an unknown module, a missing or a repeated half."""
     parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
-        path, part = _locate(key, underscored)
-        parts.setdefault(path, {})[part] = tensor
+        path, part = _locate(key, names)
+        if part in parts.setdefault(path, {}):
+            raise LoraError(f"{path}: the file holds its {part} twice, under two names")
+        parts[path][part] = tensor
     return {path: _pair(path, halves) for path, halves in parts.items()}
 
 
-def fuse_lora(model: nn.Module, updates: Mapping[str, LowRank], scale: float = 1.0) -> None:
-    """Give every named module a weight with its update added, in the old dtype. Raises LoraError on a shape mismatch.
-
-    The old weights are left as they are: they may be shared with the state dict that they came from.
-    """
-    modules = dict(model.named_modules())
+def check_lora(models: Mapping[str, nn.Module], updates: Updates) -> None:
+    """Raises LoraError naming the first module whose weight has another shape than its update."""
     for path, update in updates.items():
-        weight = modules[path].weight
-        assert isinstance(weight, Tensor)
-        delta = update.delta()
-        if delta.numel() != weight.numel() or delta.shape[0] != weight.shape[0]:
-            raise LoraError(f"{path}: the LoRA is {list(delta.shape)}, the weight {list(weight.shape)}")
-        fused = weight.detach().float() + scale * delta.to(weight.device).view_as(weight)
-        modules[path].weight = nn.Parameter(fused.to(weight.dtype), requires_grad=False)
+        weight = weight_of(models, path)
+        (out, rank), (same_rank, *inputs) = update.up.shape[:2], update.down.shape
+        product = torch.Size((out, *inputs))
+        if rank != same_rank or out != weight.shape[0] or product.numel() != weight.numel():
+            ranks = f"rank {rank}" if rank == same_rank else f"ranks {same_rank} and {rank}"
+            raise LoraError(f"{path}: the LoRA is {list(product)} ({ranks}), the weight {list(weight.shape)}")
 
 
-def _locate(key: str, underscored: Mapping[str, str]) -> tuple[str, str]:
+def fuse_loras(models: Mapping[str, nn.Module], loras: Sequence[tuple[Updates, float]]) -> None:
+    """Give every named module a weight with all its updates added, each times its scale, rounded once to its dtype.
+
+    The old weights are left as they are: they may be shared with the state dict that they came from. Raises LoraError.
+    """
+    for updates, _ in loras:
+        check_lora(models, updates)
+    for path in dict.fromkeys(path for updates, _ in loras for path in updates):
+        module = module_of(models, path)
+        scaled = [(updates[path], scale) for updates, scale in loras if path in updates]
+        module.weight = nn.Parameter(updated(weight_of(models, path), scaled), requires_grad=False)
+
+
+def updated(weight: Tensor, scaled: Sequence[tuple[LowRank, float]]) -> Tensor:
+    """A new tensor of the weight's dtype, device and memory layout."""
+    total = weight.detach().float()
+    for update, scale in scaled:
+        total = total + scale * update.delta().to(weight.device).view_as(weight)
+    return total.to(weight.dtype)
+
+
+def module_of(models: Mapping[str, nn.Module], path: str) -> nn.Module:
+    component, _, inner = path.partition(".")
+    return models[component].get_submodule(inner)
+
+
+def weight_of(models: Mapping[str, nn.Module], path: str) -> Tensor:
+    weight = module_of(models, path).weight
+    if not isinstance(weight, Tensor):
+        raise LoraError(f"{path} has no weight that a LoRA could change")
+    return weight
+
+
+def _locate(key: str, names: ModuleNames) -> tuple[str, str]:
     """Which module and which part of its update a key names."""
-    if match := _KOHYA.match(key):
-        path = underscored.get(match["path"])
-        part = match["part"].removeprefix("lora_").removesuffix(".weight")
-    elif match := _PROCESSOR.match(key):
-        target = "to_out.0" if match["which"] == "out" else f"to_{match['which']}"
-        path, part = f"{match['path'].removeprefix('unet.')}.{target}", match["part"]
-    elif match := _DIFFUSERS.match(key):
-        path, part = match["path"].removeprefix("unet."), _PARTS[match["part"]]
-    else:
-        raise LoraError(f"key {key!r} is in no format that is known here (diffusers, PEFT, kohya with diffusers names)")
-    if path is None or path.replace(".", "_") not in underscored:
-        raise LoraError(f"key {key!r} names a module that this UNet does not have")
-    return path, part
+    for mark, kind in UNSUPPORTED.items():
+        if mark in key:
+            raise LoraError(f"key {key!r} is of a {kind}; only plain LoRA and LoCon files are read here")
+    try:
+        found = names.find(key)
+    except KeyError:
+        raise LoraError(f"key {key!r} is in no format that is known here (diffusers, PEFT, kohya)") from None
+    if found is None:
+        raise LoraError(f"key {key!r} names a module that this model does not have")
+    return found
 
 
 def _pair(path: str, halves: Mapping[str, Tensor]) -> LowRank:

@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from models.adapters.adapter import Adapter
-from models.adapters.lora import fuse_lora, read_lora
+from models.adapters.lora import fuse_loras, read_lora
+from models.adapters.lora_names import ModuleNames
 from models.adapters.photomaker.adapter import PhotoMaker
 from models.adapters.photomaker.checkpoint import (
     PhotoMakerCheckpoint,
@@ -124,10 +125,9 @@ class _Loader:
         """LoRAs act on every forward pass, so each PhotoMaker version has a UNet of its own."""
         checkpoint = self._checkpoint(path)
         unet = build_unet(self._config(self._spec.unet), self._state(self._spec.unet), self._place)
-        modules = dict(unet.named_modules())
-        fuse_lora(unet, read_lora(checkpoint.lora, modules))
-        for lora in self._spec.loras:
-            fuse_lora(unet, read_lora(load_file(self._root / lora.path), modules), lora.scale)
+        names = ModuleNames({"unet": unet})
+        fused = [(read_lora(load_file(self._root / lora.path), names), lora.scale) for lora in self._spec.loras]
+        fuse_loras({"unet": unet}, [(read_lora(checkpoint.lora, names), 1.0), *fused])
         adapter = PhotoMaker(
             build_encoder(checkpoint, self._place.device, self._place.dtype),
             text,

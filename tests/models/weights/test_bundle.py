@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.adapters.lora import fuse_lora, read_lora
+from models.adapters.lora import fuse_loras, read_lora
+from models.adapters.lora_names import ModuleNames
 from models.weights.bundle import load_bundle
 from models.weights.manifest import read_manifest
 from models.weights.modules import EXACT, Place, WeightsError, build_unet
@@ -144,7 +145,7 @@ def test_fusing_keeps_the_dtype_and_accumulates_in_float32(golden):
     exact = build_unet(configs["unet"], state, EXACT)
     half = build_unet(configs["unet"], state, Place(EXACT.device, torch.bfloat16))
     for unet in (exact, half):
-        fuse_lora(unet, read_lora(lora, dict(unet.named_modules())))
+        fuse_loras({"unet": unet}, [(read_lora(lora, ModuleNames({"unet": unet})), 1.0)])
     name = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight"
     assert half.state_dict()[name].dtype == torch.bfloat16
     torch.testing.assert_close(half.state_dict()[name].float(), exact.state_dict()[name], rtol=1e-2, atol=1e-2)

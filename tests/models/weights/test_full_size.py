@@ -7,7 +7,8 @@ models/adapters/photomaker; SDXL: the diffusers folders of stabilityai/stable-di
 import pytest
 import torch
 
-from models.adapters.lora import LowRank, read_lora
+from models.adapters.lora import check_lora, read_lora
+from models.adapters.lora_names import ModuleNames, sgm_names
 from models.adapters.photomaker.checkpoint import split_checkpoint
 from models.adapters.photomaker.encoder import EncoderShape, PerceiverShape, PhotoMakerEncoder
 from models.weights.modules import Place, build_text_encoder, build_vae, meta_unet
@@ -119,32 +120,49 @@ def test_the_published_photomaker_lora_fits_every_attention_of_the_unet(unet):
             state[f"{key}.up.weight"] = torch.empty(module.out_features, 64, device="meta")
     assert len(state) == 1120
     assert sum(tensor.numel() for tensor in state.values()) == 92_897_280
-    updates = read_lora(state, dict(unet.named_modules()))
+    updates = read_lora(state, ModuleNames({"unet": unet}))
     assert len(updates) == 560
-    assert_fits(unet, updates)
+    check_lora({"unet": unet}, updates)
 
 
-def test_a_distillation_lora_over_the_whole_unet_fits_in_kohya_names(unet):
-    """SDXL-Lightning's files: `lora_unet_<diffusers path>`, linears and convolutions, with alphas."""
+@pytest.mark.parametrize("spelling", ["diffusers", "stability"])
+def test_a_lora_over_the_whole_unet_fits_in_kohya_names(unet, spelling):
+    """SDXL-Lightning, Hyper-SD and LCM: `lora_unet_<diffusers path>` on linears and convolutions, with alphas; style
+    LoRAs from kohya's trainer: the same over Stability's block names."""
+    sgm = {path: name for name, path in sgm_names(unet)}
     state = {}
     for name, module in unet.named_modules():
         weight = getattr(module, "weight", None)
         if weight is None or weight.dim() not in (2, 4):
             continue
-        key = "lora_unet_" + name.replace(".", "_")
+        key = "lora_unet_" + (sgm[name] if spelling == "stability" else name).replace(".", "_")
         state[f"{key}.lora_down.weight"] = torch.empty(64, *weight.shape[1:], device="meta")
         ones = [1] * (weight.dim() - 2)
         state[f"{key}.lora_up.weight"] = torch.empty(weight.shape[0], 64, *ones, device="meta")
         state[f"{key}.alpha"] = torch.tensor(64.0)
-    updates = read_lora(state, dict(unet.named_modules()))
+    updates = read_lora(state, ModuleNames({"unet": unet}))
     assert len(updates) == len(state) // 3 > 700
-    assert_fits(unet, updates)
+    check_lora({"unet": unet}, updates)
 
 
-def assert_fits(unet, updates: dict[str, LowRank]):
-    modules = dict(unet.named_modules())
-    for path, update in updates.items():
-        assert update.delta().shape == modules[path].weight.shape, path
+@pytest.mark.parametrize(
+    ("stability", "diffusers"),
+    [
+        (
+            "input_blocks_4_1_transformer_blocks_1_attn2_to_k",
+            "down_blocks.1.attentions.0.transformer_blocks.1.attn2.to_k",
+        ),
+        ("input_blocks_8_1_proj_in", "down_blocks.2.attentions.1.proj_in"),
+        ("input_blocks_6_0_op", "down_blocks.1.downsamplers.0.conv"),
+        ("middle_block_1_transformer_blocks_9_ff_net_2", "mid_block.attentions.0.transformer_blocks.9.ff.net.2"),
+        ("output_blocks_2_2_conv", "up_blocks.0.upsamplers.0.conv"),
+        ("output_blocks_5_1_proj_out", "up_blocks.1.attentions.2.proj_out"),
+        ("output_blocks_8_0_in_layers_2", "up_blocks.2.resnets.2.conv1"),
+        ("output_blocks_6_0_skip_connection", "up_blocks.2.resnets.0.conv_shortcut"),
+    ],
+)
+def test_stabilitys_block_numbers_are_those_of_sdxl(unet, stability, diffusers):
+    assert ModuleNames({"unet": unet}).find(f"lora_unet_{stability}.alpha") == (f"unet.{diffusers}", "alpha")
 
 
 def meta_state(module, prefix=""):
