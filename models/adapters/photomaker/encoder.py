@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
+from models.adapters.perceiver import PerceiverResampler, ResamplerShape
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisionShape:
@@ -93,59 +95,6 @@ class Fuse(nn.Module):
         return self.layer_norm(self.mlp2(fused))
 
 
-class PerceiverAttention(nn.Module):
-    """Latents attend to the image tokens and to themselves."""
-
-    def __init__(self, width: int, heads: int, dim_head: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1 = nn.LayerNorm(width)
-        self.norm2 = nn.LayerNorm(width)
-        self.to_q = nn.Linear(width, heads * dim_head, bias=False)
-        self.to_kv = nn.Linear(width, 2 * heads * dim_head, bias=False)
-        self.to_out = nn.Linear(heads * dim_head, width, bias=False)
-
-    def forward(self, context: Tensor, latents: Tensor) -> Tensor:
-        """context [N, T, W], latents [N, k, W] -> [N, k, W]."""
-        latents = self.norm2(latents)
-        keys, values = self.to_kv(torch.cat([self.norm1(context), latents], dim=1)).chunk(2, dim=-1)
-        query, keys, values = (self._split_heads(x) for x in (self.to_q(latents), keys, values))
-        attended = F.scaled_dot_product_attention(query, keys, values)  # [N, heads, k, dim_head]
-        return self.to_out(attended.transpose(1, 2).flatten(2))
-
-    def _split_heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-
-def _feed_forward(width: int, mult: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.LayerNorm(width),
-        nn.Linear(width, mult * width, bias=False),
-        nn.GELU(),
-        nn.Linear(mult * width, width, bias=False),
-    )
-
-
-class PerceiverResampler(nn.Module):
-    def __init__(self, width: int, context_width: int, shape: PerceiverShape) -> None:
-        super().__init__()
-        self.proj_in = nn.Linear(context_width, width)
-        self.layers = nn.ModuleList(
-            nn.ModuleList([PerceiverAttention(width, shape.heads, shape.dim_head), _feed_forward(width, shape.ff_mult)])
-            for _ in range(shape.depth)
-        )
-        self.proj_out = nn.Linear(width, width)
-        self.norm_out = nn.LayerNorm(width)
-
-    def forward(self, latents: Tensor, context: Tensor) -> Tensor:
-        context = self.proj_in(context)
-        for layer in self.layers:
-            attention, feed_forward = layer.children()
-            latents = latents + attention(context, latents)
-            latents = latents + feed_forward(latents)
-        return self.norm_out(self.proj_out(latents))
-
-
 class FacePerceiver(nn.Module):
     """v2: the face embedding asks, the image tokens answer."""
 
@@ -157,7 +106,17 @@ class FacePerceiver(nn.Module):
             nn.Linear(shape.id_embeddings_dim, hidden), nn.GELU(), nn.Linear(hidden, width * shape.num_tokens)
         )
         self.token_norm = nn.LayerNorm(width)
-        self.perceiver_resampler = PerceiverResampler(width, context_width, shape)
+        self.perceiver_resampler = PerceiverResampler(
+            ResamplerShape(
+                width=width,
+                context_width=context_width,
+                out_width=width,
+                depth=shape.depth,
+                heads=shape.heads,
+                dim_head=shape.dim_head,
+                ff_mult=shape.ff_mult,
+            )
+        )
 
     def forward(self, face_embedding: Tensor, context: Tensor) -> Tensor:
         """face_embedding [N, 512], context [N, T, W] -> [N, k, D]."""
