@@ -38,22 +38,23 @@ def trained_landmarks(folder: Path) -> LandmarkNet:
 
 
 def export_landmarks(folder: Path, target: Path) -> None:
-    _export(trained_landmarks(folder), LANDMARK_SIZE, "landmarks", target / "faces" / "landmarks.onnx")
+    export_network(trained_landmarks(folder), LANDMARK_SIZE, ["landmarks"], target / "faces" / "landmarks.onnx")
 
 
 def export_recogniser(folder: Path, target: Path) -> None:
     """The input is called as in insightface's packs."""
-    _export(trained_recogniser(folder), RECOGNISER_SIZE, "embedding", target / "faces" / "recogniser.onnx")
+    export_network(trained_recogniser(folder), RECOGNISER_SIZE, ["embedding"], target / "faces" / "recogniser.onnx")
 
 
-def _export(network: nn.Module, size: int, output: str, path: Path) -> None:
+def export_network(network: nn.Module, size: int, outputs: list[str], path: Path) -> None:
+    """A network from pictures [N, 3, size, size] to `outputs`, for any N."""
     path.parent.mkdir(parents=True, exist_ok=True)
     example = torch.zeros(2, 3, size, size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network, (example,), str(path), input_names=["input.1"], output_names=[output], opset_version=OPSET,
-            dynamic_axes={"input.1": {0: "N"}, output: {0: "N"}}, dynamo=False,
+            network, (example,), str(path), input_names=["input.1"], output_names=outputs, opset_version=OPSET,
+            dynamic_axes={name: {0: "N"} for name in ("input.1", *outputs)}, dynamo=False,
         )  # fmt: skip
     model = onnx.load(str(path))
     _halve(model)
