@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.sdxl.attention import ImageBatch, ImagePrompt, stack_images
+from models.sdxl.control import Control
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -15,12 +18,31 @@ class Prompt:
     pooled: Tensor  # [P]
 
 
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """What one row brings to one side of a network call: towards its prompt, or (under guidance) against another."""
+
+    prompt: Prompt
+    time_ids: Tensor  # [6]
+    image: ImagePrompt | None
+    controls: Sequence[Control]
+
+
+@dataclass(frozen=True, slots=True)
+class LoraChoice:
+    """A style LoRA that a row wants on the weights while it runs, and how strongly."""
+
+    name: str
+    scale: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowConditioning:
     """What one row is steered by, over all of its steps.
 
-    Steps 0 to `merge_step` see `plain` (no identity); later ones see `personal`. -1 gives the identity from the first
-    step on. `negative` is needed only under guidance.
+    Steps 0 to `merge_step` see `plain` (no identity in the text); later ones see `personal`. -1 gives the identity
+    from the first step on. An identity beside the text is in `image` and `controls`. What is called negative is
+    needed only under guidance.
     """
 
     personal: Prompt
@@ -28,9 +50,23 @@ class RowConditioning:
     merge_step: int
     negative: Prompt | None
     time_ids: Tensor  # [6]: original height, width, crop top, left, target height, width
+    image: ImagePrompt | None = None
+    negative_image: ImagePrompt | None = None
+    controls: tuple[Control, ...] = ()
+    negative_controls: tuple[Control, ...] = ()
 
     def prompt_at(self, step: int) -> Prompt:
         return self.plain if step <= self.merge_step else self.personal
+
+    def towards(self, step: int) -> Branch:
+        controls = [control for control in self.controls if step in control.steps]
+        return Branch(self.prompt_at(step), self.time_ids, self.image, controls)
+
+    def against(self, step: int) -> Branch:
+        if self.negative is None:
+            raise ValueError("a guided row needs a negative prompt (zeros count as one)")
+        controls = [control for control in self.negative_controls if step in control.steps]
+        return Branch(self.negative, self.time_ids, self.negative_image, controls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +76,15 @@ class Batch:
     embeds: Tensor  # [B, 77, D]
     pooled: Tensor  # [B, P]
     time_ids: Tensor  # [B, 6]
+    image: ImageBatch | None
 
 
-def stack(prompts: Sequence[Prompt], time_ids: Sequence[Tensor]) -> Batch:
+def stack(branches: Sequence[Branch]) -> Batch:
     return Batch(
-        embeds=torch.stack([prompt.embeds for prompt in prompts]),
-        pooled=torch.stack([prompt.pooled for prompt in prompts]),
-        time_ids=torch.stack(list(time_ids)),
+        embeds=torch.stack([branch.prompt.embeds for branch in branches]),
+        pooled=torch.stack([branch.prompt.pooled for branch in branches]),
+        time_ids=torch.stack([branch.time_ids for branch in branches]),
+        image=stack_images([branch.image for branch in branches]),
     )
 
 
