@@ -80,7 +80,7 @@ class Preparer:
                 job_id=request.job_id,
                 index=index,
                 seed=seed,
-                key=BatchKey(self._bundle.info.name, order.stack.adapter.name, width, height, order.wish.guided),
+                key=BatchKey(self._bundle.info.name, order.stack.denoiser.name, width, height, order.wish.guided),
                 plan=order.plan,
                 conditioning=conditioning,
                 guidance=order.guidance,

@@ -64,7 +64,7 @@ def _run(bundle: Bundle, stack: Stack, conditioning: RowConditioning, rows: int)
                 job_id="warm-up",
                 index=index,
                 seed=index,
-                key=BatchKey(info.name, stack.adapter.name, width, height, info.default_guidance > 1),
+                key=BatchKey(info.name, stack.denoiser.name, width, height, info.default_guidance > 1),
                 plan=plan,
                 conditioning=conditioning,
                 guidance=info.default_guidance,

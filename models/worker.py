@@ -101,9 +101,9 @@ class Worker:
         read = self._clock()
         self._warm_up(loaded)
         self._preparer = Preparer(bundle, loaded.analyzer, clock=self._clock)
-        self._engines = {
-            name: Engine(stack.denoiser, bundle.decoder, buckets=loaded.buckets, clock=self._clock)
-            for name, stack in bundle.stacks.items()
+        self._engines = {  # one for each UNet, however many adapters share it
+            denoiser.name: Engine(denoiser, bundle.decoder, buckets=loaded.buckets, clock=self._clock)
+            for denoiser in {stack.denoiser.name: stack.denoiser for stack in bundle.stacks.values()}.values()
         }
         self._send(
             Ready(
@@ -195,7 +195,7 @@ class Worker:
         if job.has_ended:
             return
         job.started = prepared.started
-        engine = self._engines[prepared.rows[0].key.adapter]
+        engine = self._engines[prepared.rows[0].key.unet]
         for row in prepared.rows:
             engine.add(row)
 

@@ -15,7 +15,7 @@ class BatchKey:
     """Rows with equal keys may share a UNet call: same weights, same shapes. Everything else is free."""
 
     bundle: str
-    adapter: str
+    unet: str  # the denoiser's name
     width: int
     height: int
     guided: bool

@@ -1,19 +1,31 @@
 """One backbone behind one call: rows at different steps in, the network's prediction for each out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
-from models.sdxl.conditioning import Batch, Prompt, RowConditioning, stack
+from models.sdxl.attention import install_attention
+from models.sdxl.conditioning import Batch, Branch, RowConditioning, stack
+from models.sdxl.control import Control, ControlNet
 
 
 class Denoiser:
-    """SDXL's UNet over a batch of unrelated rows. Holds no request: every call brings all it needs."""
+    """SDXL's UNet, and the ControlNets beside it, over a batch of unrelated rows.
 
-    def __init__(self, unet: UNet2DConditionModel) -> None:
+    Holds no request: every call brings all it needs. Adapters that need no LoRA of their own share one; rows of all of
+    them, and rows without any, then share its calls.
+    """
+
+    def __init__(
+        self, unet: UNet2DConditionModel, *, name: str = "plain", nets: Mapping[str, ControlNet] | None = None
+    ) -> None:
+        """`name` tells UNets of one bundle apart; `nets` are what rows' controls may ask for."""
+        install_attention(unet)
         self._unet = unet
+        self._nets = dict(nets or {})
+        self.name = name
         self.device = unet.device
         self.dtype = unet.dtype
         self.latent_channels: int = unet.config["in_channels"]
@@ -32,29 +44,59 @@ class Denoiser:
         row's conditioning and step index. guidance: [B] scales, or None for a batch without guidance; with it the
         negative prompts run in the same call, ahead of the positive ones.
         """
-        positive = [conditioning.prompt_at(step) for conditioning, step in rows]
-        time_ids = [conditioning.time_ids for conditioning, _ in rows]
+        positive = [conditioning.towards(step) for conditioning, step in rows]
         if guidance is None:
-            return self._unet_call(latents, timesteps, stack(positive, time_ids))
-        negative = [_negative(conditioning) for conditioning, _ in rows]
-        both = stack([*negative, *positive], [*time_ids, *time_ids])
-        output = self._unet_call(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), both)
+            return self._unet_call(latents, timesteps, positive)
+        negative = [conditioning.against(step) for conditioning, step in rows]
+        output = self._unet_call(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), [*negative, *positive])
         against, towards = output.chunk(2)
         return against + guidance[:, None, None, None] * (towards - against)
 
-    def _unet_call(self, latents: Tensor, timesteps: Tensor, batch: Batch) -> Tensor:
+    def _unet_call(self, latents: Tensor, timesteps: Tensor, branches: Sequence[Branch]) -> Tensor:
+        batch = stack(branches)
         latents = latents.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        residuals = self._residuals(latents, timesteps, branches, batch)
         (output,) = self._unet(
             latents,
             timesteps,
             encoder_hidden_states=batch.embeds,
             added_cond_kwargs={"text_embeds": batch.pooled, "time_ids": batch.time_ids},
+            cross_attention_kwargs={"image": batch.image},
+            down_block_additional_residuals=residuals[:-1] or None,
+            mid_block_additional_residual=residuals[-1] if residuals else None,
             return_dict=False,
         )
         return output.float()
 
+    def _residuals(
+        self, latents: Tensor, timesteps: Tensor, branches: Sequence[Branch], batch: Batch
+    ) -> tuple[Tensor, ...]:
+        """What the nets add to the UNet's skips and middle, summed; zeros for rows without. () if no row has any.
 
-def _negative(conditioning: RowConditioning) -> Prompt:
-    if conditioning.negative is None:
-        raise ValueError("a guided row needs a negative prompt (zeros count as one)")
-    return conditioning.negative
+        A net runs once, on the rows that ask for it at their present step, and on no other.
+        """
+        sums: list[Tensor] = []
+        for name, net in self._nets.items():
+            wanted = [(row, c) for row, branch in enumerate(branches) for c in branch.controls if c.net == name]
+            if not wanted:
+                continue
+            rows = torch.tensor([row for row, _ in wanted], device=latents.device)
+            residuals = net.residuals(
+                latents[rows],
+                timesteps[rows],
+                torch.stack([_context(control, branches[row]) for row, control in wanted]),
+                batch.pooled[rows],
+                batch.time_ids[rows],
+                [control for _, control in wanted],
+            )
+            sums = sums or [_nothing(residual, len(branches)) for residual in residuals]
+            sums = [total.index_add(0, rows, r) for total, r in zip(sums, residuals, strict=True)]
+        return tuple(sums)
+
+
+def _context(control: Control, branch: Branch) -> Tensor:
+    return branch.prompt.embeds if control.context is None else control.context
+
+
+def _nothing(like: Tensor, rows: int) -> Tensor:
+    return like.new_zeros(rows, *like.shape[1:]).contiguous(memory_format=torch.channels_last)

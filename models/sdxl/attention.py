@@ -1,0 +1,145 @@
+"""The one attention of every UNet here: the text's, and beside it what a row's pictures bring.
+
+Decoupled cross-attention (IP-Adapter, arXiv 2308.06721; InstantID, 2401.07519):
+
+    out = softmax(q k_text) v_text + weight * softmax(q k_image) v_image
+
+The image's keys and values don't depend on the step, so they come with the call, projected beforehand, together with
+each row's weight. Nothing is stored on the UNet: rows with and without an image, at any strength, share one call.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+
+from models.sdxl.region import Region
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePrompt:
+    """One row's image side: keys and values of T tokens for all cross-attention layers, side by side.
+
+    `scale` multiplies what is read from them; `region` keeps it to a part of the picture.
+    """
+
+    keys_values: Tensor  # [T, 2, W]
+    scale: float
+    region: Region | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """The image sides of one call's rows, stacked."""
+
+    keys_values: Tensor  # [B, T, 2, W]
+    scale: Tensor  # [B, 1, 1]; 0 for a row without
+    regions: Mapping[int, Tensor]  # latent tokens of a layer, N -> [B, N, 1]; empty if no row has a region
+    mask: Tensor | None  # [B, 1, 1, T], added to the logits; only if rows have different numbers of tokens
+
+    def weight(self, num_tokens: int) -> Tensor:
+        return self.scale * self.regions[num_tokens] if self.regions else self.scale
+
+
+def stack_images(images: Sequence[ImagePrompt | None]) -> ImageBatch | None:
+    """None if no row has one. Rows with fewer tokens are filled up with tokens that nobody looks at."""
+    present = [image for image in images if image is not None]
+    if not present:
+        return None
+    like = present[0].keys_values
+    longest = max(len(image.keys_values) for image in present)
+    keys_values = like.new_zeros(len(images), longest, *like.shape[1:])
+    lengths = []
+    for row, image in enumerate(images):
+        if image is not None:
+            keys_values[row, : len(image.keys_values)] = image.keys_values
+        lengths.append(longest if image is None else len(image.keys_values))
+    scales = [0.0 if image is None else image.scale for image in images]
+    return ImageBatch(
+        keys_values=keys_values,
+        scale=torch.tensor(scales, device=like.device, dtype=like.dtype)[:, None, None],
+        regions=_stack_regions(images, like),
+        mask=None if min(lengths) == longest else _padding_mask(lengths, like),
+    )
+
+
+class DecoupledAttention:
+    """The attention processor of one layer; without a `slot` (self-attention) only the first half of the sum.
+
+    Covers what SDXL's layers use: no spatial or group norm, no residual, no rescaling. Keeps nothing of a call.
+    """
+
+    def __init__(self, slot: slice | None) -> None:
+        self._slot = slot
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        image: ImageBatch | None = None,
+    ) -> Tensor:
+        """The parameters' names, and their meaning but for `image`, are diffusers'. [B, N, C] -> [B, N, C]."""
+        assert attn.to_k, "a layer without keys of its own is none of SDXL's"
+        assert attn.to_v
+        assert attn.to_out
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query = _heads(attn.to_q(hidden_states), attn.heads)
+        key, value = _heads(attn.to_k(context), attn.heads), _heads(attn.to_v(context), attn.heads)
+        out = _joined(F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask))
+        if image is not None and self._slot is not None:
+            key, value = (_heads(x, attn.heads) for x in image.keys_values[..., self._slot].unbind(2))
+            seen = _joined(F.scaled_dot_product_attention(query, key, value, attn_mask=image.mask))
+            out = out + image.weight(out.shape[1]) * seen
+        projection, dropout = attn.to_out
+        return dropout(projection(out))
+
+
+def install_attention(unet: nn.Module) -> None:
+    """Once, when the UNet is built. Weights are untouched; a UNet without image prompts computes what it did."""
+    slots = {name: slot for name, _, slot in cross_attention_slots(unet)}
+    for name, layer in attention_layers(unet):
+        layer.set_processor(DecoupledAttention(slots.get(name)))  # pyright: ignore[reportArgumentType] - a closed union
+
+
+def attention_layers(unet: nn.Module) -> Iterator[tuple[str, Attention]]:
+    """In diffusers' order of registration: down blocks, up blocks, the middle last. Published files count so."""
+    return ((name, module) for name, module in unet.named_modules() if isinstance(module, Attention))
+
+
+def cross_attention_slots(unet: nn.Module) -> Iterator[tuple[str, Attention, slice]]:
+    """Each cross-attention layer and its place among the W columns of `ImagePrompt.keys_values`."""
+    start = 0
+    for name, layer in attention_layers(unet):
+        if layer.is_cross_attention:
+            yield name, layer, slice(start, start + layer.inner_kv_dim)
+            start += layer.inner_kv_dim
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)  # [B, heads, N, d]
+
+
+def _joined(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)  # [B, N, C]
+
+
+def _stack_regions(images: Sequence[ImagePrompt | None], like: Tensor) -> dict[int, Tensor]:
+    regions = [None if image is None else image.region for image in images]
+    known = next((region for region in regions if region is not None), None)
+    if known is None:
+        return {}
+    return {
+        size: torch.stack([like.new_ones(size, 1) if r is None else r.tokens[size].to(like.dtype) for r in regions])
+        for size in known.tokens
+    }
+
+
+def _padding_mask(lengths: Sequence[int], like: Tensor) -> Tensor:
+    places = torch.arange(max(lengths), device=like.device)
+    beyond = places >= torch.tensor(lengths, device=like.device)[:, None]  # [B, T]
+    return torch.zeros_like(beyond, dtype=like.dtype).masked_fill(beyond, float("-inf"))[:, None, None]

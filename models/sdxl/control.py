@@ -1,0 +1,92 @@
+"""A ControlNet over a batch of unrelated rows: what it adds to the UNet's skips, each row at its own scale.
+
+ControlNet: arXiv 2302.05543. InstantID's IdentityNet is one whose cross-attention reads face tokens, never the text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from torch import Tensor, nn
+
+from models.sdxl.region import Region
+
+_GUESS_FROM = -1  # decimal logarithm of the shallowest residual's weight in guess mode; the deepest's is 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """One control image of one row. `hint` doesn't depend on the step: `ControlNet.hint` makes it once a row."""
+
+    net: str  # which of the denoiser's nets
+    hint: Tensor  # [C, h, w]
+    context: Tensor | None  # [T, D], what the net's cross-attention reads; None: the row's prompt
+    scale: float
+    steps: range  # in which it acts
+    guess: bool = False  # weigh shallow residuals less, and leave guidance's negative side alone
+    region: Region | None = None
+
+
+class ControlNet:
+    """Holds no request: every call brings all it needs."""
+
+    def __init__(self, net: ControlNetModel) -> None:
+        """Takes the net over: its hint encoder runs apart from the rest."""
+        self._hint_encoder = net.controlnet_cond_embedding
+        net.controlnet_cond_embedding = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        self._flipped = net.config["controlnet_conditioning_channel_order"] == "bgr"
+        net.register_to_config(controlnet_conditioning_channel_order="rgb")  # a hint is no image: nothing to flip
+        self._net = net
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        return [self._net, self._hint_encoder]
+
+    @torch.inference_mode()
+    def hint(self, image: Tensor) -> Tensor:
+        """A control image [H, W, 3] uint8 -> [C, h, w]."""
+        pixels = (image.to(self._net.device).permute(2, 0, 1)[None] / 255).to(self._net.dtype)
+        return self._hint_encoder(pixels.flip(1) if self._flipped else pixels)[0]
+
+    def residuals(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        pooled: Tensor,
+        time_ids: Tensor,
+        controls: Sequence[Control],
+    ) -> list[Tensor]:
+        """One [B, C_i, h_i, w_i] for each skip, the middle's last. latents: [B, C, h, w], the rest [B, ...] too."""
+        hints = torch.stack([control.hint for control in controls])
+        hints = hints.contiguous(memory_format=torch.channels_last)
+        skips, middle = self._net(
+            latents,
+            timesteps,
+            encoder_hidden_states=context,
+            controlnet_cond=hints,
+            added_cond_kwargs={"text_embeds": pooled, "time_ids": time_ids},
+            return_dict=False,
+        )
+        residuals = [*skips, middle]
+        scales = _scales(controls, len(residuals)).to(latents.device, latents.dtype)  # [B, residuals]
+        scaled = [residual * scales[:, i, None, None, None] for i, residual in enumerate(residuals)]
+        if all(control.region is None for control in controls):
+            return scaled
+        return [residual * _planes(controls, residual) for residual in scaled]
+
+
+def _scales(controls: Sequence[Control], num_residuals: int) -> Tensor:
+    growing = torch.logspace(_GUESS_FROM, 0, num_residuals)
+    even = torch.ones(num_residuals)
+    return torch.stack([control.scale * (growing if control.guess else even) for control in controls])
+
+
+def _planes(controls: Sequence[Control], like: Tensor) -> Tensor:
+    """[B, 1, h, w]; ones for rows without a region."""
+    height, width = like.shape[-2:]
+    everywhere = like.new_ones(1, height, width)
+    return torch.stack(
+        [everywhere if c.region is None else c.region.planes[height, width].to(like.dtype) for c in controls]
+    )
