@@ -14,16 +14,17 @@ import click
 
 from models.faces.analyzers import NAMES, load_analyzer, terms
 from models.faces.files import FacesUnavailable
+from models.weights.errors import WeightsError
 from models.weights.manifest import (
     DEFAULT_MANIFEST,
     PACKAGE,
     Manifest,
     WeightFile,
+    faces_folder,
     missing_files,
     read_manifest,
     root_of,
 )
-from models.weights.modules import WeightsError
 
 PACKAGES = ("torch", "diffusers", "transformers", "onnxruntime", "onnxruntime-gpu", "xformers", "pillow", "pillow-heif")
 
@@ -38,7 +39,7 @@ def main(manifest: Path, weights_dir: Path | None, faces_dir: Path | None) -> No
         "packages": {name: _version(name) for name in PACKAGES},
         "device": _devices(),
         "bundles": _bundles(manifest, weights_dir),
-        "faces": [_face_analyzer(name, faces_dir) for name in NAMES],
+        "faces": [_face_analyzer(name, faces_folder(faces_dir, weights_dir)) for name in NAMES],
     }
     print(json.dumps(found))
 
@@ -77,7 +78,7 @@ def _bundle(manifest: Manifest, name: str, weights_dir: Path | None) -> dict[str
     except WeightsError as error:
         return _finding(name, spec.title, _named(files), str(error), barred)
     missing = missing_files(files, root)
-    how = f"put each file at {root}/<path>; the manifest names its publisher" if missing else ""
+    how = f"proofsheet fetch {name} --weights-dir {root}" if missing else ""
     return _finding(name, spec.title, _named(missing), how, barred)
 
 

@@ -10,8 +10,8 @@ from models.faces.analyzers import NAMES, load_analyzer, terms
 from models.faces.face import FaceAnalyzer
 from models.messages import Setup
 from models.weights.bundle import Bundle, load_bundle
-from models.weights.manifest import DEFAULT_MANIFEST, PACKAGE, read_manifest
-from models.weights.modules import WeightsError
+from models.weights.errors import WeightsError
+from models.weights.manifest import DEFAULT_MANIFEST, PACKAGE, faces_folder, read_manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +26,22 @@ def load_parts(setup: Setup) -> Parts:
     device = choose_device(setup.device)
     if setup.threads:
         torch.set_num_threads(setup.threads)
-    _refuse_noncommercial_faces(setup)
+    manifest = read_manifest(Path(setup.manifest) if setup.manifest else DEFAULT_MANIFEST)
+    weights_dir = Path(setup.weights_dir) if setup.weights_dir else None
+    faces = setup.face_analyzer or manifest.bundle(setup.bundle).face_analyzer
+    _refuse_noncommercial_faces(faces, setup.accept_noncommercial)
     bundle = load_bundle(
-        read_manifest(Path(setup.manifest) if setup.manifest else DEFAULT_MANIFEST),
+        manifest,
         setup.bundle,
-        weights_dir=Path(setup.weights_dir) if setup.weights_dir else None,
+        weights_dir=weights_dir,
         device=device,
         accept_noncommercial=setup.accept_noncommercial,
+        faces=setup.face_analyzer is None and setup.faces_dir is None,
     )
     analyzer = load_analyzer(
-        setup.face_analyzer,
+        faces,
         bundled_dir=PACKAGE / "tiny",
-        faces_dir=Path(setup.faces_dir) if setup.faces_dir else None,
+        faces_dir=faces_folder(setup.faces_dir, weights_dir),
         device=str(device),
         threads=setup.threads or torch.get_num_threads(),
     )
@@ -45,12 +49,12 @@ def load_parts(setup: Setup) -> Parts:
     return Parts(bundle, analyzer, buckets_for(device, setup.max_rows))
 
 
-def _refuse_noncommercial_faces(setup: Setup) -> None:
-    """A face analyzer's weights have terms too, and they are not in the bundle's manifest."""
-    known = terms(setup.face_analyzer) if setup.face_analyzer in NAMES else None
-    if known is not None and known.commercial == "no" and not setup.accept_noncommercial:
+def _refuse_noncommercial_faces(name: str, accept: bool) -> None:
+    """A face analyzer that the operator chose has terms too, and need not be in the bundle's manifest."""
+    known = terms(name) if name in NAMES else None
+    if known is not None and known.commercial == "no" and not accept:
         raise WeightsError(
-            f"face analyzer {setup.face_analyzer!r} may not be used commercially ({known.licence}). "
+            f"face analyzer {name!r} may not be used commercially ({known.licence}). "
             "Start with --accept-noncommercial if your use is not commercial."
         )
 

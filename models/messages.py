@@ -39,7 +39,7 @@ class Setup(Struct, frozen=True, kw_only=True, tag="setup"):
     weights_dir: str | None = None  # where downloaded weight files lie; the embedded bundle needs none
     device: str = "auto"  # auto, cpu, cuda:0, ...
     max_rows: int = 8
-    face_analyzer: str = "bundled"  # bundled, yunet, insightface:<pack>
+    face_analyzer: str | None = None  # bundled, yunet, insightface:<pack>; None: the bundle's own
     faces_dir: str | None = None  # the folder that holds the face analyzer's ONNX files
     threads: int | None = None
     accept_noncommercial: bool = False
@@ -130,6 +130,7 @@ class BundleInfo(Struct, frozen=True, kw_only=True):
     default_steps: int
     default_guidance: float
     default_strength: float
+    accepted_noncommercial: bool = False  # the operator said that the use is not commercial
     files: list[FileInfo]
 
 

@@ -12,7 +12,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python scripts/...` puts scripts/ first
 
-from models.weights.manifest import sha256_of
+from models.weights.integrity import sha256_of
 
 NOT_WEIGHTS = {".md", ".toml", ".lock"}
 

@@ -52,7 +52,8 @@ def setting_options(*names: str) -> Callable[[F], F]:
         for name in reversed(names):
             sentence, default = describe_setting(name)
             text = f"{sentence}  [{env_key(name)}; default: {default}]"
-            function = click.option(f"--{name.replace('_', '-')}", name, metavar="VALUE", help=text)(function)
+            flag = {"is_flag": False, "flag_value": "true"} if default in ("True", "False") else {}
+            function = click.option(f"--{name.replace('_', '-')}", name, metavar="VALUE", help=text, **flag)(function)
         return function
 
     return decorate

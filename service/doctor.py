@@ -71,7 +71,7 @@ def _bundle(bundle: dict[str, Any]) -> Iterator[str]:
         yield f"       get it: {bundle['how']}"
     if bundle.get("noncommercial"):
         names = ", ".join(bundle["noncommercial"])
-        yield f"       not for commercial use: {names} (--accept-noncommercial true to load)"
+        yield f"       not for commercial use: {names} (--accept-noncommercial to load)"
 
 
 def _mark(present: object) -> str:

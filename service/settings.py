@@ -28,8 +28,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     bundle: Annotated[str, Meta(description="Which models to keep warm; `proofsheet doctor` lists them.")] = "tiny"
     manifest: Annotated[str | None, Meta(description="A manifest.toml to use instead of ours.")] = None
     weights_dir: Annotated[str | None, Meta(description="Folder with downloaded weight files.")] = None
-    face_analyzer: Annotated[str, Meta(description="bundled, yunet or insightface:<pack>.")] = "bundled"
-    faces_dir: Annotated[str | None, Meta(description="Folder with the face analyzer's ONNX files.")] = None
+    face_analyzer: Annotated[
+        str | None, Meta(description="bundled, yunet or insightface:<pack>; unset, the bundle's own.")
+    ] = None
+    faces_dir: Annotated[
+        str | None, Meta(description="Folder with the face analyzer's ONNX files; unset, faces/ in the weights folder.")
+    ] = None
     accept_noncommercial: Annotated[
         bool, Meta(description="Allow weight files whose licence forbids commercial use.")
     ] = False

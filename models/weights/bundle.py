@@ -2,21 +2,19 @@
 
 import json
 import logging
-import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
 from models.adapters.adapter import Adapter
 from models.adapters.lora import fuse_loras, read_lora
 from models.adapters.lora_names import ModuleNames
-from models.adapters.photomaker.adapter import PhotoMaker
+from models.adapters.photomaker.adapter import NAMES, PhotoMaker
 from models.adapters.photomaker.checkpoint import (
     PhotoMakerCheckpoint,
     build_encoder,
@@ -28,16 +26,11 @@ from models.messages import BundleInfo, FileInfo
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
-from models.weights.manifest import (
-    BundleSpec,
-    HashLock,
-    Manifest,
-    refuse_noncommercial,
-    root_of,
-    sha256_of,
-    verify,
-)
-from models.weights.modules import Place, WeightsError, build_schedule, build_text_encoder, build_unet, build_vae
+from models.weights.checkpoints import read_checkpoint
+from models.weights.errors import WeightsError
+from models.weights.integrity import verify
+from models.weights.manifest import BundleSpec, Manifest, refuse_noncommercial, root_of
+from models.weights.modules import Place, build_schedule, build_text_encoder, build_unet, build_vae
 
 log = logging.getLogger(__name__)
 
@@ -73,20 +66,23 @@ def load_bundle(
     device: torch.device | None = None,
     dtype: torch.dtype | None = None,
     accept_noncommercial: bool = False,
+    faces: bool = False,
 ) -> Bundle:
     """Verify, read, fuse. Raises WeightsError with a message for the operator.
 
-    `dtype` is float32 on a CPU and bfloat16 on a GPU unless given.
+    `dtype` is float32 on a CPU and bfloat16 on a GPU unless given. With `faces` the files of the bundle's own face
+    analyzers are verified and told of too; loading them is not done here.
     """
     device = device or torch.device("cpu")
     place = Place(device, dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16))
     spec = manifest.bundle(name)
     root = root_of(spec, weights_dir)
-    files = manifest.files_of(spec)
-    refuse_noncommercial(name, spec, files, accept_noncommercial)
-    infos = verify(files, root)
+    files = manifest.files_of(spec, faces=faces)
+    for file in refuse_noncommercial(name, files, accept=accept_noncommercial):
+        log.warning("bundle %s: %s (%s) is accepted for non-commercial use only", name, file.path, file.licence)
+    infos = verify(files, root, manifest.files)
     try:
-        return _Loader(spec, root, infos, place).load(name)
+        return _Loader(spec, root, infos, place).load(name, accept_noncommercial)
     except (KeyError, OSError, ValueError) as error:
         raise WeightsError(f"bundle {name!r}: {error}") from error
 
@@ -100,14 +96,14 @@ class _Loader:
         self._files = files
         self._place = place
 
-    def load(self, name: str) -> Bundle:
+    def load(self, name: str, accept_noncommercial: bool) -> Bundle:
         text = self._text()
         stacks = dict(self._stack(path, text) for path in self._spec.photomaker)
         preview = self._spec.preview_vae
         decoder = self._decoder(self._spec.vae)
         tiny = self._config(self._spec.vae).get("_class_name") == "AutoencoderTiny"
         return Bundle(
-            info=_describe(name, self._spec, list(stacks), self._files),
+            info=_describe(name, self._spec, list(stacks), self._files, accept_noncommercial),
             schedule=build_schedule(self._config(self._spec.scheduler, "scheduler_config.json")),
             stacks=stacks,
             decoder=decoder,
@@ -132,16 +128,17 @@ class _Loader:
             build_encoder(checkpoint, self._place.device, self._place.dtype),
             text,
             self._tokenizers(),
-            face_space=self._spec.face_space,
+            face_space=self._spec.face_spaces.get(NAMES[checkpoint.shape.version]),
         )
-        return adapter.name, Stack(adapter, Denoiser(unet))
+        return adapter.name, Stack(adapter, Denoiser(unet, name=adapter.name))
 
     def _decoder(self, part: str) -> Decoder:
         return Decoder(build_vae(self._config(part), self._state(part), self._place))
 
     def _checkpoint(self, path: str) -> PhotoMakerCheckpoint:
         config = (self._root / path).parent / "config.json"
-        state = read_photomaker(self._root, path)
+        digest = next(file.sha256 for file in self._files if file.id == path)
+        state = read_checkpoint(self._root, path, digest)
         return split_checkpoint(state, read_shape(config) if config.is_file() else None)
 
     def _tokenizers(self) -> tuple[CLIPTokenizer, CLIPTokenizer]:
@@ -163,35 +160,7 @@ class _Loader:
         return load_file(self._root / found[0])
 
 
-def read_photomaker(root: Path, name: str) -> dict[str, Tensor]:
-    """Flat tensors of a PhotoMaker file. A pickle is read with weights_only and converted to safetensors once.
-
-    The conversion is used again only while its hash is the one that was noted when it was written.
-    """
-    path = root / name
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    converted, lock = path.with_suffix(".safetensors"), HashLock(root)
-    noted = str(converted.relative_to(root))
-    if converted.is_file() and lock.recall(noted) == sha256_of(converted):
-        return load_file(converted)
-    try:
-        nested = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        # torch's own text advises the caller to load it anyway.
-        raise WeightsError(f"{path} is a pickle that asks to run code; nothing of it was loaded") from None
-    state = {f"{part}.{key}": tensor.contiguous() for part, inner in nested.items() for key, tensor in inner.items()}
-    if os.access(path.parent, os.W_OK):
-        partial = converted.with_suffix(".partial")
-        save_file(state, partial)
-        partial.replace(converted)
-        lock.record(noted, sha256_of(converted))
-        lock.save()
-        log.info("converted %s to safetensors", name)
-    return state
-
-
-def _describe(name: str, spec: BundleSpec, adapters: list[str], files: list[FileInfo]) -> BundleInfo:
+def _describe(name: str, spec: BundleSpec, adapters: list[str], files: list[FileInfo], accepted: bool) -> BundleInfo:
     return BundleInfo(
         name=name,
         title=spec.title,
@@ -205,5 +174,6 @@ def _describe(name: str, spec: BundleSpec, adapters: list[str], files: list[File
         default_steps=spec.steps,
         default_guidance=spec.guidance,
         default_strength=spec.strength,
+        accepted_noncommercial=accepted,
         files=files,
     )

@@ -1,40 +1,122 @@
-"""The manifest: which files make a bundle, where each comes from, what its bytes are and under which terms.
+"""The manifest: which files make a bundle, where each is published, what its bytes are and under which terms.
 
-`manifest.toml` is data, not code: an operator can replace it. Paths are relative to the weights folder; files of the
-embedded bundle are relative to this package. A file's bytes are checked before anything reads them: size and sha256
-where known, else recorded on first use in `manifest.lock` in the weights folder and held to that ever after.
+`manifest.toml` is data, not code: an operator can replace it. A bundle is also the profile that `proofsheet fetch`
+downloads. Paths are relative to the weights folder; those of the embedded bundle are relative to this package.
 """
 
-import hashlib
-import json
-import os
 import tomllib
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
 import msgspec
 
-from models.messages import FileInfo
-from models.weights.modules import WeightsError
+from models.weights.errors import WeightsError
 
 PACKAGE = Path(__file__).resolve().parent
 DEFAULT_MANIFEST = PACKAGE / "manifest.toml"
-LOCK_NAME = "manifest.lock"
-_BLOCK = 1 << 20
+FACES = "faces"  # the folder of face models below the weights folder
+Commercial = Literal["yes", "no", "conditional"]
+Format = Literal["safetensors", "pickle", "onnx", "text"]
+_FORMATS: dict[str, Format] = {".safetensors": "safetensors", ".onnx": "onnx", ".bin": "pickle", ".pt": "pickle"}
 T = TypeVar("T")
 
 
+class Remote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing to download: from a hub repository, or from below a URL. Without a revision: the one found first."""
+
+    source: Literal["hub", "url"]
+    repo: str
+    path: str
+    revision: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+
+    def __str__(self) -> str:
+        if self.source == "url":
+            return f"{self.repo}/{self.path}"
+        return f"{self.repo}@{self.revision[:12]}:{self.path}" if self.revision else f"{self.repo}:{self.path}"
+
+
 class WeightFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One file. `origin` is where it is published ("repo@revision:path"); sha256 None is locked on first use."""
+    """One file; `path` is its id. A sha256 or revision that nobody published is locked on first sight."""
 
     path: str
     licence: str
-    commercial: Literal["yes", "no", "conditional"]
-    origin: str
+    commercial: Commercial
+    origin: str  # where it is published, for people
     size: int | None = None
+    about_bytes: int | None = None  # as rounded by its publisher, where the size itself is not on record
     sha256: str | None = None
     note: str = ""
+    profiles: tuple[str, ...] = ()
+    remote: Remote | None = None  # where `fetch` gets it; of the archive, if it comes in one
+    member: str | None = None  # its name in that archive
+
+    @property
+    def format(self) -> Format:
+        return _FORMATS.get(PurePosixPath(self.path).suffix, "text")
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One file of a repository. `store_as` is its name here if not the publisher's."""
+
+    path: str
+    size: int | None = None
+    about_bytes: int | None = None
+    sha256: str | None = None
+    store_as: str | None = None
+
+
+class Archive(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A zip file that holds a repository's files."""
+
+    path: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+class Repository(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Files of one publisher under one licence. `repo` is "owner/name" on the hub, or the URL that paths follow."""
+
+    source: Literal["hub", "url"]
+    repo: str
+    licence: str
+    commercial: Commercial
+    note: str = ""
+    profiles: tuple[str, ...]
+    revision: str | None = None
+    folder: str | None = None  # below the weights folder; the repository's name unless given
+    archive: Archive | None = None
+    files: tuple[Entry, ...]
+
+    def weight_files(self) -> Iterator[WeightFile]:
+        folder = self.folder or self.repo.rpartition("/")[2]
+        for entry in self.files:
+            remote = self._remote(self.archive or entry)
+            yield WeightFile(
+                path=f"{folder}/{entry.store_as or entry.path}",
+                licence=self.licence,
+                commercial=self.commercial,
+                origin=f"{remote}, in it {entry.path}" if self.archive else str(remote),
+                size=entry.size,
+                about_bytes=entry.about_bytes,
+                sha256=entry.sha256,
+                note=self.note,
+                profiles=self.profiles,
+                remote=remote,
+                member=entry.path if self.archive else None,
+            )
+
+    def _remote(self, one: Entry | Archive) -> Remote:
+        return Remote(
+            source=self.source,
+            repo=self.repo,
+            path=one.path,
+            revision=self.revision,
+            size=one.size,
+            sha256=one.sha256,
+        )
 
 
 class Lora(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,12 +137,13 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tokenizer: str
     tokenizer_2: str
     scheduler: str
-    photomaker: list[str]  # checkpoint files; the first is the default adapter
+    photomaker: list[str] = []  # checkpoint files, each an adapter; the first adapter is the default
     preview_vae: str | None = None
     loras: list[Lora] = []
     embedded: bool = False
-    commercial: bool = False  # refuse to start with a file that may not be sold with
-    face_space: str | None = None  # the recogniser that PhotoMaker v2 was trained on
+    face_spaces: dict[str, str] = {}  # by adapter: the recogniser whose embeddings it was trained on
+    face_analyzer: str = "bundled"  # unless the operator chooses another
+    faces: list[str] = []  # its files
     sampler: str = "euler"
     samplers: tuple[str, ...] = ("euler", "ddim")
     steps: int = 4
@@ -70,18 +153,20 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     size: tuple[int, int] = (1024, 1024)
     sizes: tuple[tuple[int, int], ...] = ((1024, 1024),)  # (width, height)
 
-    def parts(self) -> list[str]:
+    def parts(self, *, faces: bool = True) -> list[str]:
         """Every folder or file that this bundle reads."""
         folders = [self.unet, self.vae, self.text_encoder, self.text_encoder_2, self.tokenizer, self.tokenizer_2]
-        optional = [self.preview_vae] if self.preview_vae else []
-        return [*folders, self.scheduler, *optional, *self.photomaker, *(lora.path for lora in self.loras)]
+        optional = [part for part in (self.preview_vae,) if part]
+        loras = [lora.path for lora in self.loras]
+        return [*folders, self.scheduler, *optional, *self.photomaker, *loras, *(self.faces if faces else [])]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`include` names further files of [[files]] entries, relative to the manifest: generated lists live there."""
 
     bundles: dict[str, BundleSpec]
-    files: list[WeightFile] = []
+    repositories: list[Repository] = []
+    files: list[WeightFile] = []  # once read, those of `repositories` too
     include: list[str] = []
 
     def bundle(self, name: str) -> BundleSpec:
@@ -90,14 +175,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise WeightsError(f"bundle {name!r} is not in the manifest; it has {', '.join(sorted(self.bundles))}")
         return self.bundles[name]
 
-    def files_of(self, bundle: BundleSpec) -> list[WeightFile]:
+    def files_of(self, bundle: BundleSpec, *, faces: bool = True) -> list[WeightFile]:
         """The manifest's entries under the bundle's parts. Raises WeightsError for a part that has none."""
         found: dict[str, WeightFile] = {}
-        for part in bundle.parts():
+        for part in bundle.parts(faces=faces):
             inside = [f for f in self.files if f.path == part or f.path.startswith(f"{part}/")]
             if not inside:
                 raise WeightsError(f"the manifest lists no file under {part!r}, which the bundle needs")
-            # A pickle's companion config describes its shapes; it lies beside it.
+            # A checkpoint's companion config describes its shapes; it lies beside it.
             beside = [f for f in self.files if f.path == f"{Path(part).parent}/config.json" and part.count("/") > 0]
             found |= {f.path: f for f in [*inside, *(beside if part in bundle.photomaker else [])]}
         return list(found.values())
@@ -106,8 +191,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def read_manifest(path: Path = DEFAULT_MANIFEST) -> Manifest:
     """Raises WeightsError naming the file and the field."""
     manifest = _read_toml(path, Manifest)
+    published = [file for repository in manifest.repositories for file in repository.weight_files()]
     included = [_read_toml(path.parent / name, _FileList) for name in manifest.include]
-    return msgspec.structs.replace(manifest, files=[*manifest.files, *(f for part in included for f in part.files)])
+    files = [*manifest.files, *(f for part in included for f in part.files), *published]
+    manifest = msgspec.structs.replace(manifest, files=files)
+    _refuse_strange_paths(path, files)
+    _refuse_unlisted_profiles(path, manifest)
+    return manifest
 
 
 class _FileList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,6 +211,30 @@ def _read_toml(path: Path, kind: type[T]) -> T:
         raise WeightsError(f"{path}: {error}") from error
 
 
+def _refuse_strange_paths(manifest: Path, files: Iterable[WeightFile]) -> None:
+    """Files are written and read below the weights folder only, and each once."""
+    seen: set[str] = set()
+    for file in files:
+        if not is_inside(file.path) or file.path in seen:
+            why = "is listed twice" if file.path in seen else "leads out of the weights folder"
+            raise WeightsError(f"{manifest}: {file.path!r} {why}")
+        seen.add(file.path)
+
+
+def _refuse_unlisted_profiles(path: Path, manifest: Manifest) -> None:
+    """What `fetch` gets for a profile is all that its bundle reads."""
+    for name, bundle in manifest.bundles.items():
+        for file in manifest.files_of(bundle):
+            if file.remote is not None and name not in file.profiles:
+                raise WeightsError(f"{path}: bundle {name!r} reads {file.path}, whose profiles do not name it")
+
+
+def is_inside(path: str) -> bool:
+    """Whether a relative path stays below the folder that it is taken from, on any system."""
+    pure = PurePosixPath(path)
+    return bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts and not set(path) & {"\\", ":", "\0"}
+
+
 def root_of(bundle: BundleSpec, weights_dir: Path | None) -> Path:
     """The folder that the bundle's paths are relative to."""
     if bundle.embedded:
@@ -130,77 +244,26 @@ def root_of(bundle: BundleSpec, weights_dir: Path | None) -> Path:
     return weights_dir
 
 
+def faces_folder(faces_dir: str | Path | None, weights_dir: Path | None) -> Path | None:
+    """Where the face analyzer's files are: the operator's folder, or where `fetch` puts them."""
+    if faces_dir is not None:
+        return Path(faces_dir)
+    return weights_dir / FACES if weights_dir is not None else None
+
+
 def missing_files(files: Iterable[WeightFile], root: Path) -> list[WeightFile]:
     return [file for file in files if not (root / file.path).is_file()]
 
 
-def refuse_noncommercial(name: str, bundle: BundleSpec, files: Iterable[WeightFile], accept: bool) -> None:
-    """A commercial bundle holds no file that may not be sold with; any other needs the operator's word."""
+def refuse_noncommercial(name: str, files: Iterable[WeightFile], *, accept: bool) -> list[WeightFile]:
+    """The non-commercial files that the operator accepted. Raises WeightsError for one that they did not."""
     barred = [file for file in files if file.commercial == "no"]
-    if barred and (bundle.commercial or not accept):
-        file = barred[0]
-        way_out = "" if bundle.commercial else " Start with --accept-noncommercial if your use is not commercial."
+    if barred and not accept:
+        file, *others = barred
+        more = f" (and {len(others)} more)" if others else ""
         raise WeightsError(
-            f"bundle {name!r}: {file.path} ({file.licence}) may not be used commercially: {file.note}.{way_out}"
+            f"bundle {name!r}: {file.path}{more} may not be used commercially "
+            f"(licence {file.licence}): {file.note}. "
+            "Start with --accept-noncommercial if your use is not commercial, or choose another bundle."
         )
-
-
-def verify(files: Iterable[WeightFile], root: Path) -> list[FileInfo]:
-    """Check every file's size and hash. Raises WeightsError naming the file, what was found and what was expected."""
-    lock = HashLock(root)
-    verified = [_verify_one(file, root, lock) for file in files]
-    lock.save()
-    return verified
-
-
-def _verify_one(file: WeightFile, root: Path, lock: "HashLock") -> FileInfo:
-    path = root / file.path
-    if not path.is_file():
-        raise WeightsError(f"{path} is missing; get it from {file.origin}")
-    size = path.stat().st_size
-    if file.size is not None and size != file.size:
-        raise WeightsError(f"{path} has {size} bytes, the manifest says {file.size}: the file is incomplete or altered")
-    digest = sha256_of(path)
-    expected = file.sha256 or lock.recall(file.path) or digest
-    if digest != expected:
-        raise WeightsError(f"{path} has sha256 {digest}, expected {expected}: the file is altered; fetch it again")
-    if file.sha256 is None:
-        lock.record(file.path, digest)
-    return FileInfo(
-        id=file.path,
-        bytes=size,
-        sha256=digest,
-        licence=file.licence,
-        commercial=file.commercial,
-        source=file.origin,
-        note=file.note,
-    )
-
-
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-class HashLock:
-    """Hashes that nobody published, from the first time a file was seen here (or made here, by conversion)."""
-
-    def __init__(self, root: Path) -> None:
-        self._path = root / LOCK_NAME
-        self._known: dict[str, str] = json.loads(self._path.read_text()) if self._path.is_file() else {}
-        self._changed = False
-
-    def recall(self, name: str) -> str | None:
-        return self._known.get(name)
-
-    def record(self, name: str, digest: str) -> None:
-        self._changed |= self._known.get(name) != digest
-        self._known[name] = digest
-
-    def save(self) -> None:
-        """A read-only weights folder keeps no lock; its files can't change either."""
-        if self._changed and os.access(self._path.parent, os.W_OK):
-            self._path.write_text(json.dumps(self._known, indent=1, sort_keys=True) + "\n")
+    return barred

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from models.engine.plan import NoiseSchedule
+from models.weights.errors import WeightsError
 
 Config = Mapping[str, Any]
 State = Mapping[str, Tensor]
@@ -32,10 +33,6 @@ class Place:
 
 
 EXACT = Place(torch.device("cpu"), torch.float32)
-
-
-class WeightsError(RuntimeError):
-    """A file is missing, altered or of the wrong shape. The message is for the operator."""
 
 
 def meta_unet(config: Config) -> UNet2DConditionModel:

@@ -225,7 +225,7 @@ def test_a_noncommercial_face_analyzer_needs_the_operators_word(setup):
     assert "may not be used commercially" in harness.wait(Broken).message
     harness.stop()
     harness = Harness(msgspec.structs.replace(setup, face_analyzer="insightface:buffalo_l", accept_noncommercial=True))
-    assert "needs a folder with its ONNX files" in harness.wait(Broken).message
+    assert "faces/buffalo_l/det_10g.onnx is missing" in harness.wait(Broken).message
     harness.stop()
 
 

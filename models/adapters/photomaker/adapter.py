@@ -15,6 +15,8 @@ from models.messages import Picture
 from models.sdxl.conditioning import Prompt, RowConditioning, time_ids_for, zeros_like
 from models.sdxl.text import TextEncoders
 
+NAMES = {"v1": "photomaker", "v2": "photomaker-v2"}  # an adapter for each version of the checkpoint
+
 
 class PhotoMaker:
     """Owns the ID encoder and tokenizers that know the trigger; shares the text encoders. Keeps no request."""
@@ -28,7 +30,7 @@ class PhotoMaker:
         face_space: str | None = None,
     ) -> None:
         """`trigger_tokenizers` are copies of the text encoders' own; this adapter changes them."""
-        self.name = "photomaker" if encoder.shape.perceiver is None else "photomaker-v2"
+        self.name = NAMES[encoder.shape.version]
         self.face_space = face_space
         self._encoder = encoder
         self._text = text

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from models.adapters.lora import fuse_loras, read_lora
 from models.adapters.lora_names import ModuleNames
 from models.weights.bundle import load_bundle
+from models.weights.errors import WeightsError
 from models.weights.manifest import read_manifest
-from models.weights.modules import EXACT, Place, WeightsError, build_unet
+from models.weights.modules import EXACT, Place, build_unet
 
 
 def load(weights_dir: Path, **options):
@@ -109,20 +110,27 @@ def test_an_unknown_bundle_is_refused_with_the_known_ones(weights_dir):
         load_bundle(manifest, "nope", weights_dir=weights_dir)
 
 
-def test_noncommercial_weights_need_the_operators_word(weights_dir):
-    path = weights_dir / "manifest.toml"
-    path.write_text(path.read_text().replace('commercial = "yes"', 'commercial = "no"', 1))
-    with pytest.raises(WeightsError, match=r"may not be used commercially.*--accept-noncommercial"):
+def test_a_noncommercial_file_is_refused_with_its_licence_the_reason_and_the_way_round(weights_dir):
+    declare_noncommercial(weights_dir)
+    message = (
+        r"distillation/lora\.safetensors may not be used commercially \(licence CC0-1\.0\): for research\. "
+        "Start with --accept-noncommercial"
+    )
+    with pytest.raises(WeightsError, match=message):
         load(weights_dir)
-    assert load(weights_dir, accept_noncommercial=True).info.name == "golden"
 
 
-def test_a_commercial_bundle_never_takes_a_noncommercial_file(weights_dir):
+def test_an_accepted_noncommercial_file_is_logged_and_told(weights_dir, caplog):
+    assert not load(weights_dir, accept_noncommercial=False).info.accepted_noncommercial
+    declare_noncommercial(weights_dir)
+    assert load(weights_dir, accept_noncommercial=True).info.accepted_noncommercial
+    assert "distillation/lora.safetensors (CC0-1.0) is accepted for non-commercial use only" in caplog.text
+
+
+def declare_noncommercial(weights_dir):
     path = weights_dir / "manifest.toml"
-    text = path.read_text().replace('commercial = "yes"', 'commercial = "no"', 1)
-    path.write_text(text.replace("[bundles.golden]", "[bundles.golden]\ncommercial = true"))
-    with pytest.raises(WeightsError, match="may not be used commercially"):
-        load(weights_dir, accept_noncommercial=True)
+    before, entry, after = path.read_text().partition('[[files]]\npath = "distillation/lora.safetensors"')
+    path.write_text(before + entry + after.replace('commercial = "yes"', 'commercial = "no"\nnote = "for research"', 1))
 
 
 def test_a_manifest_with_an_unknown_field_is_refused(tmp_path):
