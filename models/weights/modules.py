@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
@@ -43,6 +44,12 @@ def meta_unet(config: Config) -> UNet2DConditionModel:
 
 def build_unet(config: Config, state: State, place: Place) -> UNet2DConditionModel:
     return _channels_last(_filled(meta_unet(config), state, place))
+
+
+def build_control_net(config: Config, state: State, place: Place) -> ControlNetModel:
+    with torch.device("meta"):
+        net = _from_config(ControlNetModel, config)
+    return _channels_last(_filled(net, state, place))
 
 
 def build_vae(config: Config, state: State, place: Place) -> AutoencoderKL | AutoencoderTiny:
