@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-SamplerName = Literal["euler", "ddim", "lcm", "tcd", "euler-ancestral"]
+SamplerName = Literal["euler", "euler-leading", "ddim", "lcm", "tcd", "euler-ancestral"]
 SAMPLERS: tuple[str, ...] = get_args(SamplerName)
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 MAX_STEPS = 50
@@ -146,6 +146,12 @@ def _trailing_grid(num_steps: int, train_steps: int) -> list[int]:
     return [round(train_steps - i * train_steps / num_steps) - 1 for i in range(num_steps)]
 
 
+def _leading_grid(num_steps: int, train_steps: int) -> list[int]:
+    """Even strides up from 1: SDXL base's own setting. It never starts from pure noise, so use many steps."""
+    stride = train_steps // num_steps
+    return [i * stride + 1 for i in reversed(range(num_steps))]
+
+
 def _distilled_grid(num_steps: int, train_steps: int) -> list[int]:
     """Evenly chosen among the 50 timesteps of the consistency distillation."""
     stride = train_steps // _ORIGINAL_STEPS
@@ -178,6 +184,7 @@ def _ancestral_noise(now: _Level, then: _Level, t_next: int | None, acp: list[fl
 
 _RULES: dict[str, _Rule] = {
     "euler": _Rule(_trailing_grid, _no_noise, starts_scaled=True, final="one"),
+    "euler-leading": _Rule(_leading_grid, _no_noise, starts_scaled=False, final="one"),
     "ddim": _Rule(_trailing_grid, _no_noise, starts_scaled=False, final="schedule"),
     "lcm": _Rule(_distilled_grid, _lcm_noise, starts_scaled=False, final="one", boundary=True),
     "tcd": _Rule(_distilled_grid, _tcd_noise, starts_scaled=False, final="first"),

@@ -45,6 +45,7 @@ def run_oracle(scheduler, num_steps, start, predictions, noises, **step_argument
 
 ORACLES = {
     "euler": (EulerDiscreteScheduler, {"timestep_spacing": "trailing"}, {}),
+    "euler-leading": (EulerDiscreteScheduler, {"timestep_spacing": "leading", "steps_offset": 1}, {}),
     "ddim": (
         DDIMScheduler,
         {"timestep_spacing": "trailing", "clip_sample": False, "set_alpha_to_one": True},
@@ -115,5 +116,5 @@ def test_a_step_count_out_of_range_is_refused_with_the_limits(num_steps):
 
 
 def test_an_unknown_sampler_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="'dpm' is not one of euler, ddim, lcm, tcd, euler-ancestral"):
+    with pytest.raises(ValueError, match="'dpm' is not one of euler, euler-leading, ddim, lcm, tcd, euler-ancestral"):
         make_plan("dpm", 4, NoiseSchedule())
