@@ -38,18 +38,19 @@ def trained_landmarks(folder: Path) -> LandmarkNet:
 
 
 def export_landmarks(folder: Path, target: Path) -> None:
-    export_network(trained_landmarks(folder), LANDMARK_SIZE, ["landmarks"], target / "faces" / "landmarks.onnx")
+    export_network(trained_landmarks(folder), (LANDMARK_SIZE,) * 2, ["landmarks"], target / "faces" / "landmarks.onnx")
 
 
 def export_recogniser(folder: Path, target: Path) -> None:
     """The input is called as in insightface's packs."""
-    export_network(trained_recogniser(folder), RECOGNISER_SIZE, ["embedding"], target / "faces" / "recogniser.onnx")
+    path = target / "faces" / "recogniser.onnx"
+    export_network(trained_recogniser(folder), (RECOGNISER_SIZE,) * 2, ["embedding"], path)
 
 
-def export_network(network: nn.Module, size: int, outputs: list[str], path: Path) -> None:
-    """A network from pictures [N, 3, size, size] to `outputs`, for any N."""
+def export_network(network: nn.Module, size: tuple[int, int], outputs: list[str], path: Path) -> None:
+    """A network from pictures [N, 3, *size] to `outputs`, for any N."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    example = torch.zeros(2, 3, size, size)
+    example = torch.zeros(2, 3, *size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
