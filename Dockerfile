@@ -49,16 +49,15 @@ COPY --from=dependencies /opt/proofsheet /opt/proofsheet
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     /opt/proofsheet/bin/pip install --disable-pip-version-check --no-cache-dir --no-deps /wheel/*.whl
 
-# Nothing is fetched at run time and nothing is written but the weights volume and caches of compiled kernels in /tmp.
+# Workers are offline by themselves; `proofsheet fetch` alone uses the network. Nothing is written but the weights volume
+# and caches of compiled kernels in /tmp.
 ENV PATH=/opt/proofsheet/bin:$PATH \
     LD_LIBRARY_PATH=/opt/proofsheet/lib/python3.12/site-packages/nvidia/cu13/lib:/opt/proofsheet/lib/python3.12/site-packages/nvidia/cudnn/lib \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    HF_HUB_OFFLINE=1 \
     HF_HUB_DISABLE_TELEMETRY=1 \
     ORT_DISABLE_TELEMETRY=1 \
-    PROOFSHEET_WEIGHTS_DIR=/weights \
-    PROOFSHEET_FACES_DIR=/weights/faces
+    PROOFSHEET_WEIGHTS_DIR=/weights
 VOLUME ["/weights"]
 USER 10001:10001
 WORKDIR /tmp

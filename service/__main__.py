@@ -1,6 +1,6 @@
 """The command line and the composition root: reads the settings, builds the parts, runs them.
 
-proofsheet serve | generate SELFIE ... | doctor
+proofsheet serve | generate SELFIE ... | fetch PROFILE | doctor
 """
 
 import os
@@ -19,6 +19,7 @@ from service.app import create_app
 from service.decoder_process import DecoderDied
 from service.doctor import DoctorError, examine, is_usable, report
 from service.errors import ServiceError
+from service.fetch import fetch
 from service.generate import StartFailed, generate
 from service.images import Decoders, ImageLimits
 from service.logs import set_up_logging
@@ -52,7 +53,7 @@ def setting_options(*names: str) -> Callable[[F], F]:
         for name in reversed(names):
             sentence, default = describe_setting(name)
             text = f"{sentence}  [{env_key(name)}; default: {default}]"
-            flag = {"is_flag": False, "flag_value": "true"} if default in ("True", "False") else {}
+            flag: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if default in ("True", "False") else {}
             function = click.option(f"--{name.replace('_', '-')}", name, metavar="VALUE", help=text, **flag)(function)
         return function
 
@@ -133,6 +134,26 @@ def doctor_command(**flags: str | None) -> None:
     for line in report(found):
         click.echo(line)
     sys.exit(0 if is_usable(found, settings.bundle) else 1)
+
+
+@main.command(name="fetch")
+@click.argument("profile")
+@click.option("--dry-run", is_flag=True, help="Show every file, its size and its terms, and download nothing.")
+@click.option("--offline", is_flag=True, help="Use no network: check what is here and say what is missing.")
+@click.option("--from", "from_dir", metavar="DIR", help="Take the files from a folder instead of the network.")
+@setting_options("manifest", "weights_dir")
+def fetch_command(profile: str, dry_run: bool, offline: bool, from_dir: str | None, **flags: str | None) -> None:
+    """Download the weights of PROFILE (commercial, commercial-ip, research), verify and lock them.
+
+    A profile is a bundle: afterwards `proofsheet serve --bundle PROFILE` finds all that it needs. Run again, it does
+    nothing; after an interruption it goes on; a damaged file is fetched anew. HF_ENDPOINT names a mirror of the hub.
+
+    \b
+    proofsheet fetch commercial --dry-run
+    proofsheet fetch commercial --weights-dir /srv/weights
+    proofsheet fetch commercial --weights-dir /srv/weights --from /media/stick
+    """
+    sys.exit(fetch(read_settings(flags), profile, dry_run=dry_run, offline=offline, from_dir=from_dir))
 
 
 async def serve_parts(

@@ -126,6 +126,12 @@ class Lora(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     scale: float = 1.0
 
 
+class StyleLora(Lora, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A LoRA that a request may ask for by name, at `scale` unless it names another."""
+
+    name: str
+
+
 class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A set of modules to keep warm together. Components are folders in the published diffusers layout."""
 
@@ -140,6 +146,7 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     photomaker: list[str] = []  # checkpoint files, each an adapter; the first adapter is the default
     preview_vae: str | None = None
     loras: list[Lora] = []
+    style_loras: list[StyleLora] = []
     embedded: bool = False
     face_spaces: dict[str, str] = {}  # by adapter: the recogniser whose embeddings it was trained on
     face_analyzer: str = "bundled"  # unless the operator chooses another
@@ -157,7 +164,7 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Every folder or file that this bundle reads."""
         folders = [self.unet, self.vae, self.text_encoder, self.text_encoder_2, self.tokenizer, self.tokenizer_2]
         optional = [part for part in (self.preview_vae,) if part]
-        loras = [lora.path for lora in self.loras]
+        loras = [lora.path for lora in (*self.loras, *self.style_loras)]
         return [*folders, self.scheduler, *optional, *self.photomaker, *loras, *(self.faces if faces else [])]
 
 
@@ -186,6 +193,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             beside = [f for f in self.files if f.path == f"{Path(part).parent}/config.json" and part.count("/") > 0]
             found |= {f.path: f for f in [*inside, *(beside if part in bundle.photomaker else [])]}
         return list(found.values())
+
+    def profile(self, name: str) -> list[WeightFile]:
+        """What `fetch` gets: all that the bundle of that name reads, and what else names it."""
+        needed = self.files_of(self.bundle(name))
+        return [*needed, *(file for file in self.files if name in file.profiles and file not in needed)]
 
 
 def read_manifest(path: Path = DEFAULT_MANIFEST) -> Manifest:
