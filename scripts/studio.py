@@ -1,0 +1,182 @@
+"""The service's own path from selfies to portraits, in this process: its loading, preparation and engine, no HTTP.
+
+A worker does the same on three threads; here one thread does it in order, so that a measurement is repeatable.
+"""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from models.adapters.adapter import Identity
+from models.devices import buckets_for
+from models.engine.engine import Engine
+from models.engine.rows import Row
+from models.faces.analyzers import load_analyzer
+from models.faces.face import Face, FaceAnalyzer, Rgb
+from models.faces.judge import Limits, judge
+from models.job import Job
+from models.loading import Parts, load_parts
+from models.messages import Generate, Picture, Setup
+from models.preparation import Preparer
+from models.weights.bundle import load_bundle
+from models.weights.manifest import Manifest, WeightFile, read_manifest
+
+BUNDLE = "tiny"
+PLENTY_SECONDS = 3600.0
+MAX_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What one caller asks for. `prompt` names the person as "person"."""
+
+    selfies: tuple[Rgb, ...]
+    prompt: str
+    seed: int = 1
+    adapter: str | None = None
+    steps: int | None = None
+    strength: float | None = None
+
+
+class Studio:
+    """Warm parts, and portraits by the batch."""
+
+    def __init__(self, parts: Parts) -> None:
+        analyzer = _Remembering(parts.analyzer)
+        self._analyzer: FaceAnalyzer = analyzer
+        self._bundle, self._buckets = parts.bundle, parts.buckets
+        self._preparer = Preparer(parts.bundle, analyzer)
+
+    @property
+    def adapters(self) -> list[str]:
+        """The default one first."""
+        return list(self._bundle.stacks)
+
+    def without_identity(self) -> "Studio":
+        """The same, but every ID token is zero: what is left of a person then did not come through the adapter."""
+        stacks = {
+            name: dataclasses.replace(stack, adapter=_Nobody(stack.adapter))
+            for name, stack in self._bundle.stacks.items()
+        }
+        return Studio(Parts(dataclasses.replace(self._bundle, stacks=stacks), self._analyzer, self._buckets))
+
+    def accepts(self, selfie: Rgb) -> bool:
+        """Whether the photo judge would."""
+        return judge(selfie, self._analyzer.analyze(selfie), Limits(), "largest").is_ok
+
+    def landmarks(self, picture: Rgb) -> np.ndarray | None:
+        """[5, 2] of the largest face, as the service finds it; None if it finds none."""
+        faces = self._analyzer.analyze(picture)
+        return faces[0].landmarks if faces else None
+
+    def prepare(self, order: Order) -> Row:
+        """Raises JobRefused, as the service would."""
+        request = Generate(
+            job_id="studio",
+            selfies=[_picture(selfie) for selfie in order.selfies],
+            prompt=order.prompt,
+            seeds=[order.seed],
+            steps=order.steps,
+            adapter=order.adapter,
+            strength=order.strength,
+            deadline_seconds=PLENTY_SECONDS,
+        )
+        [row] = self._preparer.prepare(Job.accept(request, time.monotonic())).rows
+        return row
+
+    def shoot(self, orders: Sequence[Order]) -> list[np.ndarray]:
+        """Portraits [H, W, 3] uint8 in the order of `orders`, made in as few batches as the buckets allow."""
+        return self.develop([self.prepare(order) for order in orders])
+
+    def develop(self, rows: Sequence[Row]) -> list[np.ndarray]:
+        """Strangers share batches, whatever their adapters, styles and steps, as in the service."""
+        pixels: dict[int, np.ndarray] = {}
+        for unet in {row.key.unet for row in rows}:
+            engine = self.engine(unet)
+            for row in rows:
+                if row.key.unet == unet:
+                    engine.add(row)
+            while engine.has_work:
+                pixels |= {id(finished.row): finished.pixels.numpy() for finished in engine.tick().finished}
+        return [pixels[id(row)] for row in rows]
+
+    def engine(self, unet: str) -> Engine:
+        """A new one for rows of this `key.unet`."""
+        denoisers = {stack.denoiser.name: stack.denoiser for stack in self._bundle.stacks.values()}
+        return Engine(denoisers[unet], self._bundle.decoder, buckets=self._buckets)
+
+    def engine_seconds(self, order: Order) -> float:
+        """Steps and decoding of one portrait alone; finding the face and reading the prompt come before."""
+        row = self.prepare(order)
+        began = time.perf_counter()
+        self.develop([row])
+        return time.perf_counter() - began
+
+
+def open_studio(folder: Path | None = None, *, max_rows: int = MAX_ROWS) -> Studio:
+    """With the embedded bundle, or one in the same layout in `folder` (whose files are not held to any hash)."""
+    setup = Setup(bundle=BUNDLE, device="cpu", max_rows=max_rows)
+    return Studio(load_parts(setup) if folder is None else _parts_of(folder, setup))
+
+
+def _parts_of(folder: Path, setup: Setup) -> Parts:
+    device = torch.device("cpu")
+    with tempfile.TemporaryDirectory() as root:
+        (Path(root) / BUNDLE).symlink_to(folder.resolve())
+        bundle = load_bundle(_manifest_of(folder), BUNDLE, weights_dir=Path(root), device=device)
+    threads = torch.get_num_threads()
+    analyzer = load_analyzer("bundled", bundled_dir=folder, faces_dir=None, device="cpu", threads=threads)
+    return Parts(bundle, analyzer, buckets_for(device, setup.max_rows))
+
+
+def _manifest_of(folder: Path) -> Manifest:
+    """The embedded bundle's entry, over other files."""
+    spec = read_manifest().bundle(BUNDLE)
+    files = [
+        WeightFile(path=f"{BUNDLE}/{p.relative_to(folder)}", licence="own", commercial="yes", origin="own training")
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    ]
+    return Manifest(bundles={BUNDLE: msgspec.structs.replace(spec, embedded=False)}, files=files)
+
+
+def _picture(pixels: Rgb) -> Picture:
+    height, width = pixels.shape[:2]
+    return Picture(width=width, height=height, rgb=np.ascontiguousarray(pixels).tobytes())
+
+
+class _Remembering:
+    """An analyzer that looks at the same picture once: a person is photographed here in many styles."""
+
+    def __init__(self, analyzer: FaceAnalyzer) -> None:
+        self.name, self.space = analyzer.name, analyzer.space
+        self._analyzer = analyzer
+        self._seen: dict[bytes, list[Face]] = {}
+
+    def analyze(self, picture: Rgb) -> list[Face]:
+        key = np.ascontiguousarray(picture).tobytes()
+        if key not in self._seen:
+            self._seen[key] = self._analyzer.analyze(picture)
+        return self._seen[key]
+
+
+class _Nobody:
+    """An adapter whose ID tokens are zeros."""
+
+    def __init__(self, adapter: Any) -> None:
+        self._adapter = adapter
+
+    def identity(self, *photos: Any) -> Identity:
+        identity = self._adapter.identity(*photos)
+        return dataclasses.replace(identity, tokens=torch.zeros_like(identity.tokens))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._adapter, name)
