@@ -15,6 +15,12 @@ ImageFormat = Literal["jpeg", "webp", "png"]
 SeveralFaces = Literal["largest", "refuse"]
 Framing = Literal["selfie", "front", "slight-left", "slight-right", "closer", "wider"]  # left and right of the picture
 Region = Literal["picture", "face"]
+KNOWN_ADAPTERS = {  # every adapter that we can serve, and the bundle that has it
+    "photomaker": "commercial",
+    "photomaker-v2": "research",
+    "instantid": "research",
+    "ip-adapter": "commercial-ip",
+}
 
 
 class Picture(Struct, frozen=True, kw_only=True):
@@ -51,7 +57,7 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
     `prompt` reads naturally and contains the class word `subject` ("portrait photo of a woman wearing ..."); where
     the adapter's trigger goes is the adapter's business. None means the bundle's default. `strength` is 0 (no
     identity) to 1 (identity from the first step). `deadline_seconds` is the time left at the moment of sending: wall
-    clocks of two processes are never compared.
+    clocks of two processes are never compared. `lora` is one of the bundle's style LoRAs; `lora_scale` None is its own.
 
     The last five steer adapters that are told where the face goes (`takes_pose`): like the face in the photo `pose`,
     or else by `framing` (None: "front"; "selfie" copies the first selfie). `control_strength` is the keypoint
@@ -72,6 +78,8 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
     guidance: float | None = None
     adapter: str | None = None
     strength: float | None = None
+    lora: str | None = None
+    lora_scale: float | None = None
     format: ImageFormat = "jpeg"
     quality: int = 90
     deadline_seconds: float
@@ -115,12 +123,31 @@ class FileInfo(Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+class AdapterInfo(Struct, frozen=True, kw_only=True):
+    """One warm adapter. Bytes are those of parameters on the device: its own, and those that it uses with others."""
+
+    name: str
+    takes_pose: bool  # whether it can be told where the face goes
+    own_bytes: int
+    shared_bytes: int
+
+
+class LoraInfo(Struct, frozen=True, kw_only=True):
+    """A style LoRA that a request may ask for, its scale unless the request names one, and its terms."""
+
+    name: str
+    scale: float
+    licence: str
+    commercial: Literal["yes", "no", "conditional"]
+
+
 class BundleInfo(Struct, frozen=True, kw_only=True):
     """What a worker has warm, and the limits that a request to it must keep."""
 
     name: str
     title: str
-    adapters: list[str]
+    adapters: list[AdapterInfo]
+    loras: list[LoraInfo] = []
     samplers: list[str]
     sizes: list[tuple[int, int]]  # (width, height)
     max_steps: int
@@ -243,6 +270,7 @@ class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
     value: float | str | None = None
     limit: float | str | None = None
     selfie: int | None = None  # index of the selfie it is about
+    likeness: list[list[float]] = []  # cosine of each selfie's face with each other's, if they are not of one person
     faces: list[FaceReport] = []
 
 

@@ -6,17 +6,18 @@ for a request that can't be met.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from models.adapters.adapter import Wish
+from models.adapters.adapter import Pose, Size, Wish
 from models.engine.plan import Plan, make_plan
 from models.engine.rows import BatchKey, Row, initial_latent
-from models.faces.face import Face, FaceAnalyzer
+from models.faces.face import Face, FaceAnalyzer, Rgb
 from models.faces.judge import Judgement, Limits, judge
 from models.job import Job, JobRefused
 from models.messages import FaceReport, Failed, Generate, Picture, Started
+from models.sdxl.lora_choice import LoraChoice
 from models.weights.bundle import Bundle, Stack
 
 
@@ -62,11 +63,14 @@ class Preparer:
         request = job.request
         order = self._order(request)
         self._check_prompt(order, request)
+        checked = self._clock()
         faces, reports = self._find_faces(job)
+        wish = replace(order.wish, pose=self._find_pose(request))
         embedded = self._clock()
         identity = order.stack.adapter.identity(request.selfies, faces)
         encoded = self._clock()
-        conditioning = order.stack.adapter.condition(identity, order.wish)
+        conditioning = order.stack.adapter.condition(identity, wish)
+        job.watch.face = embedded - checked
         job.watch.identity = encoded - embedded
         job.watch.prepared = self._clock()
         job.watch.text = job.watch.prepared - encoded
@@ -80,7 +84,7 @@ class Preparer:
                 job_id=request.job_id,
                 index=index,
                 seed=seed,
-                key=BatchKey(self._bundle.info.name, order.stack.denoiser.name, width, height, order.wish.guided),
+                key=self._key(order),
                 plan=order.plan,
                 conditioning=conditioning,
                 guidance=order.guidance,
@@ -92,6 +96,12 @@ class Preparer:
         ]
         return Prepared(job, rows, _started(request, reports, order))
 
+    def _key(self, order: _Order) -> BatchKey:
+        wish = order.wish
+        return BatchKey(
+            self._bundle.info.name, order.stack.denoiser.name, wish.width, wish.height, wish.guided, wish.lora
+        )
+
     def _order(self, request: Generate) -> _Order:
         info = self._bundle.info
         adapter = request.adapter or info.default_adapter
@@ -99,10 +109,12 @@ class Preparer:
         steps = request.steps or info.default_steps
         guidance = info.default_guidance if request.guidance is None else request.guidance
         strength = info.default_strength if request.strength is None else request.strength
-        width, height = request.width or info.default_size[0], request.height or info.default_size[1]
-        _require(adapter in info.adapters, request, "unknown_adapter", adapter, info.adapters)
+        adapters = [one.name for one in info.adapters]
+        _require(adapter in adapters, request, "unknown_adapter", adapter, adapters)
         _require(sampler in info.samplers, request, "unknown_sampler", sampler, info.samplers)
         _require(steps <= info.max_steps, request, "too_many_steps", steps, info.max_steps)
+        stack = self._bundle.stacks[adapter]
+        width, height = self._size(request, stack)
         sizes = [f"{w}x{h}" for w, h in info.sizes]
         _require((width, height) in info.sizes, request, "unknown_size", f"{width}x{height}", sizes)
         wish = Wish(
@@ -114,9 +126,34 @@ class Preparer:
             num_steps=steps,
             strength=strength,
             guided=guidance > 1,  # at 1 the negative branch cancels out, below it would push away from the prompt
+            lora=self._lora(request),
+            framing=request.framing,
+            control_strength=request.control_strength,
+            control_window=request.control_window,
+            region=request.region,
         )
         plan = make_plan(sampler, steps, self._bundle.schedule)
-        return _Order(self._bundle.stacks[adapter], wish, sampler, plan, guidance)
+        return _Order(stack, wish, sampler, plan, guidance)
+
+    def _size(self, request: Generate, stack: Stack) -> Size:
+        """The bundle's own, or where the adapter spoils its pictures the next in area that it doesn't."""
+        width, height = self._bundle.info.default_size
+        if (width, height) in stack.adapter.spoiled_sizes:
+            good = [size for size in self._bundle.info.sizes if size not in stack.adapter.spoiled_sizes]
+            width, height = min(good, key=lambda size: abs(size[0] * size[1] - width * height), default=(width, height))
+        return request.width or width, request.height or height
+
+    def _lora(self, request: Generate) -> LoraChoice | None:
+        """The style LoRA, fetched here if it has to be, so that the engine's thread never waits for a disk."""
+        if request.lora is None:
+            return None
+        known = {lora.name: lora for lora in self._bundle.info.loras}
+        _require(request.lora in known, request, "unknown_lora", request.lora, list(known))
+        scale = known[request.lora].scale if request.lora_scale is None else request.lora_scale
+        if scale == 0 or self._bundle.shelf is None:
+            return None
+        self._bundle.shelf.take(request.lora)
+        return LoraChoice(request.lora, scale)
 
     def _check_prompt(self, order: _Order, request: Generate) -> None:
         try:
@@ -134,9 +171,7 @@ class Preparer:
 
     def _find_faces(self, job: Job) -> tuple[list[Face], list[FaceReport]]:
         """One usable face per selfie. Every selfie is looked at, so that one answer names all that is wrong."""
-        began = self._clock()
         judgements = [self._judge(selfie, job.request) for selfie in job.request.selfies]
-        job.watch.face = self._clock() - began
         reports = [judgement.report for judgement in judgements]
         for index, judgement in enumerate(judgements):
             if judgement.code is not None:
@@ -154,9 +189,28 @@ class Preparer:
                 )
         return [judgement.face for judgement in judgements if judgement.face is not None], reports
 
+    def _find_pose(self, request: Generate) -> Pose | None:
+        """The largest face of the pose photo. It may be small, dark or blurred: only where it is counts."""
+        if request.pose is None:
+            return None
+        faces = self._analyzer.analyze(_pixels(request.pose))
+        if not faces:
+            message = (
+                "No face was found in the pose photo. Send one that shows a whole face, or leave it out and choose "
+                "a framing."
+            )
+            raise JobRefused(
+                Failed(job_id=request.job_id, code="pose_no_face", message=message, fault="caller", value=0, limit=1)
+            )
+        return Pose.of(request.pose, faces[0])
+
     def _judge(self, selfie: Picture, request: Generate) -> Judgement:
-        pixels = np.frombuffer(selfie.rgb, np.uint8).reshape(selfie.height, selfie.width, 3)
+        pixels = _pixels(selfie)
         return judge(pixels, self._analyzer.analyze(pixels), self._limits, request.several_faces)
+
+
+def _pixels(picture: Picture) -> Rgb:
+    return np.frombuffer(picture.rgb, np.uint8).reshape(picture.height, picture.width, 3)
 
 
 def _require(holds: bool, request: Generate, code: str, value: str | int, allowed: list[str] | int) -> None:

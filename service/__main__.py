@@ -34,6 +34,7 @@ from service.workers.supervised import SupervisedWorkers
 from service.workers.supervisor import Patience
 
 F = TypeVar("F", bound=Callable[..., Any])
+PHOTO = click.Path(exists=True, dir_okay=False, path_type=Path)
 WORKER_SETTINGS = (
     "bundle",
     "manifest",
@@ -87,7 +88,7 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
 
 
 @main.command(name="generate")
-@click.argument("selfies", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("selfies", nargs=-1, required=True, type=PHOTO)
 @click.option("-o", "--output", default=".", type=click.Path(file_okay=False, path_type=Path), help="Where files go.")
 @click.option("--style", help="A style from the catalogue.")
 @click.option("--prompt", help="A prompt of your own instead of a style.")
@@ -97,12 +98,18 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
 @click.option("--size", help="WIDTHxHEIGHT")
 @click.option("--steps")
 @click.option("--sampler")
-@click.option("--adapter")
+@click.option("--adapter", help="photomaker, instantid, ...: of the bundle's.")
+@click.option("--pose", type=PHOTO, help="A photo whose face says where the new one goes (InstantID).")
+@click.option("--framing", help="front, slight-left, slight-right, closer, wider or selfie (InstantID).")
+@click.option("--lora", help="A style LoRA of the bundle's.")
+@click.option("--lora-scale")
 @click.option("--strength", help="0 (any face) to 1.")
 @click.option("--format", "format", help="jpeg, webp or png.")
 @setting_options(*WORKER_SETTINGS, "styles")
 @click.pass_obj
-def generate_command(launcher: Launcher | None, selfies: tuple[Path, ...], output: Path, **options: str | None) -> None:
+def generate_command(
+    launcher: Launcher | None, selfies: tuple[Path, ...], pose: Path | None, output: Path, **options: str | None
+) -> None:
     """Make portraits from SELFIES of one person, without a server."""
     names = set(Settings.names())
     settings = read_settings({name: value for name, value in options.items() if name in names})
@@ -112,7 +119,7 @@ def generate_command(launcher: Launcher | None, selfies: tuple[Path, ...], outpu
         output.mkdir(parents=True, exist_ok=True)
         workers = build_workers(settings, launcher or launch_process, Metrics())
         parts = (settings, workers, build_decoders(settings), read_styles(settings))
-        written = uvloop.run(generate(*parts, form=form, selfies=selfies, output=output))
+        written = uvloop.run(generate(*parts, form=form, selfies=selfies, pose=pose, output=output))
     except ServiceError as error:
         fail(f"{error.code}: {error.message}")
     except (StartFailed, DecoderDied, OSError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from models.messages import Done, Generate, Portrait, Started, Stepped
-from service.api.orders import Wish
+from service.api.orders import Photos, Wish
 from service.api.portrait_form import PortraitForm
 from service.images import Decoders
 from service.jobs.failures import to_error
@@ -33,14 +33,17 @@ async def generate(
     form: PortraitForm,
     selfies: Sequence[Path],
     output: Path,
+    pose: Path | None = None,
 ) -> list[Path]:
     """The written files. Raises ServiceError, StartFailed or OSError."""
     async with running(workers, decoders):
         pictures = [await decoders.decode(path.read_bytes()) for path in selfies]
+        posed = None if pose is None else await decoders.decode(pose.read_bytes())
         click.echo("loading the models ...", err=True)
         await warm(workers, settings.start_seconds)
-        wish = Wish(form, styles, workers.describe()[0].bundle, max_images=settings.max_images)
-        order = wish.order("generate", pictures, form.deadline or PATIENT_SECONDS)
+        bundle = workers.describe()[0].bundle
+        wish = Wish(form, styles, bundle, max_images=settings.max_images, has_pose=posed is not None)
+        order = wish.order("generate", Photos(pictures, posed), form.deadline or PATIENT_SECONDS)
         return await run(workers, order, output)
 
 

@@ -20,6 +20,7 @@ import msgspec
 
 from models.messages import (
     HEADER,
+    AdapterInfo,
     Broken,
     BundleInfo,
     Cancel,
@@ -30,6 +31,7 @@ from models.messages import (
     FileInfo,
     FromWorker,
     Generate,
+    LoraInfo,
     Portrait,
     Ready,
     Setup,
@@ -46,7 +48,11 @@ from models.messages import (
 BUNDLE = BundleInfo(
     name="fake",
     title="Nothing, quickly",
-    adapters=["photomaker-v1", "photomaker-v2"],
+    adapters=[
+        AdapterInfo(name="photomaker-v2", takes_pose=False, own_bytes=3000, shared_bytes=1000),
+        AdapterInfo(name="instantid", takes_pose=True, own_bytes=5000, shared_bytes=2000),
+    ],
+    loras=[LoraInfo(name="film", scale=0.8, licence="CC0-1.0", commercial="yes")],
     samplers=["euler", "lcm"],
     sizes=[(256, 256), (256, 320)],
     max_steps=20,

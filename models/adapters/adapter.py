@@ -2,13 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
-from torch import Tensor
+import numpy as np
+from torch import Tensor, nn
 
 from models.faces.face import Face
-from models.messages import Picture
+from models.messages import Framing, Picture, Region
 from models.sdxl.conditioning import RowConditioning
+from models.sdxl.lora_choice import LoraChoice
+
+Size = tuple[int, int]  # width, height
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Pose:
+    """Where a face stands in a picture, and how. Biometric: never logged, never written."""
+
+    landmarks: np.ndarray  # [5, 2], see Face
+    box: tuple[float, float, float, float]
+    size: Size  # of the picture
+
+    @classmethod
+    def of(cls, picture: Picture, face: Face) -> Self:
+        return cls(face.landmarks, face.box, (picture.width, picture.height))
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +33,7 @@ class Identity:
     """What the adapter needs of one person. Lives as long as its job; never logged, never written."""
 
     tokens: Tensor  # [M, D]: k tokens a picture, picture-major
+    pose: Pose | None = None  # as in the first selfie, for adapters with `takes_pose`
 
     def __repr__(self) -> str:
         return f"Identity({len(self.tokens)} tokens)"
@@ -23,7 +41,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """The part of a request that steers the picture. `strength` is 0 (no identity) to 1 (from the first step on)."""
+    """The part of a request that steers the picture. `strength` is 0 (no identity) to 1 (as much as is good).
+
+    The last five are for adapters with `takes_pose`, and mean what they do in `messages.Generate`.
+    """
 
     prompt: str
     negative_prompt: str | None
@@ -33,6 +54,12 @@ class Wish:
     num_steps: int
     strength: float
     guided: bool
+    lora: LoraChoice | None = None
+    pose: Pose | None = None
+    framing: Framing | None = None
+    control_strength: float | None = None
+    control_window: tuple[float, float] = (0.0, 1.0)
+    region: Region = "picture"
 
 
 class Adapter(Protocol):
@@ -40,6 +67,12 @@ class Adapter(Protocol):
 
     name: str
     face_space: str | None  # which recogniser's embeddings it was trained on; None needs no embedding
+    takes_pose: bool  # whether it can be told where the face goes
+    spoiled_sizes: frozenset[Size]  # sizes at which its pictures have faults; no default, but served when asked for
+
+    def modules(self) -> list[nn.Module]:
+        """Its own weights, for reports of memory; what it shares with others is not among them."""
+        ...
 
     def identity(self, selfies: Sequence[Picture], faces: Sequence[Face]) -> Identity:
         """One face per selfie, all of one person."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.adapters.lora import Updates, updated, weight_of
 from models.adapters.lora_shelf import LoraShelf
-from models.sdxl.conditioning import LoraChoice
+from models.sdxl.lora_choice import LoraChoice
 
 
 class LoraRack:

@@ -11,6 +11,7 @@ from torch import Tensor
 from models.engine.rows import Row, noise
 from models.engine.scheduler import Scheduler
 from models.sdxl.conditioning import RowConditioning
+from models.sdxl.lora_choice import LoraChoice
 
 
 class Denoises(Protocol):
@@ -22,6 +23,7 @@ class Denoises(Protocol):
         timesteps: Tensor,
         rows: Sequence[tuple[RowConditioning, int]],
         guidance: Tensor | None = None,
+        lora: LoraChoice | None = None,
     ) -> Tensor: ...
 
 
@@ -61,14 +63,19 @@ class Engine:
         *,
         buckets: Sequence[int],
         clock: Callable[[], float] = time.monotonic,
+        draw_noise: Callable[[int, int, tuple[int, ...], torch.device], Tensor] = noise,
     ) -> None:
-        """`buckets` are the batch sizes that the network may see, ascending; a batch is padded up to the next."""
+        """`buckets` are the batch sizes that the network may see, ascending; a batch is padded up to the next.
+
+        `draw_noise` is given a row's seed, which of its draws it is, the shape and the device.
+        """
         if list(buckets) != sorted(set(buckets)) or not buckets or buckets[0] < 1:
             raise ValueError(f"buckets {list(buckets)}: ascending positive batch sizes are needed")
         self._denoiser = denoiser
         self._decoder = decoder
         self._buckets = tuple(buckets)
         self._clock = clock
+        self._draw_noise = draw_noise
         self._scheduler = Scheduler(max_rows=self._buckets[-1])
         self._cancelled: set[str] = set()
         self._batch: list[Row] = []  # of the tick under way or just made
@@ -130,9 +137,10 @@ class Engine:
         device = self._denoiser.device
         latents = torch.stack([row.latent for row in padded])  # [bucket, C, h, w]
         timesteps = torch.tensor([row.now.t for row in padded], device=device)
-        guidance = torch.tensor([row.guidance for row in padded], device=device) if batch[0].key.guided else None
+        key = batch[0].key
+        guidance = torch.tensor([row.guidance for row in padded], device=device) if key.guided else None
         steered = [(row.conditioning, row.step) for row in padded]
-        predicted = self._denoiser.predict(latents, timesteps, steered, guidance)
+        predicted = self._denoiser.predict(latents, timesteps, steered, guidance, key.lora)
         for row, latent, m in zip(batch, latents, predicted, strict=False):  # the padding stays behind
             self._advance(row, latent, m)
         return bucket
@@ -141,7 +149,7 @@ class Engine:
         step = row.now
         moved = step.a * x + step.b * m
         if step.c:
-            moved = moved + step.c * noise(row.seed, row.step + 1, tuple(x.shape), x.device)
+            moved = moved + step.c * self._draw_noise(row.seed, row.step + 1, tuple(x.shape), x.device)
         if row.wants_previews:
             of_x, of_m = step.clean
             row.clean = of_x * x + of_m * m

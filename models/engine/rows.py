@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.engine.plan import Plan, PlanStep
 from models.sdxl.conditioning import RowConditioning
+from models.sdxl.lora_choice import LoraChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class BatchKey:
     width: int
     height: int
     guided: bool
+    lora: LoraChoice | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -28,14 +28,6 @@ class Branch:
     controls: Sequence[Control]
 
 
-@dataclass(frozen=True, slots=True)
-class LoraChoice:
-    """A style LoRA that a row wants on the weights while it runs, and how strongly."""
-
-    name: str
-    scale: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowConditioning:
     """What one row is steered by, over all of its steps.

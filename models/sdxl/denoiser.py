@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.sdxl.attention import install_attention
 from models.sdxl.conditioning import Batch, Branch, RowConditioning, stack
 from models.sdxl.control import Control, ControlNet
+from models.sdxl.lora_choice import LoraChoice, Rack, wear
 
 
 class Denoiser:
@@ -19,16 +20,26 @@ class Denoiser:
     """
 
     def __init__(
-        self, unet: UNet2DConditionModel, *, name: str = "plain", nets: Mapping[str, ControlNet] | None = None
+        self,
+        unet: UNet2DConditionModel,
+        *,
+        name: str = "plain",
+        nets: Mapping[str, ControlNet] | None = None,
+        rack: Rack | None = None,
     ) -> None:
-        """`name` tells UNets of one bundle apart; `nets` are what rows' controls may ask for."""
+        """`name` tells UNets of one bundle apart; rows' controls may ask for `nets`, and for LoRAs on the `rack`."""
         install_attention(unet)
         self._unet = unet
+        self._rack = rack
         self._nets = dict(nets or {})
         self.name = name
         self.device = unet.device
         self.dtype = unet.dtype
         self.latent_channels: int = unet.config["in_channels"]
+
+    def modules(self) -> list[nn.Module]:
+        """The UNet; a net belongs to the adapter that asks for it."""
+        return [self._unet]
 
     @torch.inference_mode()
     def predict(
@@ -37,13 +48,15 @@ class Denoiser:
         timesteps: Tensor,
         rows: Sequence[tuple[RowConditioning, int]],
         guidance: Tensor | None = None,
+        lora: LoraChoice | None = None,
     ) -> Tensor:
         """The prediction for each row, in float32 (the sampler's update cancels large terms).
 
         latents: [B, C, h, w] in variance-preserving coordinates, so no input scaling. timesteps: [B]. rows: each
         row's conditioning and step index. guidance: [B] scales, or None for a batch without guidance; with it the
-        negative prompts run in the same call, ahead of the positive ones.
+        negative prompts run in the same call, ahead of the positive ones. lora: what all of them want on the weights.
         """
+        wear(self._rack, lora)
         positive = [conditioning.towards(step) for conditioning, step in rows]
         if guidance is None:
             return self._unet_call(latents, timesteps, positive)

@@ -15,9 +15,11 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from models.sdxl.conditioning import Prompt
+from models.sdxl.lora_choice import LoraChoice, Rack, wear
 
 CONTEXT_TOKENS = 77
 TokenIds = tuple[tuple[int, ...], tuple[int, ...]]  # 77 ids for each of the two encoders
+_Wanted = tuple[LoraChoice | None, TokenIds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,17 @@ class TextEncoders:
         encoders: tuple[nn.Module, nn.Module],
         *,
         cache_prompts: int = 256,
+        rack: Rack | None = None,
     ) -> None:
         self.tokenizers = tokenizers
         self._encoders = encoders
-        self._cache: OrderedDict[TokenIds, Prompt] = OrderedDict()
+        self._rack = rack
+        self._cache: OrderedDict[_Wanted, Prompt] = OrderedDict()
         self._cache_prompts = cache_prompts
         self._lock = threading.Lock()
+
+    def modules(self) -> list[nn.Module]:
+        return list(self._encoders)
 
     @property
     def device(self) -> torch.device:
@@ -79,17 +86,18 @@ class TextEncoders:
         first, second = (self._tokenize(tokenizer, prompt) for tokenizer in self.tokenizers)
         return first, second
 
-    def encode(self, wanted: Sequence[TokenIds]) -> list[Prompt]:
+    def encode(self, wanted: Sequence[TokenIds], lora: LoraChoice | None = None) -> list[Prompt]:
         """One Prompt for each, in order; everything that isn't cached goes through the encoders in one batch."""
         with self._lock:
-            missing = [ids for ids in dict.fromkeys(wanted) if ids not in self._cache]
-            fresh = dict(zip(missing, self._encode(missing), strict=True)) if missing else {}
-            prompts = [fresh[ids] if ids in fresh else self._touch(ids) for ids in wanted]
-            self._remember(fresh)
+            missing = [ids for ids in dict.fromkeys(wanted) if (lora, ids) not in self._cache]
+            fresh = dict(zip(missing, self._encode(missing, lora), strict=True)) if missing else {}
+            prompts = [fresh[ids] if ids in fresh else self._touch((lora, ids)) for ids in wanted]
+            self._remember({(lora, ids): prompt for ids, prompt in fresh.items()})
         return prompts
 
     @torch.inference_mode()
-    def _encode(self, wanted: Sequence[TokenIds]) -> list[Prompt]:
+    def _encode(self, wanted: Sequence[TokenIds], lora: LoraChoice | None) -> list[Prompt]:
+        wear(self._rack, lora)
         hidden = []
         pooled = None
         for which, encoder in enumerate(self._encoders):
@@ -109,11 +117,11 @@ class TextEncoders:
         special = SpecialIds.of(tokenizer)
         return special.padded([special.start, *words, special.end])
 
-    def _touch(self, ids: TokenIds) -> Prompt:
-        self._cache.move_to_end(ids)
-        return self._cache[ids]
+    def _touch(self, key: _Wanted) -> Prompt:
+        self._cache.move_to_end(key)
+        return self._cache[key]
 
-    def _remember(self, fresh: dict[TokenIds, Prompt]) -> None:
+    def _remember(self, fresh: dict[_Wanted, Prompt]) -> None:
         self._cache.update(fresh)
         while len(self._cache) > self._cache_prompts:
             self._cache.popitem(last=False)

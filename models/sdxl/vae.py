@@ -3,7 +3,7 @@
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Decoder:
@@ -16,6 +16,9 @@ class Decoder:
         self.latent_channels: int = vae.config["latent_channels"]
         self.factor = _downscaling(vae)
         self._scale, self._shift = _affine(vae)
+
+    def modules(self) -> list[nn.Module]:
+        return [self._vae]
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:

@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from models.adapters.adapter import Adapter
 from models.adapters.lora import fuse_loras, read_lora
 from models.adapters.lora_names import ModuleNames
+from models.adapters.lora_rack import LoraRack
+from models.adapters.lora_shelf import LoraShelf
 from models.adapters.photomaker.adapter import NAMES, PhotoMaker
 from models.adapters.photomaker.checkpoint import (
     PhotoMakerCheckpoint,
@@ -22,7 +24,7 @@ from models.adapters.photomaker.checkpoint import (
     split_checkpoint,
 )
 from models.engine.plan import NoiseSchedule
-from models.messages import BundleInfo, FileInfo
+from models.messages import AdapterInfo, BundleInfo, FileInfo, LoraInfo
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
@@ -30,7 +32,8 @@ from models.weights.checkpoints import read_checkpoint
 from models.weights.errors import WeightsError
 from models.weights.integrity import verify
 from models.weights.manifest import BundleSpec, Manifest, refuse_noncommercial, root_of
-from models.weights.modules import Place, build_schedule, build_text_encoder, build_unet, build_vae
+from models.weights.memory import footprints
+from models.weights.modules import Place, build_schedule, build_text_encoder, build_unet, build_vae, meta_unet
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class Bundle:
     stacks: dict[str, Stack]  # by adapter name; the first is the default
     decoder: Decoder
     preview_decoder: Decoder | None
+    shelf: LoraShelf | None  # of the style LoRAs
 
     @property
     def device(self) -> torch.device:
@@ -97,27 +101,37 @@ class _Loader:
         self._place = place
 
     def load(self, name: str, accept_noncommercial: bool) -> Bundle:
-        text = self._text()
-        stacks = dict(self._stack(path, text) for path in self._spec.photomaker)
+        encoders = self._text_encoders()
+        shelf = self._shelf(encoders)
+        rack = LoraRack(encoders, shelf) if shelf else None
+        text = TextEncoders(self._tokenizers(), (encoders["text_encoder"], encoders["text_encoder_2"]), rack=rack)
+        stacks = dict(self._stack(path, text, shelf) for path in self._spec.photomaker)
         preview = self._spec.preview_vae
         decoder = self._decoder(self._spec.vae)
         tiny = self._config(self._spec.vae).get("_class_name") == "AutoencoderTiny"
+        adapters = _adapters(stacks, [*text.modules(), *decoder.modules()])
         return Bundle(
-            info=_describe(name, self._spec, list(stacks), self._files, accept_noncommercial),
+            info=_describe(name, self._spec, adapters, self._files, accept_noncommercial),
             schedule=build_schedule(self._config(self._spec.scheduler, "scheduler_config.json")),
             stacks=stacks,
             decoder=decoder,
             preview_decoder=self._decoder(preview) if preview else decoder if tiny else None,
+            shelf=shelf,
         )
 
-    def _text(self) -> TextEncoders:
-        encoders = [
-            build_text_encoder(self._config(part), self._state(part), self._place)
-            for part in (self._spec.text_encoder, self._spec.text_encoder_2)
-        ]
-        return TextEncoders(self._tokenizers(), (encoders[0], encoders[1]))
+    def _text_encoders(self) -> dict[str, nn.Module]:
+        parts = {"text_encoder": self._spec.text_encoder, "text_encoder_2": self._spec.text_encoder_2}
+        return {
+            name: build_text_encoder(self._config(part), self._state(part), self._place) for name, part in parts.items()
+        }
 
-    def _stack(self, path: str, text: TextEncoders) -> tuple[str, Stack]:
+    def _shelf(self, encoders: dict[str, nn.Module]) -> LoraShelf | None:
+        """A UNet's names and shapes are all that a file is checked against, so one without storage will do."""
+        files = {lora.name: self._root / lora.path for lora in self._spec.style_loras}
+        models = {"unet": meta_unet(self._config(self._spec.unet)), **encoders}
+        return LoraShelf(files, models, self._place.device) if files else None
+
+    def _stack(self, path: str, text: TextEncoders, shelf: LoraShelf | None) -> tuple[str, Stack]:
         """LoRAs act on every forward pass, so each PhotoMaker version has a UNet of its own."""
         checkpoint = self._checkpoint(path)
         unet = build_unet(self._config(self._spec.unet), self._state(self._spec.unet), self._place)
@@ -130,7 +144,8 @@ class _Loader:
             self._tokenizers(),
             face_space=self._spec.face_spaces.get(NAMES[checkpoint.shape.version]),
         )
-        return adapter.name, Stack(adapter, Denoiser(unet, name=adapter.name))
+        rack = LoraRack({"unet": unet}, shelf) if shelf else None
+        return adapter.name, Stack(adapter, Denoiser(unet, name=adapter.name, rack=rack))
 
     def _decoder(self, part: str) -> Decoder:
         return Decoder(build_vae(self._config(part), self._state(part), self._place))
@@ -160,15 +175,44 @@ class _Loader:
         return load_file(self._root / found[0])
 
 
-def _describe(name: str, spec: BundleSpec, adapters: list[str], files: list[FileInfo], accepted: bool) -> BundleInfo:
+def _adapters(stacks: dict[str, Stack], common: list[nn.Module]) -> list[AdapterInfo]:
+    sizes = footprints({name: (stack.adapter, stack.denoiser) for name, stack in stacks.items()}, common)
+    return [
+        AdapterInfo(
+            name=name,
+            takes_pose=stack.adapter.takes_pose,
+            own_bytes=sizes[name].own_bytes,
+            shared_bytes=sizes[name].shared_bytes,
+        )
+        for name, stack in stacks.items()
+    ]
+
+
+def _loras(spec: BundleSpec, files: list[FileInfo]) -> list[LoraInfo]:
+    terms = {file.id: file for file in files}
+    return [
+        LoraInfo(
+            name=lora.name,
+            scale=lora.scale,
+            licence=terms[lora.path].licence,
+            commercial=terms[lora.path].commercial,
+        )
+        for lora in spec.style_loras
+    ]
+
+
+def _describe(
+    name: str, spec: BundleSpec, adapters: list[AdapterInfo], files: list[FileInfo], accepted: bool
+) -> BundleInfo:
     return BundleInfo(
         name=name,
         title=spec.title,
         adapters=adapters,
+        loras=_loras(spec, files),
         samplers=list(spec.samplers),
         sizes=list(spec.sizes),
         max_steps=spec.max_steps,
-        default_adapter=adapters[0],
+        default_adapter=adapters[0].name,
         default_sampler=spec.sampler,
         default_size=spec.size,
         default_steps=spec.steps,

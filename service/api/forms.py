@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser  # pyright: ignore[reportMissingTypeStubs]
 
-from service.api.portrait_form import IMAGE_FIELDS, PortraitForm, check_known, field_error, parse_form
+from service.api.portrait_form import FILE_FIELDS, POSE_FIELD, PortraitForm, check_known, field_error, parse_form
 from service.api.presence import ClientLeft
 from service.content import ACCEPTED
 from service.decoding import MAX_BYTES
@@ -50,10 +50,16 @@ class UploadLimits:
 @dataclass(frozen=True, slots=True)
 class Upload:
     form: PortraitForm
-    images: list[bytearray]
+    images: list[bytearray]  # the selfies
+    pose: bytearray | None = None  # the photo whose face says where the new one goes
+
+    @property
+    def files(self) -> list[bytearray]:
+        """All that has to be decoded and wiped, selfies first."""
+        return [*self.images, *([] if self.pose is None else [self.pose])]
 
     def __repr__(self) -> str:
-        return f"Upload({len(self.images)} images)"
+        return f"Upload({len(self.files)} images)"
 
 
 def wipe(images: list[bytearray]) -> None:
@@ -80,13 +86,13 @@ async def read_upload(request: HttpRequest, *, limits: UploadLimits) -> Upload:
                 await read_raw(Body(request, limits.max_image_bytes, "image_too_many_bytes"), parts)
             else:
                 raise not_accepted(kind)
-        return Upload(parse_form(parts.fields), parts.images)
+        return Upload(parse_form(parts.fields), parts.images, parts.pose)
     except TimeoutError:
-        wipe(parts.images)
+        wipe(parts.files)
         message = f"The body did not arrive within {limits.read_seconds:g} s."
         raise UploadTooSlow("upload_too_slow", message, limit=limits.read_seconds) from None
     except BaseException:
-        wipe(parts.images)
+        wipe(parts.files)
         raise
 
 
@@ -95,6 +101,7 @@ async def read_raw(body: "Body", parts: "Parts") -> None:
     parse_form(parts.fields)  # first: a wrong field should not cost an upload
     image = bytearray()
     parts.images.append(image)
+    parts.files.append(image)
     async for chunk in body:
         image += chunk
     if not image:
@@ -152,10 +159,12 @@ class Parts:
 
     def __init__(self, limits: UploadLimits, fields: list[tuple[str, str]]) -> None:
         self.fields = fields
+        self.files: list[bytearray] = []  # the selfies and the pose photo as they came; the last is being read
         self.images: list[bytearray] = []
+        self.pose: bytearray | None = None
         self._limits = limits
         self._name = ""
-        self._text: bytearray | None = None  # of the text field that is being read; None while an image is
+        self._text: bytearray | None = None  # of the text field that is being read; None while a file is
 
     def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
         """One of the parser's events: a part begins, has bytes, or ends."""
@@ -164,15 +173,15 @@ class Parts:
         elif event is None:
             self._end()
         elif self._text is None:
-            self._add_image_bytes(event)
+            self._add_file_bytes(event)
         else:
             self._add_text_bytes(self._text, event)
 
     def _begin(self, part: MultipartSegment) -> None:
         self._name = part.name or ""
-        if self._name in IMAGE_FIELDS:
+        if self._name in FILE_FIELDS:
             self._text = None
-            self._begin_image(part)
+            self._begin_file(part)
             return
         check_known(self._name)
         if part.filename is not None:
@@ -184,23 +193,31 @@ class Parts:
             raise BadRequest("too_many_fields", f"There are more than {limit} fields.", limit=limit)
         self._text = bytearray()
 
-    def _begin_image(self, part: MultipartSegment) -> None:
+    def _begin_file(self, part: MultipartSegment) -> None:
         kind = part.content_type or ""
         if part.filename is None and not kind.startswith("image/") and kind != "application/octet-stream":
             message = f"'{self._name}' is a text, not a file; with curl: -F {self._name}=@selfie.jpg"
             raise field_error("image_missing", self._name, message)
+        if self._name == POSE_FIELD:
+            if self.pose is not None:
+                raise field_error("duplicate_field", self._name, "The field 'pose' is there more than once.")
+            self.pose = bytearray()
+            self.files.append(self.pose)
+            return
         if len(self.images) >= self._limits.max_images:
             limit = self._limits.max_images
             message = f"There are more than {limit} selfies: send the best {limit}."
             raise BadRequest("too_many_images", message, limit=limit, extra={"field": self._name})
         self.images.append(bytearray())
+        self.files.append(self.images[-1])
 
-    def _add_image_bytes(self, chunk: bytes | bytearray) -> None:
-        image, limit = self.images[-1], self._limits.max_image_bytes
-        if len(image) + len(chunk) > limit:
-            message = f"A selfie has more than {limit} bytes: scale it down or save it as a JPEG."
-            raise TooLarge("image_too_many_bytes", message, limit=limit, extra={"selfie": len(self.images) - 1})
-        image += chunk
+    def _add_file_bytes(self, chunk: bytes | bytearray) -> None:
+        file, limit = self.files[-1], self._limits.max_image_bytes
+        if len(file) + len(chunk) > limit:
+            message = f"A photo has more than {limit} bytes: scale it down or save it as a JPEG."
+            which = {"field": POSE_FIELD} if file is self.pose else {"selfie": len(self.images) - 1}
+            raise TooLarge("image_too_many_bytes", message, limit=limit, extra=which)
+        file += chunk
 
     def _add_text_bytes(self, text: bytearray, chunk: bytes | bytearray) -> None:
         if len(text) + len(chunk) > self._limits.max_field_bytes:
@@ -215,7 +232,7 @@ class Parts:
                 self.fields.append((self._name, self._text.decode("utf-8")))
             except UnicodeDecodeError:
                 raise self._not_text() from None
-        elif not self.images[-1]:
+        elif not self.files[-1]:
             raise field_error("image_missing", self._name, f"The file in '{self._name}' is empty: choose a photo.")
 
     def _not_text(self) -> BadRequest:

@@ -37,6 +37,12 @@ IMAGES = {
     "description": "The selfies, all of one person: JPEG, PNG, WebP, HEIC or AVIF.",
 }
 
+POSE = {
+    "type": "string",
+    "format": "binary",
+    "description": "A photo whose face says where the new one goes; for adapters that take a pose (GET /v1/models).",
+}
+
 PROBLEM = {
     "type": "object",
     "title": "Problem",
@@ -53,6 +59,12 @@ PROBLEM = {
         "limit": {},
         "allowed": {"type": "array", "items": {"type": "string"}},
         "selfie": {"type": "integer", "description": "Index of the selfie that it is about."},
+        "field": {"type": "string", "description": "The form field that it is about."},
+        "likeness": {
+            "type": "array",
+            "items": {"type": "array", "items": {"type": "number"}},
+            "description": "Cosine of every selfie's face with every other's, where they are not of one person.",
+        },
         "faces": {"type": "array", "items": {"$ref": REFERENCE.format(name="FaceReport")}},
         "retry_after_seconds": {"type": "integer"},
     },
@@ -95,7 +107,7 @@ class PortraitsOperation(Operation):
 
     def __post_init__(self) -> None:
         form = portrait_fields()
-        multipart = {"type": "object", "required": ["image"], "properties": {"image": IMAGES, **form}}
+        multipart = {"type": "object", "required": ["image"], "properties": {"image": IMAGES, "pose": POSE, **form}}
         raw = {"type": "string", "format": "binary", "description": "One selfie; the fields go into the query."}
         self.request_body = RequestBody(
             required=True,

@@ -3,27 +3,41 @@
 import re
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from models.messages import BundleInfo, Generate, Picture
+from models.messages import KNOWN_ADAPTERS, BundleInfo, Generate, Picture
 from service.api.forms import PortraitForm
 from service.errors import BadRequest
 from service.styles import PLACE, SUBJECTS, Style, Styles
 
 MAX_SEED = 2**32
+POSE_FIELDS = ("framing", "control_strength", "region")
 T = TypeVar("T")
 SIZE = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
+
+
+@dataclass(frozen=True, slots=True)
+class Photos:
+    """A request's pictures, decoded."""
+
+    selfies: Sequence[Picture]
+    pose: Picture | None = None
 
 
 class Wish:
     """What the caller asked for after every check that needs no pixels. `style` is None for a prompt of their own."""
 
-    def __init__(self, form: PortraitForm, styles: Styles, bundle: BundleInfo, *, max_images: int) -> None:
+    def __init__(
+        self, form: PortraitForm, styles: Styles, bundle: BundleInfo, *, max_images: int, has_pose: bool = False
+    ) -> None:
         if form.style is not None and form.prompt is not None:
             raise BadRequest("style_and_prompt", "Send a style or a prompt, not both.", value=form.style)
         _check_known("subject", form.subject, SUBJECTS)
         _check_known("sampler", form.sampler, bundle.samplers)
-        _check_known("adapter", form.adapter, bundle.adapters)
+        _check_adapter(form.adapter, bundle)
+        _check_pose(form, bundle, has_pose)
+        _check_known("lora", form.lora, [lora.name for lora in bundle.loras])
         _check_at_most("n", form.n, max_images)
         _check_at_most("steps", form.steps, bundle.max_steps)
         self.form = form
@@ -38,13 +52,14 @@ class Wish:
             return self.style.prompt_for(self.form.subject)
         return with_subject(self.form.prompt or "", self.form.subject)
 
-    def order(self, job_id: str, selfies: Sequence[Picture], seconds_left: float) -> Generate:
+    def order(self, job_id: str, photos: Photos, seconds_left: float) -> Generate:
         """The message, with the style's defaults where the form is silent; None is the bundle's default."""
         form, style = self.form, self.style
         width, height = self.size or (None, None)
         return Generate(
             job_id=job_id,
-            selfies=list(selfies),
+            selfies=list(photos.selfies),
+            pose=photos.pose,
             prompt=self.prompt,
             negative_prompt=_first(form.negative_prompt, style and style.negative_prompt),
             subject=form.subject,
@@ -56,6 +71,11 @@ class Wish:
             guidance=_first(form.guidance, style and style.guidance),
             adapter=form.adapter,
             strength=_first(form.strength, style and style.strength),
+            framing=form.framing,
+            control_strength=form.control_strength,
+            region=form.region or "picture",
+            lora=form.lora,
+            lora_scale=form.lora_scale,
             format=form.format,
             quality=form.quality,
             deadline_seconds=seconds_left,
@@ -89,6 +109,37 @@ def _check_known(field: str, value: str | None, allowed: Sequence[str]) -> None:
     if value is not None and value not in allowed:
         raise BadRequest(
             f"unknown_{field}", f"There is no such {field} here.", value=value, extra={"allowed": list(allowed)}
+        )
+
+
+def _check_adapter(name: str | None, bundle: BundleInfo) -> None:
+    """An adapter that we could serve but that has no weights here is told apart from one that nobody knows."""
+    warm = [adapter.name for adapter in bundle.adapters]
+    if name in KNOWN_ADAPTERS and name not in warm:
+        raise BadRequest(
+            "adapter_not_warm",
+            f"The adapter '{name}' is known, but its weights are not loaded here. Choose one that is "
+            f"({', '.join(warm)}), or have the operator run `proofsheet fetch {KNOWN_ADAPTERS[name]}` and serve with "
+            f"`--bundle {KNOWN_ADAPTERS[name]}`.",
+            value=name,
+            extra={"field": "adapter", "allowed": warm},
+        )
+    _check_known("adapter", name, warm)
+
+
+def _check_pose(form: PortraitForm, bundle: BundleInfo, has_pose: bool) -> None:
+    """Some adapters draw the face where the prompt puts it; a pose sent to them would be ignored, so it is refused."""
+    name = form.adapter or bundle.default_adapter
+    given = ["pose"] if has_pose else []
+    given += [field for field in POSE_FIELDS if getattr(form, field) is not None]
+    can = [adapter.name for adapter in bundle.adapters if adapter.takes_pose]
+    if given and name not in can:
+        who = f"choose {' or '.join(can)}" if can else "no adapter that is warm here can"
+        raise BadRequest(
+            "pose_unsupported",
+            f"The adapter '{name}' can't be told where the face goes: leave out '{given[0]}', or {who}.",
+            value=name,
+            extra={"field": given[0], "allowed": can},
         )
 
 

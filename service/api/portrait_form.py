@@ -10,13 +10,15 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from models.messages import ImageFormat, SeveralFaces
+from models.messages import Framing, ImageFormat, Region, SeveralFaces
 from service.errors import BadRequest
 
 MAX_PROMPT_LENGTH = 2000  # a text encoder reads about 300 letters at a time
 MAX_SEED = 2**32 - 1  # exact in JSON and JavaScript, and what other tools for these models take
 MAX_ECHO = 24  # a wrong value comes back in its refusal if it is no longer than this
 IMAGE_FIELDS = ("image", "image[]")
+POSE_FIELD = "pose"
+FILE_FIELDS = (*IMAGE_FIELDS, POSE_FIELD)
 TEXTS = ("prompt", "negative_prompt")  # personal: their values come back never
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
@@ -49,6 +51,20 @@ Adapter = Annotated[str, Meta(pattern=_NAME, description="the name of an adapter
 Strength = Annotated[
     float, Meta(ge=0, le=1, description="a number from 0 (any face) to 1 (as much like the selfie as can be)")
 ]
+Framed = Annotated[
+    Framing,
+    Meta(description="front, slight-left, slight-right (as the picture shows it), closer, wider, or selfie (as there)"),
+]
+ControlStrength = Annotated[
+    float, Meta(ge=0, le=1, description="a number from 0 to 1: how firmly the face is held in its place")
+]
+Where = Annotated[
+    Region, Meta(description="picture, or face (the identity acts inside the face's box, the prompt rules the rest)")
+]
+Lora = Annotated[str, Meta(pattern=_NAME, description="the name of a style LoRA")]
+LoraScale = Annotated[
+    float, Meta(ge=-2, le=2, description="a number from -2 to 2 (0 is without it; below, its opposite)")
+]
 Format = Annotated[ImageFormat, Meta(description="jpeg, webp or png")]
 Quality = Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100 (PNG ignores it)")]
 Deadline = Annotated[
@@ -73,6 +89,11 @@ class PortraitForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     guidance: Guidance | None = None
     adapter: Adapter | None = None
     strength: Strength | None = None
+    framing: Framed | None = None
+    control_strength: ControlStrength | None = None
+    region: Where | None = None
+    lora: Lora | None = None
+    lora_scale: LoraScale | None = None
     format: Format = "jpeg"
     quality: Quality = 90
     deadline: Deadline | None = None
@@ -98,6 +119,8 @@ def parse_form(fields: list[tuple[str, str]]) -> PortraitForm:
     if "style" in values and "prompt" in values:
         message = "Both 'style' and 'prompt' are given: a style is a ready-made prompt, so send one of the two."
         raise field_error("style_and_prompt", "style", message)
+    if "lora_scale" in values and "lora" not in values:
+        raise field_error("lora_missing", "lora", "There is a 'lora_scale' but no 'lora' that it could scale.")
     return PortraitForm(**values)
 
 
@@ -105,10 +128,14 @@ def check_known(name: str) -> None:
     """A misspelt field is refused and the nearest one named: silently ignored, it would be a wrong portrait."""
     if name in FIELDS:
         return
-    if name in IMAGE_FIELDS:
-        raise field_error("unknown_field", name, "A selfie can't be a text or an address: send its bytes in the body.")
+    if name in FILE_FIELDS:
+        raise field_error("unknown_field", name, "A photo can't be a text or an address: send its bytes in the body.")
     near = difflib.get_close_matches(name[:64].lower(), FIELDS, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known are image, for the selfies, and {', '.join(FIELDS)}."
+    hint = (
+        f"did you mean '{near[0]}'?"
+        if near
+        else f"known are image, for the selfies, pose, for a pose photo, and {', '.join(FIELDS)}."
+    )
     raise field_error("unknown_field", name, f"There is no field called {quoted(name)}: {hint}")
 
 

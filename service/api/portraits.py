@@ -15,7 +15,8 @@ from service.api.events import EventStream
 from service.api.forms import Upload, read_upload, wipe
 from service.api.front import Front
 from service.api.openapi import PortraitsOperation
-from service.api.orders import Wish, deadline_of
+from service.api.orders import Photos, Wish, deadline_of
+from service.api.portrait_form import POSE_FIELD
 from service.api.presence import settle, while_present
 from service.api.record import record_of
 from service.errors import ServiceError
@@ -39,13 +40,16 @@ async def create_portraits(request: AnyRequest, front: NamedDependency[Front]) -
     accepted = choose_form(request.headers.get("accept"))
     upload = await _receive(request, front)
     with contextlib.ExitStack() as ending:  # the job's place and the selfies' bytes are given back on every way out
-        ending.callback(wipe, upload.images)
-        wish = Wish(upload.form, front.styles, front.jobs.warm().bundle, max_images=front.settings.max_images)
+        ending.callback(wipe, upload.files)
+        bundle = front.jobs.warm().bundle
+        wish = Wish(
+            upload.form, front.styles, bundle, max_images=front.settings.max_images, has_pose=upload.pose is not None
+        )
         accepted.check(upload.form.n, upload.form.format)
         job = _accept(request, front, wish)
         ending.callback(job.end)
-        selfies = await while_present(request.receive, _decode(request, front.decoders, upload))
-        events = job.events(wish.order(job.id, selfies, job.seconds_left()))
+        photos = await while_present(request.receive, _decode(request, front.decoders, upload))
+        events = job.events(wish.order(job.id, photos, job.seconds_left()))
         stream = _describe(request, front, wish, job)
         if accepted.form == "events":
             return EventStream(stream, events, ending.pop_all().close)
@@ -79,20 +83,23 @@ def _describe(request: AnyRequest, front: Front, wish: Wish, job: Job) -> JobInW
     )
 
 
-async def _decode(request: AnyRequest, decoders: Decoders, upload: Upload) -> list[Picture]:
-    """All selfies as pixels, side by side, and their bytes wiped. Raises the first one's refusal, with its index."""
+async def _decode(request: AnyRequest, decoders: Decoders, upload: Upload) -> Photos:
+    """All photos as pixels, side by side, and their bytes wiped. Raises the first refusal, saying of which photo."""
     with record_of(request.scope).stage("decode_upload"):
-        tasks = [asyncio.create_task(_decode_one(decoders, *numbered)) for numbered in enumerate(upload.images)]
+        named = [({"selfie": index}, data) for index, data in enumerate(upload.images)]
+        named += [({"field": POSE_FIELD}, upload.pose)] if upload.pose is not None else []
+        tasks = [asyncio.create_task(_decode_one(decoders, which, data)) for which, data in named]
         try:
-            return list(await asyncio.gather(*tasks))
+            pictures = await asyncio.gather(*tasks)
         finally:
             await settle(*tasks)  # a decoder may still read the bytes
-            wipe(upload.images)
+            wipe(upload.files)
+    return Photos(pictures[: len(upload.images)], pictures[-1] if upload.pose is not None else None)
 
 
-async def _decode_one(decoders: Decoders, index: int, data: bytearray) -> Picture:
+async def _decode_one(decoders: Decoders, which: dict[str, Any], data: bytearray) -> Picture:
     try:
         return await decoders.decode(data)
     except ServiceError as error:
-        error.extra["selfie"] = index
+        error.extra |= which
         raise

@@ -12,6 +12,7 @@ FIELD_CODES = frozenset(
         "prompt_reserved_word",
         "prompt_trigger_count",
         "unknown_adapter",
+        "unknown_lora",
         "unknown_sampler",
         "unknown_size",
         "too_many_steps",
@@ -25,6 +26,8 @@ def to_error(failed: Failed, *, retry_after_seconds: int) -> ServiceError:
     extra: dict[str, object] = {}
     if failed.selfie is not None:
         extra["selfie"] = failed.selfie
+    if failed.likeness:
+        extra["likeness"] = failed.likeness
     if failed.faces:
         extra["faces"] = msgspec.to_builtins(failed.faces)
     kind = _class_of(failed)

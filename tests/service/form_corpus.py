@@ -19,6 +19,10 @@ def part(name: str, body: bytes, file: str | None = None, kind: str | None = Non
     return f"{head}\r\n{headers}\r\n".encode() + body
 
 
+def pose(body: bytes | None = None) -> bytes:
+    return image("pose", body)
+
+
 def image(name: str = "image", body: bytes | None = None) -> bytes:
     return part(name, selfie() if body is None else body, "selfie.jpg", "image/jpeg")
 
@@ -46,6 +50,10 @@ BAD_VALUES = {
     "format": ["gif", "JPEG", "image/jpeg", ""],
     "size": ["1024", "1024x", "axb", "0x0", "99999x9", "-1x10", "1024x1024\n", "1024X1024", "1e3x1e3"],
     "several_faces": ["all", "1"],
+    "framing": ["left", "slight left", "", "front,closer"],
+    "control_strength": ["-0.1", "1.01", "nan"],
+    "region": ["body", ""],
+    "lora": ["../film", "", "a b"],
     "style": ["../../etc/passwd", "", "a b", "x" * 65, "caf\u00e9", "ok\0"],
     "sampler": ["; drop table", "<script>"],
     "adapter": ["\r\nSet-Cookie: a=b"],
@@ -64,6 +72,11 @@ def _honest_forms() -> Iterable[tuple[str, str | None, Callable[[], bytes], str]
     yield "raw_wrong_image_type", "image/png", selfie, ""
     yield "one_image", MULTIPART, lambda: joined(image()), ""
     yield "two_names", MULTIPART, lambda: joined(image(), image("image[]")), ""
+    yield "image_and_pose", MULTIPART, lambda: joined(image(), pose()), ""
+    yield "pose_before_image", MULTIPART, lambda: joined(pose(), image()), ""
+    yield "eight_images_and_a_pose", MULTIPART, lambda: joined(*[image()] * 8, pose()), ""
+    yield "framing", MULTIPART, lambda: with_fields(("framing", "slight-right"), ("region", "face")), ""
+    yield "lora", MULTIPART, lambda: with_fields(("lora", "film"), ("lora_scale", "-0.5")), ""
     yield "eight_images", MULTIPART, lambda: joined(*[image("image[]")] * 8), ""
     yield "image_without_file_name", MULTIPART, lambda: joined(part("image", selfie(), None, "image/jpeg")), ""
     yield "quoted_boundary", f'multipart/form-data; boundary="{BOUNDARY}"', lambda: joined(image()), ""
@@ -133,6 +146,14 @@ def _bad_bodies() -> Iterable[tuple[str, str | None, Callable[[], bytes], str, E
         "",
         missing,
     )
+    yield "pose_alone", MULTIPART, lambda: joined(pose()), "", missing
+    yield "pose_empty", MULTIPART, lambda: joined(image(), pose(b"")), "", missing
+    yield "pose_as_text", MULTIPART, lambda: joined(image(), part("pose", b"left")), "", missing
+    yield "pose_in_query", MULTIPART, lambda: joined(image()), "pose=left", unknown
+    yield "two_poses", MULTIPART, lambda: joined(image(), pose(), pose()), "", repeated
+    yield "lora_scale_alone", MULTIPART, lambda: with_fields(("lora_scale", "1")), "", refused(400, "lora_missing")
+    both = (("lora", "film"), ("lora_scale", "2.1"))
+    yield "lora_scale_large", MULTIPART, lambda: with_fields(*both), "", invalid
     yield "nine_images", MULTIPART, lambda: joined(*[image()] * 9), "", refused(400, "too_many_images")
     tiny = image(body=b"x")
     yield "thousand_images", MULTIPART, lambda: joined(*[tiny] * 1001), "", refused(400, "too_many_images")
@@ -141,6 +162,7 @@ def _bad_bodies() -> Iterable[tuple[str, str | None, Callable[[], bytes], str, E
     large = bytes(12_000_001)
     too_large, too_much = refused(413, "image_too_many_bytes"), refused(413, "body_too_large")
     yield "large_image", MULTIPART, lambda: joined(image(body=large)), "", too_large
+    yield "large_pose", MULTIPART, lambda: joined(image(), pose(large)), "", too_large
     yield "large_form", MULTIPART, lambda: joined(*[image(body=large[:-1])] * 5), "", too_much
 
     yield "unknown_field", MULTIPART, lambda: with_fields(("promt", "a man")), "", unknown
@@ -148,8 +170,8 @@ def _bad_bodies() -> Iterable[tuple[str, str | None, Callable[[], bytes], str, E
     yield "hostile_field_name", MULTIPART, lambda: with_fields(("__class__", "1")), "", unknown
     yield "repeated_field", MULTIPART, lambda: with_fields(("n", "1"), ("n", "1")), "", repeated
     yield "field_in_both", MULTIPART, lambda: with_fields(("n", "1")), "n=1", repeated
-    both = (("style", "corporate"), ("prompt", "a man"))
-    yield "style_and_prompt", MULTIPART, lambda: with_fields(*both), "", refused(400, "style_and_prompt")
+    doubled = (("style", "corporate"), ("prompt", "a man"))
+    yield "style_and_prompt", MULTIPART, lambda: with_fields(*doubled), "", refused(400, "style_and_prompt")
     yield "field_as_file", MULTIPART, lambda: joined(part("prompt", b"a", "a.txt"), image()), "", invalid
     for charset in ("utf-16", "klingon", "idna", "x" * 99):
         kind = f"text/plain; charset={charset}"

@@ -18,7 +18,7 @@ def house_with_real_decoders() -> House:
 
 # A form that is fine by itself may still ask for what the fake model does not have.
 MODEL_LIMITS = {"unknown_size", "unknown_sampler", "unknown_adapter", "unknown_subject", "unknown_style"}
-MODEL_LIMITS |= {"steps_too_large", "deadline_too_large"}
+MODEL_LIMITS |= {"steps_too_large", "deadline_too_large", "pose_unsupported"}
 
 
 def check(name: str, answer: httpx.Response, expect) -> str | None:

@@ -28,7 +28,8 @@ AnyRequest = Request[Any, Any, Any]
 async def receive_portrait(request: AnyRequest) -> dict[str, Any]:
     upload = await read_upload(request, limits=LIMITS)
     fields = {name: getattr(upload.form, name) for name in FIELDS}
-    return {"sizes": [len(image) for image in upload.images], "fields": fields}
+    pose = None if upload.pose is None else len(upload.pose)
+    return {"sizes": [len(image) for image in upload.images], "pose": pose, "fields": fields}
 
 
 def answer(_request: AnyRequest, error: ServiceError) -> Response[dict[str, Any]]:
@@ -77,7 +78,7 @@ class TestForm:
         query = (
             "prompt=a%20man&negative_prompt=&subject=man&n=8&size=768x1024&seed=4294967295&steps=50&sampler=lcm"
             "&guidance=0&adapter=photomaker&strength=0.5&format=png&quality=1&deadline=0.1&previews=1"
-            "&several_faces=refuse"
+            "&several_faces=refuse&framing=slight-left&control_strength=0.7&region=face&lora=film&lora_scale=-0.5"
         )
         fields = send(client, selfie(), "image/jpeg", query).json()["fields"]
         assert fields == {
@@ -93,6 +94,11 @@ class TestForm:
             "guidance": 0.0,
             "adapter": "photomaker",
             "strength": 0.5,
+            "framing": "slight-left",
+            "control_strength": 0.7,
+            "region": "face",
+            "lora": "film",
+            "lora_scale": -0.5,
             "format": "png",
             "quality": 1,
             "deadline": 0.1,
@@ -134,7 +140,7 @@ class TestForm:
     def test_a_strange_field_gets_the_list(self) -> None:
         with pytest.raises(BadRequest) as caught:
             parse_form([("zzzzzz", "1")])
-        assert "known are image, for the selfies, and style, prompt," in caught.value.message
+        assert "known are image, for the selfies, pose, for a pose photo, and style, prompt," in caught.value.message
 
     def test_the_repr_keeps_the_prompt_to_itself(self) -> None:
         form = PortraitForm(prompt="secret", negative_prompt="secret")

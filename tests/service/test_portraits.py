@@ -153,7 +153,9 @@ def test_a_workers_failure_has_the_status_of_whose_fault_it_is(failure, status):
     [
         ("size=512x512", "unknown_size", ["256x256", "256x320"]),
         ("sampler=magic", "unknown_sampler", ["euler", "lcm"]),
-        ("adapter=magic", "unknown_adapter", ["photomaker-v1", "photomaker-v2"]),
+        ("adapter=magic", "unknown_adapter", ["photomaker-v2", "instantid"]),
+        ("lora=magic", "unknown_lora", ["film"]),
+        ("adapter=ip-adapter", "adapter_not_warm", ["photomaker-v2", "instantid"]),
         ("subject=dragon", "unknown_subject", None),
         ("style=magic", "unknown_style", None),
     ],
@@ -164,6 +166,65 @@ def test_what_the_model_does_not_have_is_refused_with_what_it_has(query, code, a
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert answer.json()["value"] == query.split("=")[1]
     assert answer.json()["allowed"] == allowed or allowed is None
+    assert not house.fakes[0].generates
+
+
+def test_an_adapter_that_is_known_but_not_warm_is_refused_with_the_way_to_get_it():
+    answer = asyncio.run(post(build_house(), "adapter=ip-adapter"))
+    assert answer.status_code == 400
+    assert "proofsheet fetch commercial-ip" in answer.json()["detail"]
+    assert "--bundle commercial-ip" in answer.json()["detail"]
+
+
+def test_a_lora_and_its_scale_reach_the_worker():
+    house = build_house()
+    answer = asyncio.run(post(house, "lora=film&lora_scale=0.4"))
+    assert answer.status_code == 200, answer.text
+    order = house.fakes[0].generates[0]
+    assert (order.lora, order.lora_scale) == ("film", 0.4)
+
+
+async def post_with_pose(house, pose=SELFIE, **fields):
+    files = [("image", ("a.jpg", SELFIE, "image/jpeg")), ("pose", ("p.jpg", pose, "image/jpeg"))]
+    async with client_of(house) as client:
+        return await client.post("/v1/portraits", files=files, data=fields)
+
+
+def test_a_pose_photo_and_what_goes_with_it_reach_the_worker():
+    house = build_house()
+    answer = asyncio.run(
+        post_with_pose(house, adapter="instantid", framing="closer", control_strength="0.6", region="face")
+    )
+    assert answer.status_code == 200, answer.text
+    order = house.fakes[0].generates[0]
+    assert order.pose is not None
+    assert (order.framing, order.control_strength, order.region) == ("closer", 0.6, "face")
+    assert len(house.decoders.seen) == 2
+    assert not any(any(data) for data in house.decoders.seen)  # wiped, the pose photo too
+
+
+def test_a_bad_pose_photo_is_refused_by_its_field():
+    answer = asyncio.run(post_with_pose(build_house(), pose=b"bad", adapter="instantid"))
+    assert (answer.status_code, answer.json()["code"]) == (422, "image_undecodable")
+    assert answer.json()["field"] == "pose"
+    assert "selfie" not in answer.json()
+
+
+@pytest.mark.parametrize(("field", "value"), [("framing", "front"), ("control_strength", "0.5"), ("region", "picture")])
+def test_what_places_the_face_is_refused_for_an_adapter_that_cannot_place_it(field, value):
+    house = build_house()
+    check_pose_refused(house, field, asyncio.run(post(house, f"adapter=photomaker-v2&{field}={value}")))
+
+
+def test_a_pose_photo_is_refused_for_an_adapter_that_cannot_place_the_face():
+    house = build_house()
+    check_pose_refused(house, "pose", asyncio.run(post_with_pose(house)))
+
+
+def check_pose_refused(house, field, answer):
+    assert (answer.status_code, answer.json()["code"]) == (400, "pose_unsupported")
+    assert (answer.json()["field"], answer.json()["allowed"]) == (field, ["instantid"])
+    assert "choose instantid" in answer.json()["detail"]
     assert not house.fakes[0].generates
 
 

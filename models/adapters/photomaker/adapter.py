@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import CLIPTokenizer
 
-from models.adapters.adapter import Identity, Wish
+from models.adapters.adapter import Identity, Size, Wish
 from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from models.adapters.photomaker.pixels import clip_pixels
 from models.adapters.photomaker.trigger import check_budget, expand, place_trigger, with_trigger
@@ -20,6 +21,9 @@ NAMES = {"v1": "photomaker", "v2": "photomaker-v2"}  # an adapter for each versi
 
 class PhotoMaker:
     """Owns the ID encoder and tokenizers that know the trigger; shares the text encoders. Keeps no request."""
+
+    takes_pose = False
+    spoiled_sizes = frozenset[Size]()
 
     def __init__(
         self,
@@ -37,6 +41,9 @@ class PhotoMaker:
         self._tokenizers = trigger_tokenizers
         for tokenizer in trigger_tokenizers:
             with_trigger(tokenizer)
+
+    def modules(self) -> list[nn.Module]:
+        return [self._encoder]
 
     @property
     def tokens_per_picture(self) -> int:
@@ -74,7 +81,7 @@ class PhotoMaker:
         wanted = [(first.ids, second.ids), (first.plain_ids, second.plain_ids)]
         if wish.guided and wish.negative_prompt is not None:
             wanted.append(self._text.tokenize(wish.negative_prompt))
-        expanded, plain, *negative = self._text.encode(wanted)
+        expanded, plain, *negative = self._text.encode(wanted, wish.lora)
         positions = torch.tensor(second.positions, device=expanded.embeds.device)
         fused = self._encoder.fuse(expanded.embeds, positions, identity.tokens[: len(positions)])
         return RowConditioning(

@@ -23,7 +23,7 @@ class LinearDenoiser:
         self.calls = []
         self.fails_on_seed = None
 
-    def predict(self, latents, timesteps, rows, guidance=None):
+    def predict(self, latents, timesteps, rows, guidance=None, lora=None):
         self.calls.append((len(latents), timesteps.tolist(), guidance))
         words = torch.stack([conditioning.prompt_at(step).pooled[0] for conditioning, step in rows])
         predicted = 0.3 * latents + (timesteps / 1000 + words)[:, None, None, None]
