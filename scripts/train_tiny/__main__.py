@@ -1,9 +1,12 @@
 """One command from nothing to a bundle: `python -m scripts.train_tiny`. Every stage goes on where it was stopped.
 
-Stages: render, landmarks, recogniser, vae, decoder, text, cache, generator, export, sheet. `--scale 1` is about two
-hours of one free CPU core; more makes a better bundle. Needs the `train` extra; no GPU, no network.
+Without STAGES the whole recipe runs on --processes CPU cores: about 135 minutes on two, less on more. Budgets are in
+seconds of CPU time; `--scale 2` trains twice as long, and the same command again with a larger scale goes on from the
+checkpoints, so that more hours make a better bundle. `restore` makes checkpoints of a published bundle, to go on from.
+Needs the `train` extra; no GPU, no network.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,25 +15,30 @@ import click
 import cv2
 import torch
 
-from scripts.train_tiny.cache import write_cache
+from scripts.train_tiny import crew, restore
+from scripts.train_tiny.cache import write_faces, write_latents, write_posed
 from scripts.train_tiny.contact import contact_sheet
 from scripts.train_tiny.export import export_bundle, export_faces
 from scripts.train_tiny.generator import train_generator
+from scripts.train_tiny.judge import export_judges, train_likeness, train_style
 from scripts.train_tiny.landmarks import train_landmarks
+from scripts.train_tiny.ranks import place
+from scripts.train_tiny.reader import train_reader
 from scripts.train_tiny.recogniser import train_recogniser
-from scripts.train_tiny.scores import score
 from scripts.train_tiny.shards import write_shards
 from scripts.train_tiny.text import train_tokenizers
+from scripts.train_tiny.tower import train_tower
 from scripts.train_tiny.vae import train_decoder, train_vae
 
-SEED = 20261120
+SEED = 20261121
+SHARDS = 60  # of 200 people each
 HELD_OUT = 90_000  # number of the shard that nothing is trained on
 TARGET = Path(__file__).resolve().parents[2] / "models" / "weights" / "tiny"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where things are and how long each stage may take."""
+    """Where things are and how long each stage may take, in seconds of one process's CPU time."""
 
     work: Path
     target: Path
@@ -44,15 +52,34 @@ class Plan:
     def checkpoints(self) -> Path:
         return self.work / "checkpoints"
 
+    @property
+    def cache(self) -> Path:
+        return self.work / "cache"
+
+    @property
+    def text_folder(self) -> Path:
+        return self.work / "text"
+
     def render(self) -> None:
-        write_shards(self.work / "heldout", HELD_OUT, HELD_OUT + 1, SEED)
-        write_shards(self.shards, 0, round(24 * self.scale), SEED)
+        rank, ranks = place()
+        if rank == 0:
+            write_shards(self.work / "heldout", [HELD_OUT], SEED)
+        write_shards(self.shards, range(rank, round(SHARDS * max(self.scale, 0.1)), ranks), SEED)
+
+    def restore(self) -> None:
+        restore.restore_recogniser(self.target, self.shards, self.checkpoints)
+        restore.restore_autoencoder(self.target, self.checkpoints)
+        restore.restore_tower(self.target, self.checkpoints)
+        restore.restore_generator(self.target, self.text_folder, self.checkpoints)
 
     def landmarks(self) -> None:
-        train_landmarks(self.shards, self.checkpoints, 240 * self.scale)
+        train_landmarks(self.shards, self.checkpoints, 200 * self.scale)
 
     def recogniser(self) -> None:
-        train_recogniser(self.shards, self.checkpoints, 600 * self.scale)
+        train_recogniser(self.shards, self.checkpoints, 1500 * self.scale)
+
+    def tower(self) -> None:
+        train_tower(self.shards, self.checkpoints, 720 * self.scale)
 
     def vae(self) -> None:
         train_vae(self.shards, self.checkpoints, 660 * self.scale)
@@ -60,46 +87,67 @@ class Plan:
     def decoder(self) -> None:
         train_decoder(self.shards, self.checkpoints, 420 * self.scale)
 
-    def text(self) -> None:
-        train_tokenizers(self.work / "text")
+    def likeness(self) -> None:
+        train_likeness(self.shards, self.checkpoints, 600 * self.scale)
 
-    def cache(self) -> None:
-        write_cache(self.shards, self.checkpoints, self.work / "cache")
+    def style(self) -> None:
+        train_style(self.shards, self.checkpoints, 300 * self.scale)
+
+    def text(self) -> None:
+        train_tokenizers(self.text_folder)
+
+    def latents(self) -> None:
+        write_latents(self.shards, self.checkpoints, self.cache)
+
+    def posed(self) -> None:
+        write_posed(self.shards, self.checkpoints, self.cache, SEED)
+
+    def faces(self) -> None:
+        write_faces(self.shards, self.checkpoints, self.cache)
+
+    def reader(self) -> None:
+        train_reader(self.shards, self.cache, self.checkpoints, 240 * self.scale)
 
     def generator(self) -> None:
-        train_generator(self.shards, self.work / "cache", self.work / "text", self.checkpoints, 4200 * self.scale)
+        train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 4800 * self.scale)
 
     def export(self) -> None:
         export_faces(self.checkpoints, self.target)
-        export_bundle(self.work / "text", self.checkpoints, self.target)
+        export_judges(self.checkpoints, self.target)
+        export_bundle(self.text_folder, self.checkpoints, self.target)
 
     def sheet(self) -> None:
         contact_sheet(self.target, self.work / "heldout", self.work / "sheet.png")
-        print(score(self.target, self.work / "heldout", self.checkpoints))
 
 
-STAGES: dict[str, Callable[[Plan], None]] = {
-    name: getattr(Plan, name)
-    for name in (
-        "render", "landmarks", "recogniser", "vae", "decoder", "text", "cache", "generator", "export", "sheet",
-    )
-}  # fmt: skip
+BRANCHES = (
+    ("recogniser", "faces", "likeness", "style"),
+    ("text", "landmarks", "vae", "decoder", "latents", "posed", "reader", "tower"),
+)
+NAMES = ("render", "restore", *BRANCHES[0], *BRANCHES[1], "generator", "export", "sheet")
+STAGES: dict[str, Callable[[Plan], None]] = {name: getattr(Plan, name) for name in NAMES}
 
 
 @click.command(help=__doc__)
 @click.argument("stages", nargs=-1, type=click.Choice(list(STAGES)))
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".work/tiny"), show_default=True)
 @click.option("--target", type=click.Path(path_type=Path), default=TARGET, help="Where the bundle goes.")
-@click.option("--scale", default=1.0, show_default=True, help="Multiplies the time of every stage.")
-@click.option("--threads", default=1, show_default=True, help="One per process spends the least CPU time per step.")
-def main(stages: tuple[str, ...], work: Path, target: Path, scale: float, threads: int) -> None:
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
+@click.option("--scale", default=1.0, show_default=True, help="Multiplies the people and the time of every stage.")
+@click.option("--processes", default=os.cpu_count() or 1, show_default=True, help="For the whole recipe.")
+def main(stages: tuple[str, ...], work: Path, target: Path, scale: float, processes: int) -> None:
+    torch.set_num_threads(1)  # processes use cores better than threads do: see ranks.py
+    cv2.setNumThreads(1)
     plan = Plan(work, target, scale)
     plan.checkpoints.mkdir(parents=True, exist_ok=True)
-    for name in stages or STAGES:
+    for name in stages:
         print(f"stage {name}", flush=True)
         STAGES[name](plan)
+    if not stages:
+        options = [f"--work={work}", f"--target={target}", f"--scale={scale}"]
+        crew.as_ranks("render", processes, options)
+        crew.side_by_side(BRANCHES, options)
+        crew.as_ranks("generator", processes, options)
+        crew.side_by_side([("export", "sheet")], options)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from scripts.train_tiny.generator import SCHEDULER, Generator, encoder_shape
+from models.adapters.photomaker.encoder import PhotoMakerEncoder
+from models.sdxl.attention import attention_layers, cross_attention_slots
+from scripts.train_tiny.generator import SCHEDULER, Generator
+from scripts.train_tiny.instant import Instant
 from scripts.train_tiny.onnx_export import export_landmarks, export_recogniser
 from scripts.train_tiny.text import read_tokenizers
 from scripts.train_tiny.trainer import averaged_state
 from scripts.train_tiny.vae import trained_vae
 
 FACE_SPACE = "proofsheet-tiny"
+PHOTOMAKER_FOLDERS = {"v1": "photomaker-v1", "v2": "photomaker"}
 
 
 def trained_generator(text: Path, folder: Path) -> Generator:
@@ -42,7 +46,9 @@ def export_bundle(text: Path, folder: Path, target: Path) -> None:
         _write_text_encoder(target / name, encoder)
     for name in ("tokenizer", "tokenizer_2"):
         shutil.copytree(text / name, target / name, dirs_exist_ok=True)
-    _write_photomaker(target / "photomaker", generator.id_encoder)
+    for version, folder_name in PHOTOMAKER_FOLDERS.items():
+        _write_photomaker(target / folder_name, generator.id_encoder(version))
+    _write_instantid(target / "instantid", generator.instant, unet)
     scheduler = {
         "_class_name": "EulerDiscreteScheduler",
         **SCHEDULER,
@@ -80,22 +86,47 @@ def _write_text_encoder(folder: Path, encoder: nn.Module) -> None:
     save_file(_half(state), folder / "model.safetensors", {"format": "pt"})
 
 
-def _write_photomaker(folder: Path, encoder: nn.Module) -> None:
+def _write_photomaker(folder: Path, encoder: PhotoMakerEncoder) -> None:
     """No LoRA: the UNet was trained with the identity, so there is nothing to add to it."""
     folder.mkdir(parents=True, exist_ok=True)
-    shape = encoder_shape()
-    assert shape.perceiver is not None
-    config = {
+    shape = encoder.shape
+    config: dict[str, Any] = {
         "version": shape.version,
         "vision_config": asdict(shape.vision),
         "cross_attention_dim": shape.cross_attention_dim,
-        "perceiver": asdict(shape.perceiver),
         "num_tokens": shape.tokens_per_picture,
-        "id_embedding_space": FACE_SPACE,
     }
+    if shape.perceiver is not None:
+        config |= {"perceiver": asdict(shape.perceiver), "id_embedding_space": FACE_SPACE}
     _write_json(folder / "config.json", config)
     state = {f"id_encoder.{key}": tensor for key, tensor in encoder.state_dict().items()}
-    save_file(_half(state), folder / "photomaker-v2.safetensors", {"format": "pt"})
+    save_file(_half(state), folder / f"photomaker-{shape.version}.safetensors", {"format": "pt"})
+
+
+def _write_instantid(folder: Path, instant: Instant, unet: nn.Module) -> None:
+    """InstantID's layout. In float8, because the bundle is small and these parts only add to what the UNet knows."""
+    numbers = {name: n for n, (name, _) in enumerate(attention_layers(unet))}
+    keys, values = instant.projection.weight.chunk(2)
+    projections = {
+        f"ip_adapter.{numbers[name]}.to_{part}_ip.weight": weight[slot]
+        for part, weight in (("k", keys), ("v", values))
+        for name, _, slot in cross_attention_slots(unet)
+    }
+    resampler = {f"image_proj.{key}": tensor for key, tensor in instant.resampler.state_dict().items()}
+    net = folder / "ControlNetModel"
+    net.mkdir(parents=True, exist_ok=True)
+    save_file(_quarter(resampler | projections), folder / "ip-adapter.safetensors", {"format": "pt"})
+    save_file(_quarter(instant.net.state_dict()), net / "diffusion_pytorch_model.safetensors", {"format": "pt"})
+    _write_json(net / "config.json", {"_class_name": "ControlNetModel", **_own(dict(instant.net.config))})
+
+
+def _quarter(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices and kernels in float8 (e4m3), the few other numbers in float16. Loading casts either."""
+    return {
+        key: tensor.to(torch.float8_e4m3fn if tensor.ndim > 1 else torch.float16).contiguous()
+        for key, tensor in state.items()
+        if tensor.is_floating_point()
+    }
 
 
 def _half(state: dict[str, Tensor]) -> dict[str, Tensor]:

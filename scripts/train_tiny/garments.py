@@ -87,7 +87,7 @@ def _draw_neck(torso: Torso) -> None:
 
 def _draw_body(torso: Torso) -> None:
     r, n = torso.reach, torso.neck
-    half = [(n + 5, -8.0), (r * 0.62, 6.0), (r, 26.0), (r + 14, 110.0)]
+    half = [(n + 5, -8.0), (r * 0.62, 6.0), (r, 26.0), (r + 14, 110.0), (r + 16, 320.0)]
     across = linear(
         (torso.middle - r, TOP), (torso.middle + r, TOP + 40),
         [torso.dark, torso.colour, torso.bright, torso.colour, torso.dark],

@@ -1,28 +1,32 @@
-"""The generator: UNet, both text encoders and PhotoMaker's ID encoder, trained together from scratch.
+"""The generator: UNet, both text encoders and PhotoMaker's ID encoders, trained together from scratch.
 
 Given a person and a prompt a portrait is nearly determined, so one network evaluation at the noisiest timestep already
 says what it will be; trained at exactly the timesteps of trailing samplers it needs few steps and no guidance.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers.models.attention_processor import AttnProcessor
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTokenizer
 
 from models.adapters.photomaker.encoder import EncoderShape, PerceiverShape, PhotoMakerEncoder, VisionShape
-from models.adapters.photomaker.pixels import MEAN, STD
 from models.adapters.photomaker.trigger import expand, with_trigger
-from scripts.train_tiny.cache import EMBEDDINGS, TOWER_SIZE, Lessons, read_cache
+from models.sdxl.attention import ImageBatch, install_attention
+from scripts.train_tiny.cache import EMBEDDINGS, TOWER_SIZE, Lessons, read_lessons
+from scripts.train_tiny.instant import Instant, Placed
 from scripts.train_tiny.prompts import draw_prompt
 from scripts.train_tiny.ranks import join
+from scripts.train_tiny.reader import LatentReader, reading_loss, style_classes, trained_reader
 from scripts.train_tiny.shards import PORTRAITS, SELFIES
+from scripts.train_tiny.style import Style
 from scripts.train_tiny.text import END, WIDTHS, build_text_encoders, general_words, read_tokenizers
-from scripts.train_tiny.trainer import Trainer, channels_last
+from scripts.train_tiny.tower import clip_normalised, tower_shape, trained_tower
+from scripts.train_tiny.trainer import Trainer, channels_last, seeded
 from scripts.train_tiny.vae import LATENT_CHANNELS
 
 IMAGE_SIZE = 256
@@ -33,6 +37,10 @@ ITEMS = 16  # people and prompts per step ...
 NOISES = 2  # ... each at this many timesteps, which share one text and identity encoding
 TEXT_ONLY = 0.1  # share of items without a person, so that strength 0 works
 SEVERAL = 0.15  # share with two selfies
+# By which adapter a person comes: PhotoMaker v1, v2 (the default one, so most) or InstantID.
+ADAPTERS, ADAPTER_ODDS = ("v1", "v2", "instantid"), (0.18, 0.6, 0.22)
+POSED = 0.6  # share of InstantID's items whose face is somewhere else than in the middle
+READING, FEELING = 0.012, 0.15  # weights of the reader's two losses beside the velocity's
 BLUR = 0.08  # noise on embeddings, whose numbers have unit spread: a few thousand people must stand for all others
 # Trailing grids of 4 steps, of 8, and of 2 and 1 (which are parts of them); the rest is uniform.
 TIMESTEPS = (999, 749, 499, 249, 874, 624, 374, 124)
@@ -76,18 +84,36 @@ def build_unet() -> UNet2DConditionModel:
         use_linear_projection=True,
         norm_num_groups=16,
     )
-    unet.set_attn_processor(AttnProcessor())  # the fused attention's backward is slow on a CPU
+    install_attention(unet)
     return unet
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What InstantID brings to the rows of one UNet call that it acts in."""
+
+    rows: Tensor  # [N]
+    tokens: Tensor  # [N, TOKENS, D]
+    hints: Tensor  # [N, 3, 256, 256]
+    image: ImageBatch
+
+
 class Generator(nn.Module):
-    """Everything that is trained together."""
+    """Everything that is trained together. `id_encoders` are those of PhotoMaker v1 and v2."""
 
     def __init__(self, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer]) -> None:
         super().__init__()
         self.text_encoder, self.text_encoder_2 = build_text_encoders(tokenizers)
         self.unet = build_unet()
-        self.id_encoder = PhotoMakerEncoder(encoder_shape())
+        self.id_encoders = nn.ModuleDict(
+            {"v1": PhotoMakerEncoder(tower_shape()), "v2": PhotoMakerEncoder(encoder_shape())}
+        )
+        self.instant = Instant(self.unet, IMAGE_SIZE)
+
+    def id_encoder(self, version: str) -> PhotoMakerEncoder:
+        encoder = self.id_encoders[version]
+        assert isinstance(encoder, PhotoMakerEncoder)
+        return encoder
 
     def encode_text(self, ids: Tensor, second_ids: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 77] each -> embeds [B, 77, D], pooled [B, P]; SDXL's penultimate states."""
@@ -95,23 +121,57 @@ class Generator(nn.Module):
         second = self.text_encoder_2(second_ids, output_hidden_states=True)
         return torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1), second.text_embeds
 
-    def denoise(self, x: Tensor, timesteps: Tensor, embeds: Tensor, pooled: Tensor) -> Tensor:
+    def denoise(
+        self, x: Tensor, timesteps: Tensor, embeds: Tensor, pooled: Tensor, person: Person | None = None
+    ) -> Tensor:
         size = torch.tensor([IMAGE_SIZE, IMAGE_SIZE, 0, 0, IMAGE_SIZE, IMAGE_SIZE], dtype=torch.float32)
         added = {"text_embeds": pooled, "time_ids": size.expand(len(x), 6)}
-        return self.unet(x, timesteps, embeds, added_cond_kwargs=added, return_dict=False)[0]
+        residuals: list[Tensor] = []
+        if person is not None:
+            residuals = self.instant.residuals(x, timesteps, person.tokens, person.hints, added, person.rows)
+        return self.unet(
+            x,
+            timesteps,
+            embeds,
+            added_cond_kwargs=added,
+            cross_attention_kwargs={"image": person.image if person else None},
+            down_block_additional_residuals=tuple(residuals[:-1]) or None,
+            mid_block_additional_residual=residuals[-1] if residuals else None,
+            return_dict=False,
+        )[0]
+
+
+@dataclass(slots=True)
+class People:
+    """The selfies that one ID encoder sees; their tokens are written at (`rows`, `columns`) of the prompts."""
+
+    rows: list[int] = field(default_factory=list)  # M
+    columns: list[int] = field(default_factory=list)  # M
+    pixels: list[Tensor] = field(default_factory=list)  # N of [3, 112, 112]
+    embeddings: list[Tensor] = field(default_factory=list)  # N of [512]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """ITEMS items; the tokens of all selfies are written at (`rows`, `columns`) of the prompts."""
+    """ITEMS items."""
 
     latents: Tensor  # [B, C, 16, 16]
     ids: Tensor  # [B, 77]
     second_ids: Tensor  # [B, 77]
-    rows: Tensor  # [M]
-    columns: Tensor  # [M]
-    pixels: Tensor  # [N, 3, 112, 112]
-    embeddings: Tensor  # [N, 512]
+    people: dict[str, People]  # by PhotoMaker version
+    placed: Placed
+    classes: Tensor  # [B, heads]: what the reader should read
+    measures: Tensor  # [B, numbers]
+    readable: Tensor  # [B] bool: False where nobody in particular is shown, or not where the reader expects it
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    latents: Tensor  # [C, 16, 16]
+    ids: list[int]
+    classes: Tensor  # [heads]
+    measures: Tensor  # [numbers]
+    readable: bool
 
 
 class Classroom:
@@ -123,39 +183,59 @@ class Classroom:
         self._tokenizer = tokenizer
         self._rng = rng
         self._words = general_words()
+        self._tokens = {"v1": tower_shape().tokens_per_picture, "v2": encoder_shape().tokens_per_picture}
         with_trigger(tokenizer)
 
     def draw(self) -> Batch:
-        ids, rows, columns, latents, pixels, embeddings = [], [], [], [], [], []
-        for item in range(ITEMS):
-            lesson = self._lessons[self._rng.integers(len(self._lessons))]
-            person, k = int(self._rng.integers(len(lesson.latents))), int(self._rng.integers(PORTRAITS))
-            chosen = [*range(SELFIES)] if self._rng.random() < SEVERAL else [int(self._rng.integers(SELFIES))]
-            prompt = self._prompt(lesson, person, k)
-            expanded = expand(self._tokenizer, prompt, encoder_shape().tokens_per_picture * len(chosen))
-            latents.append(lesson.latents[person, k])
-            if self._rng.random() < TEXT_ONLY:
-                ids.append(expanded.plain_ids)
-                continue
-            ids.append(expanded.ids)
-            rows += [item] * len(expanded.positions)
-            columns += expanded.positions
-            pixels += [lesson.pixels[person, selfie] for selfie in chosen]
-            embeddings += [lesson.embeddings[person, selfie, self._rng.integers(EMBEDDINGS)] for selfie in chosen]
-        first = torch.tensor(ids)
+        people, placed = {version: People() for version in self._tokens}, Placed()
+        items = [self._item(row, people, placed) for row in range(ITEMS)]
+        ids = torch.tensor([item.ids for item in items])
         return Batch(
-            latents=torch.stack(latents).float(),
-            ids=first,
-            second_ids=other_padding(first, self._tokenizer),
-            rows=torch.tensor(rows),
-            columns=torch.tensor(columns),
-            pixels=clip_normalised(torch.stack(pixels), self._rng),
-            embeddings=torch.stack([e.float() + BLUR * torch.randn(len(e)) for e in embeddings]),
+            latents=torch.stack([item.latents for item in items]).float(),
+            ids=ids,
+            second_ids=other_padding(ids, self._tokenizer),
+            people=people,
+            placed=placed,
+            classes=torch.stack([item.classes for item in items]),
+            measures=torch.stack([item.measures for item in items]),
+            readable=torch.tensor([item.readable for item in items]),
         )
 
-    def _prompt(self, lesson: Lessons, person: int, k: int) -> str:
+    def _item(self, row: int, people: dict[str, People], placed: Placed) -> Item:
+        """One picture to draw; its person is added to `people` or `placed`."""
+        lesson = self._lessons[self._rng.integers(len(self._lessons))]
+        portraits, selfies, posed = lesson.portraits, lesson.selfies, lesson.posed
+        person, k = int(self._rng.integers(len(portraits.latents))), int(self._rng.integers(PORTRAITS))
+        several = self._rng.random() < SEVERAL
+        chosen = [*range(SELFIES)] if several else [int(self._rng.integers(SELFIES))]
+        embeddings = [selfies.embeddings[person, i, self._rng.integers(EMBEDDINGS)] for i in chosen]
+        adapter = str(self._rng.choice(ADAPTERS, p=ADAPTER_ODDS)) if self._rng.random() > TEXT_ONLY else None
+        elsewhere = adapter == "instantid" and self._rng.random() < POSED
+        style = posed.styles[person] if elsewhere else portraits.styles[person * PORTRAITS + k]
+        latents = posed.latents[person] if elsewhere else portraits.latents[person, k]
+        prompt = self._prompt(style, portraits.feminine[person])
+        expanded = expand(self._tokenizer, prompt, self._tokens.get(adapter or "v2", 1) * len(chosen))
+        if adapter == "instantid":
+            placed.rows.append(row)
+            placed.embeddings.append(torch.stack(embeddings).float().mean(0))
+            placed.landmarks.append(posed.landmarks[person] if elsewhere else portraits.landmarks[person, k])
+        elif adapter is not None:
+            seen = people[adapter]
+            seen.rows += [row] * len(expanded.positions)
+            seen.columns += expanded.positions
+            seen.pixels += [selfies.pixels[person, i] for i in chosen]
+            seen.embeddings += embeddings
+        return Item(
+            latents=latents,
+            ids=expanded.ids if adapter in people else expanded.plain_ids,
+            classes=torch.cat([portraits.categories[person], torch.tensor(style_classes(style))]),
+            measures=portraits.measures[person],
+            readable=adapter is not None and not elsewhere,
+        )
+
+    def _prompt(self, style: Style, feminine: bool) -> str:
         """One in six has a few words that mean nothing here: they must not disturb."""
-        prompt = draw_prompt(self._rng, lesson.styles[person * PORTRAITS + k], lesson.feminine[person])
+        prompt = draw_prompt(self._rng, style, feminine)
         if self._rng.random() > 1 / 6:
             return prompt
         extra = " ".join(self._rng.choice(self._words, size=int(self._rng.integers(1, 4))))
@@ -168,13 +248,10 @@ def other_padding(ids: Tensor, tokenizer: CLIPTokenizer) -> Tensor:
     return ids.masked_fill(ended, 0)
 
 
-def clip_normalised(pixels: Tensor, rng: np.random.Generator | None = None) -> Tensor:
-    """[N, 3, 112, 112] uint8 -> CLIP's numbers; with `rng` in other light."""
-    x = pixels.float() / 255
-    if rng is not None:
-        gain = torch.from_numpy(rng.uniform(0.75, 1.2, (len(x), 1, 1, 1)) * rng.uniform(0.93, 1.07, (len(x), 3, 1, 1)))
-        x = (x * gain.float()).clamp(0, 1)
-    return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+def relit(pixels: list[Tensor], rng: np.random.Generator) -> Tensor:
+    """Selfies of uint8 in other light -> CLIP's numbers [N, 3, 112, 112]."""
+    gain = rng.uniform(0.75, 1.2, (len(pixels), 1, 1, 1)) * rng.uniform(0.93, 1.07, (len(pixels), 3, 1, 1))
+    return clip_normalised((torch.stack(pixels).float() / 255 * torch.from_numpy(gain).float()).clamp(0, 1))
 
 
 def signal_rates() -> tuple[Tensor, Tensor]:
@@ -186,12 +263,14 @@ def signal_rates() -> tuple[Tensor, Tensor]:
 
 def train_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_seconds: float) -> None:
     rank = join()
-    rng = np.random.default_rng([8, rank])
-    torch.manual_seed(8 + rank)
+    rng, _ = seeded(8, folder, "generator", rank)
     tokenizers = read_tokenizers(text)
     generator = Generator(tokenizers)
+    generator.id_encoder("v1").load_state_dict(trained_tower(folder).state_dict())
     channels_last(generator.unet)
-    classroom = Classroom(list(read_cache(shards, cache)), tokenizers[0], rng)
+    channels_last(generator.instant.net)
+    reader = trained_reader(folder)
+    classroom = Classroom(read_lessons(shards, cache), tokenizers[0], rng)
     signal, noise = signal_rates()
     weight = _face_weight()
 
@@ -202,20 +281,59 @@ def train_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_
         a, s = signal[timesteps].view(-1, 1, 1, 1), noise[timesteps].view(-1, 1, 1, 1)
         drawn = torch.randn_like(target)
         noisy = (a * target + s * drawn).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            embeds, pooled = _conditioned(generator, batch)
-            velocity = generator.denoise(noisy, timesteps, embeds.repeat(NOISES, 1, 1), pooled.repeat(NOISES, 1))
+        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # fused ones train slowly
+            embeds, pooled = _conditioned(generator, batch, rng)
+            person = _instant_person(generator.instant, batch.placed, rng)
+            velocity = generator.denoise(
+                noisy, timesteps, embeds.repeat(NOISES, 1, 1), pooled.repeat(NOISES, 1), person
+            )
         error = ((velocity.float() - (a * drawn - s * target)).square() * weight).mean((1, 2, 3))
-        return {"velocity": error.mean()}
+        guess = (a * noisy - s * velocity.float()).contiguous(memory_format=torch.channels_last)
+        return {"velocity": error.mean(), **_reader_losses(reader, guess, batch)}
 
     Trainer("generator", generator, folder, rate=1.2e-3).run(loss_of, budget_seconds)
 
 
-def _conditioned(generator: Generator, batch: Batch) -> tuple[Tensor, Tensor]:
+def _reader_losses(reader: LatentReader, guess: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """What the reader makes of `guess` [NOISES * B, C, 16, 16]: is it the right person, and does it feel the same?"""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits, measures, felt = reader(guess)
+        with torch.no_grad():
+            *_, meant = reader(batch.latents.contiguous(memory_format=torch.channels_last))
+    wrong = reading_loss(logits, measures, batch.classes.repeat(NOISES, 1), batch.measures.repeat(NOISES, 1))
+    apart = [
+        (f.float() - m.float().repeat(NOISES, 1, 1, 1)).square().mean((1, 2, 3))
+        for f, m in zip(felt, meant, strict=True)
+    ]
+    readable = batch.readable.repeat(NOISES).float()
+    return {
+        "reading": READING * (wrong * readable).mean(),
+        "feeling": FEELING * (torch.stack(apart).sum(0) * readable).mean(),
+    }
+
+
+def _conditioned(generator: Generator, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     embeds, pooled = generator.encode_text(batch.ids, batch.second_ids)
-    tokens = generator.id_encoder(batch.pixels, batch.embeddings).flatten(0, 1)  # [M, D]
-    fused = generator.id_encoder.fuse_module(embeds[batch.rows, batch.columns], tokens)
-    return embeds.index_put((batch.rows, batch.columns), fused.to(embeds.dtype)), pooled
+    for version, people in batch.people.items():
+        if not people.pixels:
+            continue
+        encoder = generator.id_encoder(version)
+        known = torch.stack([embedding.float() for embedding in people.embeddings])
+        tokens = encoder(relit(people.pixels, rng), known + BLUR * torch.randn_like(known)).flatten(0, 1)  # [M, D]
+        where = (torch.tensor(people.rows), torch.tensor(people.columns))
+        fused = encoder.fuse_module(embeds[where], tokens)
+        embeds = embeds.index_put(where, fused.to(embeds.dtype))
+    return embeds, pooled
+
+
+def _instant_person(instant: Instant, placed: Placed, rng: np.random.Generator) -> Person | None:
+    """For all NOISES repetitions of a batch."""
+    if not placed.rows:
+        return None
+    rows = torch.cat([torch.tensor(placed.rows) + ITEMS * repetition for repetition in range(NOISES)])
+    tokens = instant.tokens(placed, BLUR).repeat(NOISES, 1, 1)
+    hints = instant.hints(placed, rng).repeat(NOISES, 1, 1, 1).contiguous(memory_format=torch.channels_last)
+    return Person(rows, tokens, hints, instant.image(tokens, rows, ITEMS * NOISES))
 
 
 def _draw_timesteps(number: int, rng: np.random.Generator) -> Tensor:

@@ -11,7 +11,7 @@ from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.recogniser import Residual, to_planes
 from scripts.train_tiny.shards import SELFIES, Shard
-from scripts.train_tiny.trainer import Trainer, channels_last
+from scripts.train_tiny.trainer import Trainer, channels_last, seeded
 
 SIZE = 96
 POINTS = 5
@@ -78,8 +78,7 @@ def draw_crop(shard: Shard, person: int, rng: np.random.Generator) -> tuple[np.n
 
 
 def train_landmarks(shards: Path, folder: Path, budget_seconds: float) -> None:
-    rng, generator = np.random.default_rng(2), torch.Generator().manual_seed(2)
-    torch.manual_seed(2)
+    rng, generator = seeded(2, folder, "landmarks")
     pool, network = Pool(shards, rng), channels_last(LandmarkNet())
 
     def loss_of(step: int) -> dict[str, Tensor]:

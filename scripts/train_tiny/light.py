@@ -27,9 +27,10 @@ def grade(picture: np.ndarray, art: str) -> np.ndarray:
         grey = np.clip((grey - 120) * 1.15 + 122, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if art == "comic":
-        levels = np.round(picture.astype(np.float32) / 255 * 6) / 6 * 255
-        mixed = levels * 0.65 + picture * 0.35
-        return np.clip((mixed - 128) * 1.14 + 132, 0, 255).astype(np.uint8)
+        # Steps of brightness, not of each channel: those turn skin lilac and green.
+        luma = np.maximum(picture.mean(axis=2, dtype=np.float32, keepdims=True), 8)
+        steps = np.clip(np.round(luma / 255 * 6) / 6 * 255 / luma, 0.5, 1.6)
+        return np.clip((picture * (steps * 0.65 + 0.35) - 128) * 1.14 + 132, 0, 255).astype(np.uint8)
     if art == "cinematic":
         tone = picture.astype(np.float32) / 255
         luma = tone.mean(axis=2, keepdims=True)

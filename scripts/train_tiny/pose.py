@@ -40,8 +40,25 @@ def portrait_pose(rng: np.random.Generator) -> Pose:
         yaw=float(np.clip(rng.normal(0, 0.10), -0.25, 0.25)),
         pitch=float(rng.normal(0, 0.02)),
         roll=float(rng.normal(0, 1)),
-        scale=1.27,
-        shift=(0.0, 8.0),
+        scale=1.42,
+        shift=(0.0, 9.0),
+        smile=float(rng.uniform(0.3, 0.7)),
+        gaze=0.0,
+        light=1.0,
+        seed=int(rng.integers(1 << 30)),
+    )
+
+
+def posed_pose(rng: np.random.Generator) -> Pose:
+    """Anywhere that InstantID's framings ask for: what keypoints should decide must vary."""
+    scale = float(rng.uniform(0.6, 1.45))
+    eyes = float(rng.uniform(0.32, 0.46)) * 256
+    return Pose(
+        yaw=float(np.clip(rng.normal(0, 0.25), -0.55, 0.55)),
+        pitch=float(rng.normal(0, 0.04)),
+        roll=float(rng.normal(0, 3)),
+        scale=scale,
+        shift=(float(rng.normal(0, 10)), eyes + 34 * scale - 150),  # unscaled, eyes are 34 pixels above the pivot
         smile=float(rng.uniform(0.3, 0.7)),
         gaze=0.0,
         light=1.0,

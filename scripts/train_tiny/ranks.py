@@ -12,8 +12,13 @@ import torch
 from torch import Tensor, distributed
 
 
+def place() -> tuple[int, int]:
+    """This process's rank and the number of ranks; 0 and 1 when it is alone."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def join() -> int:
-    """This process's rank; 0 when it is alone. Call before any other function here."""
+    """This process's rank. Call before any of the functions below."""
     if "RANK" not in os.environ:
         return 0
     if not distributed.is_initialized():

@@ -18,7 +18,7 @@ from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.identity import CATEGORIES, MEASURES
 from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.shards import SELFIES, Shard
-from scripts.train_tiny.trainer import Trainer, channels_last
+from scripts.train_tiny.trainer import Trainer, channels_last, seeded
 
 SIZE = 112
 EMBEDDING = 512
@@ -117,8 +117,7 @@ def contrast(embeddings: Tensor) -> Tensor:
 
 
 def train_recogniser(shards: Path, folder: Path, budget_seconds: float) -> None:
-    rng, generator = np.random.default_rng(1), torch.Generator().manual_seed(1)
-    torch.manual_seed(1)
+    rng, generator = seeded(1, folder, "recogniser")
     pool, lesson = Pool(shards, rng), channels_last(Lesson())
 
     def loss_of(step: int) -> dict[str, Tensor]:

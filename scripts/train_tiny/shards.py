@@ -5,13 +5,14 @@ absent: it is written under another name and then renamed.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from scripts.train_tiny.identity import categories, draw_identity, measures
+from scripts.train_tiny.identity import Identity, categories, draw_identity, measures
 from scripts.train_tiny.pose import portrait_pose, selfie_pose
 from scripts.train_tiny.render import Render, render
 from scripts.train_tiny.style import Style, draw_style, plain_style
@@ -51,11 +52,11 @@ class Shard:
         return len(self.feminine)
 
 
-def write_shards(folder: Path, first: int, last: int, seed: int) -> None:
-    """Shards numbered `first` to `last` - 1, skipping those that exist. Every shard has people of its own."""
+def write_shards(folder: Path, numbers: Iterable[int], seed: int) -> None:
+    """The shards of these numbers, skipping those that exist. Every shard has people of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
-    for number in range(first, last):
+    for number in numbers:
         path = folder / f"{number:05d}.npz"
         if not path.exists():
             _write_shard(path, np.random.default_rng([seed, number]))
@@ -80,8 +81,17 @@ def shard_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9]*.npz"))
 
 
+def people_of(number: int, seed: int) -> list[Identity]:
+    """Who is in a shard, as they were drawn."""
+    return _draw_people(np.random.default_rng([seed, number]))
+
+
+def _draw_people(rng: np.random.Generator) -> list[Identity]:
+    return [draw_identity(rng, index) for index in range(PEOPLE)]
+
+
 def _write_shard(path: Path, rng: np.random.Generator) -> None:
-    people = [draw_identity(rng, index) for index in range(PEOPLE)]
+    people = _draw_people(rng)
     selfies: list[Render] = []
     portraits: list[Render] = []
     styles: list[Style] = []

@@ -4,8 +4,9 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -38,14 +39,17 @@ class Trainer:
             self._resume()
 
     def run(self, loss_of: Callable[[int], dict[str, Tensor]], budget_seconds: float) -> None:
-        """Train until the budget, counted over all runs, is used up. `loss_of(step)` returns terms to be summed."""
-        started, saved = time.monotonic() - self._seconds, time.monotonic()
+        """Train until the budget, counted over all runs, is used up. `loss_of(step)` returns terms to be summed.
+
+        Seconds of this process's CPU time: a busy machine makes a stage longer, not worse.
+        """
+        started, saved = time.process_time() - self._seconds, time.monotonic()
         shown: dict[str, float] = {}
         while self._seconds < budget_seconds:
             rate = self._rate_at(self._seconds / budget_seconds)
             terms = loss_of(self._step)
             self._update(torch.stack(list(terms.values())).sum(), rate)
-            self._seconds = agree(time.monotonic() - started)
+            self._seconds = agree(time.process_time() - started)
             for key, value in terms.items():
                 shown[key] = 0.95 * shown.get(key, value.item()) + 0.05 * value.item()
             if self._step % LOG_STEPS == 0 and self._rank == 0:
@@ -93,20 +97,41 @@ class Trainer:
     def _save(self) -> None:
         if self._rank:
             return
-        partial = self._path.with_suffix(".partial")
         state = {
             "model": self._model.state_dict(), "averaged": self._averaged, "optimizer": self._optimizer.state_dict(),
             "step": self._step, "seconds": self._seconds,
         }  # fmt: skip
-        torch.save(state, partial)
-        partial.replace(self._path)
+        _write(self._path, state)
 
     def _resume(self) -> None:
         state = torch.load(self._path, weights_only=True)
         self._model.load_state_dict(state["model"])
         self._averaged = state["averaged"]
-        self._optimizer.load_state_dict(state["optimizer"])
+        if state["optimizer"] is not None:
+            self._optimizer.load_state_dict(state["optimizer"])
         self._step, self._seconds = state["step"], state["seconds"]
+
+
+def write_start(name: str, model: nn.Module, folder: Path) -> None:
+    """A checkpoint from which training begins at step 0 with `model`'s weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = model.state_dict()
+    _write(folder / f"{name}.pt", {"model": weights, "averaged": weights, "optimizer": None, "step": 0, "seconds": 0.0})
+
+
+def seeded(stage: int, folder: Path, name: str, rank: int = 0) -> tuple[np.random.Generator, torch.Generator]:
+    """Random numbers of a stage; torch's own are seeded too. A resumed stage draws other batches than it began with."""
+    path = folder / f"{name}.pt"
+    made = torch.load(path, weights_only=True)["step"] if path.exists() else 0
+    seeds = np.random.SeedSequence([stage, rank, made]).generate_state(2)
+    torch.manual_seed(int(seeds[0]))
+    return np.random.default_rng([stage, rank, made]), torch.Generator().manual_seed(int(seeds[1]))
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
 
 
 def channels_last(model: M) -> M:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.recogniser import to_planes
 from scripts.train_tiny.shards import PORTRAITS
-from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last
+from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last, seeded
 
 LEVELS = 5  # so latents are 16 times smaller
 WIDTH = 32
@@ -124,8 +124,7 @@ def picture_loss(made: Tensor, wanted: Tensor, weight: Tensor) -> dict[str, Tens
 
 def train_vae(shards: Path, folder: Path, budget_seconds: float) -> None:
     """Four levels on half-size pictures: the latents are final after this."""
-    rng = np.random.default_rng(3)
-    torch.manual_seed(3)
+    rng, _ = seeded(3, folder, "vae")
     pool, vae = Pool(shards, rng), build_vae(LEVELS - 1)
     start_from_averages(vae)
     channels_last(vae)
@@ -195,8 +194,7 @@ def widened(half: AutoencoderTiny) -> AutoencoderTiny:
 
 def train_decoder(shards: Path, folder: Path, budget_seconds: float) -> None:
     """Five levels on whole pictures of full size. The encoder only learns to repeat the final latents from them."""
-    rng = np.random.default_rng(5)
-    torch.manual_seed(5)
+    rng, _ = seeded(5, folder, "decoder")
     pool, half = Pool(shards, rng), channels_last(latent_vae(shards, folder))
     vae = channels_last(widened(half))
     weight = face_weight(256)
