@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.weights.modules import Place
-from scripts.check_golden import PhotoMakerFolder
+from scripts.golden.photomaker import PhotoMakerFolder
 from tests.models.conftest import GOLDEN
 
 pytestmark = [

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "photomaker"
+GOLDEN_INSTANTID = GOLDEN.parent / "instantid"
 
 MANIFEST = """
 [bundles.golden]

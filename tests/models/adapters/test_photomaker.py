@@ -6,7 +6,7 @@ import torch
 from models.adapters.adapter import Wish
 from models.adapters.photomaker.adapter import merge_step
 from models.adapters.photomaker.trigger import TriggerError, place_trigger
-from scripts.check_golden import PhotoMakerFolder, face_of, picture_of
+from scripts.golden.photomaker import PhotoMakerFolder, face_of, picture_of
 from tests.models.conftest import GOLDEN
 
 

@@ -9,7 +9,7 @@ from models.adapters.adapter import Wish
 from models.engine.engine import Engine
 from models.engine.plan import NoiseSchedule, make_plan
 from models.engine.rows import BatchKey, Row, initial_latent
-from scripts.check_golden import PhotoMakerFolder, face_of, picture_of
+from scripts.golden.photomaker import PhotoMakerFolder, face_of, picture_of
 from tests.models.conftest import GOLDEN
 
 CPU = torch.device("cpu")

@@ -1,0 +1,140 @@
+"""InstantID (arXiv 2401.07519): a face embedding beside the text, and a ControlNet that places the face.
+
+Two channels carry the person: tokens made of the embedding, which every cross-attention of the UNet reads beside the
+text, and IdentityNet, a ControlNet over a picture of five keypoints whose own cross-attention reads those tokens alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.adapters.adapter import Identity, Pose, Wish
+from models.adapters.decoupled import ImageProjection
+from models.adapters.instantid.framing import Placed, place
+from models.adapters.instantid.keypoints import draw_keypoints
+from models.adapters.perceiver import QueryResampler
+from models.faces.face import Face
+from models.messages import Picture
+from models.sdxl.attention import ImagePrompt
+from models.sdxl.conditioning import RowConditioning, time_ids_for, zeros_like
+from models.sdxl.control import Control, ControlNet
+from models.sdxl.region import Region
+from models.sdxl.text import TextEncoders
+
+IDENTITY_NET = "identity"
+# The scale of both channels at strength 1: the one of every published example. Above it pictures look burnt.
+FULL_SCALE = 0.8
+
+
+class InstantID:
+    """Owns the resampler and the projection; shares IdentityNet with the denoiser, and the text encoders.
+
+    Keeps no request: strengths, keypoints, regions and windows go with each row.
+    """
+
+    name = "instantid"
+    takes_pose = True
+    # Its training pictures had agencies' watermarks at this size, and so have its portraits.
+    spoiled_sizes = frozenset({(1024, 1024)})
+
+    def __init__(
+        self,
+        resampler: QueryResampler,
+        projection: ImageProjection,
+        net: ControlNet,
+        text: TextEncoders,
+        *,
+        face_space: str | None,
+    ) -> None:
+        self.face_space = face_space
+        self._resampler = resampler
+        self.projection = projection
+        self._net = net
+        self._text = text
+        self._nobody = self.tokens_of(torch.zeros(1, resampler.proj_in.in_features))
+        self._nobody_seen = projection(self._nobody)  # [16, 2, W]
+
+    def modules(self) -> list[nn.Module]:
+        return [self._resampler, self.projection, *self._net.modules]
+
+    @torch.inference_mode()
+    def tokens_of(self, embeddings: Tensor) -> Tensor:
+        """Raw face embeddings [N, 512] of one person -> [16, D]. All zeros stand for nobody."""
+        weight = self._resampler.proj_in.weight
+        return self._resampler.tokens(embeddings[None].to(weight.device, weight.dtype))[0]
+
+    def identity(self, selfies: Sequence[Picture], faces: Sequence[Face]) -> Identity:
+        """The mean of the raw embeddings: the weights were trained on one face, and on its length, too."""
+        missing = [face for face in faces if face.embedding is None or face.space != self.face_space]
+        if missing:
+            raise ValueError(f"{self.name} needs face embeddings of {self.face_space}, got {missing[0].space}")
+        embeddings = np.stack([face.embedding for face in faces if face.embedding is not None])
+        tokens = self.tokens_of(torch.from_numpy(embeddings).float().mean(dim=0, keepdim=True))
+        return Identity(tokens, Pose.of(selfies[0], faces[0]))
+
+    def check(self, wish: Wish, num_selfies: int) -> None:
+        """Raises PromptTooLong."""
+        for prompt in (wish.prompt, wish.negative_prompt):
+            if prompt is not None:
+                self._text.tokenize(prompt)
+
+    @torch.inference_mode()
+    def condition(self, identity: Identity, wish: Wish) -> RowConditioning:
+        """Everything that doesn't depend on the step is computed here, once for all of a job's rows."""
+        wanted = [self._text.tokenize(wish.prompt)]
+        if wish.guided and wish.negative_prompt is not None:
+            wanted.append(self._text.tokenize(wish.negative_prompt))
+        prompt, *negative = self._text.encode(wanted, wish.lora)
+        plain = RowConditioning(
+            personal=prompt,
+            plain=prompt,
+            merge_step=-1,
+            negative=(negative[0] if negative else zeros_like(prompt)) if wish.guided else None,
+            time_ids=time_ids_for(wish.width, wish.height, prompt.embeds.device, prompt.embeds.dtype),
+        )
+        return self._with_person(plain, identity, wish)
+
+    def _with_person(self, plain: RowConditioning, identity: Identity, wish: Wish) -> RowConditioning:
+        """Strength 0 adds nothing: the row is one of the plain model's."""
+        control_strength = wish.strength if wish.control_strength is None else wish.control_strength
+        if not wish.strength and not control_strength:
+            return plain
+        assert identity.pose is not None, "made by another adapter"
+        placed = place(wish, identity.pose)
+        hint = self._net.hint(torch.from_numpy(draw_keypoints(placed.landmarks, wish.width, wish.height)))
+        region = _face_region(placed, wish, hint) if wish.region == "face" else None
+        image = ImagePrompt(self.projection(identity.tokens), FULL_SCALE * wish.strength, region)
+        control = Control(
+            net=IDENTITY_NET,
+            hint=hint,
+            context=identity.tokens,
+            scale=FULL_SCALE * control_strength,
+            steps=_steps_within(wish.control_window, wish.num_steps),
+            region=region,
+        )
+        return replace(
+            plain,
+            image=image if wish.strength else None,
+            negative_image=replace(image, keys_values=self._nobody_seen) if wish.strength else None,
+            controls=(control,) if control_strength else (),
+            negative_controls=(replace(control, context=self._nobody),) if control_strength else (),
+        )
+
+
+def _steps_within(window: tuple[float, float], num_steps: int) -> range:
+    """The steps that lie wholly inside the window, as diffusers counts `control_guidance_start` and `_end`."""
+    start, end = window
+    inside = [step for step in range(num_steps) if step / num_steps >= start and (step + 1) / num_steps <= end]
+    return range(inside[0], inside[-1] + 1) if inside else range(0)
+
+
+def _face_region(placed: Placed, wish: Wish, hint: Tensor) -> Region:
+    """The face's box as whole pixels, cut off at the canvas's edges: a face may reach over them."""
+    x0, y0, x1, y1 = (max(int(edge), 0) for edge in placed.box)
+    mask = torch.zeros(wish.height, wish.width, device=hint.device)
+    mask[y0:y1, x0:x1] = 1
+    height, width = hint.shape[-2:]
+    return Region.of(mask, height, width)
