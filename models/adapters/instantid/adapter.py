@@ -16,10 +16,11 @@ from models.adapters.decoupled import ImageProjection
 from models.adapters.instantid.framing import Placed, place
 from models.adapters.instantid.keypoints import draw_keypoints
 from models.adapters.perceiver import QueryResampler
+from models.adapters.text_prompt import check_prompts, text_conditioning
 from models.faces.face import Face
 from models.messages import Picture
 from models.sdxl.attention import ImagePrompt
-from models.sdxl.conditioning import RowConditioning, time_ids_for, zeros_like
+from models.sdxl.conditioning import RowConditioning
 from models.sdxl.control import Control, ControlNet
 from models.sdxl.region import Region
 from models.sdxl.text import TextEncoders
@@ -58,7 +59,7 @@ class InstantID:
         self._nobody_seen = projection(self._nobody)  # [16, 2, W]
 
     def modules(self) -> list[nn.Module]:
-        return [self._resampler, self.projection, *self._net.modules]
+        return [self._resampler, self.projection, *self._net.modules()]
 
     @torch.inference_mode()
     def tokens_of(self, embeddings: Tensor) -> Tensor:
@@ -77,25 +78,12 @@ class InstantID:
 
     def check(self, wish: Wish, num_selfies: int) -> None:
         """Raises PromptTooLong."""
-        for prompt in (wish.prompt, wish.negative_prompt):
-            if prompt is not None:
-                self._text.tokenize(prompt)
+        check_prompts(self._text, wish)
 
     @torch.inference_mode()
     def condition(self, identity: Identity, wish: Wish) -> RowConditioning:
         """Everything that doesn't depend on the step is computed here, once for all of a job's rows."""
-        wanted = [self._text.tokenize(wish.prompt)]
-        if wish.guided and wish.negative_prompt is not None:
-            wanted.append(self._text.tokenize(wish.negative_prompt))
-        prompt, *negative = self._text.encode(wanted, wish.lora)
-        plain = RowConditioning(
-            personal=prompt,
-            plain=prompt,
-            merge_step=-1,
-            negative=(negative[0] if negative else zeros_like(prompt)) if wish.guided else None,
-            time_ids=time_ids_for(wish.width, wish.height, prompt.embeds.device, prompt.embeds.dtype),
-        )
-        return self._with_person(plain, identity, wish)
+        return self._with_person(text_conditioning(self._text, wish), identity, wish)
 
     def _with_person(self, plain: RowConditioning, identity: Identity, wish: Wish) -> RowConditioning:
         """Strength 0 adds nothing: the row is one of the plain model's."""
