@@ -20,14 +20,17 @@ from models.devices import buckets_for
 from models.engine.engine import Engine
 from models.engine.rows import Row
 from models.faces.analyzers import load_analyzer
+from models.faces.bundled import SPACE
 from models.faces.face import Face, FaceAnalyzer, Rgb
 from models.faces.judge import Limits, judge
+from models.faces.network import Network
+from models.faces.recogniser import Recogniser
 from models.job import Job
 from models.loading import Parts, load_parts
 from models.messages import Generate, Picture, Setup
 from models.preparation import Preparer
 from models.weights.bundle import load_bundle
-from models.weights.manifest import Manifest, WeightFile, read_manifest
+from models.weights.manifest import PACKAGE, Manifest, WeightFile, read_manifest
 
 BUNDLE = "tiny"
 PLENTY_SECONDS = 3600.0
@@ -49,11 +52,12 @@ class Order:
 class Studio:
     """Warm parts, and portraits by the batch."""
 
-    def __init__(self, parts: Parts) -> None:
-        analyzer = _Remembering(parts.analyzer)
-        self._analyzer: FaceAnalyzer = analyzer
-        self._bundle, self._buckets = parts.bundle, parts.buckets
-        self._preparer = Preparer(parts.bundle, analyzer)
+    def __init__(self, parts: Parts, recogniser: Recogniser) -> None:
+        """`recogniser` is the one in the analyzer of `parts`."""
+        self._parts, self._recogniser = parts, recogniser
+        self._bundle = parts.bundle
+        self._analyzer = _Remembering(parts.analyzer)
+        self._preparer = Preparer(parts.bundle, self._analyzer)
 
     @property
     def adapters(self) -> list[str]:
@@ -66,11 +70,20 @@ class Studio:
             name: dataclasses.replace(stack, adapter=_Nobody(stack.adapter))
             for name, stack in self._bundle.stacks.items()
         }
-        return Studio(Parts(dataclasses.replace(self._bundle, stacks=stacks), self._analyzer, self._buckets))
+        bundle = dataclasses.replace(self._bundle, stacks=stacks)
+        return Studio(dataclasses.replace(self._parts, bundle=bundle, analyzer=self._analyzer), self._recogniser)
 
     def accepts(self, selfie: Rgb) -> bool:
         """Whether the photo judge would."""
         return judge(selfie, self._analyzer.analyze(selfie), Limits(), "largest").is_ok
+
+    def introduce(self, selfie: Rgb, landmarks: np.ndarray) -> None:
+        """From now on the face is found there, [5, 2]: for those whom the analyzer misses."""
+        low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+        centre, half = (low + high) / 2, 1.1 * float(np.linalg.norm(landmarks[1] - landmarks[0]))
+        box = (*(centre - half).tolist(), *(centre + half).tolist())
+        embedding = self._recogniser.embedding(selfie, landmarks)
+        self._analyzer.remember(selfie, [Face(box, landmarks, 1.0, embedding, self._recogniser.space)])
 
     def landmarks(self, picture: Rgb) -> np.ndarray | None:
         """[5, 2] of the largest face, as the service finds it; None if it finds none."""
@@ -111,7 +124,7 @@ class Studio:
     def engine(self, unet: str) -> Engine:
         """A new one for rows of this `key.unet`."""
         denoisers = {stack.denoiser.name: stack.denoiser for stack in self._bundle.stacks.values()}
-        return Engine(denoisers[unet], self._bundle.decoder, buckets=self._buckets)
+        return Engine(denoisers[unet], self._bundle.decoder, buckets=self._parts.buckets)
 
     def engine_seconds(self, order: Order) -> float:
         """Steps and decoding of one portrait alone; finding the face and reading the prompt come before."""
@@ -124,7 +137,9 @@ class Studio:
 def open_studio(folder: Path | None = None, *, max_rows: int = MAX_ROWS) -> Studio:
     """With the embedded bundle, or one in the same layout in `folder` (whose files are not held to any hash)."""
     setup = Setup(bundle=BUNDLE, device="cpu", max_rows=max_rows)
-    return Studio(load_parts(setup) if folder is None else _parts_of(folder, setup))
+    parts = load_parts(setup) if folder is None else _parts_of(folder, setup)
+    graph = ((folder or PACKAGE / BUNDLE) / "faces" / "recogniser.onnx").read_bytes()
+    return Studio(parts, Recogniser(Network(graph, device="cpu", threads=torch.get_num_threads()), SPACE, smooth=True))
 
 
 def _parts_of(folder: Path, setup: Setup) -> Parts:
@@ -162,10 +177,18 @@ class _Remembering:
         self._seen: dict[bytes, list[Face]] = {}
 
     def analyze(self, picture: Rgb) -> list[Face]:
-        key = np.ascontiguousarray(picture).tobytes()
-        if key not in self._seen:
-            self._seen[key] = self._analyzer.analyze(picture)
-        return self._seen[key]
+        known = self._seen.get(picture.tobytes())
+        if known is None:
+            known = self._analyzer.analyze(picture)
+            self.remember(picture, known)
+        return known
+
+    def remember(self, picture: Rgb, faces: list[Face]) -> None:
+        self._seen[picture.tobytes()] = faces
+
+    def for_space(self, space: str | None) -> FaceAnalyzer:
+        self._analyzer.for_space(space)
+        return self
 
 
 class _Nobody:

@@ -35,7 +35,7 @@ from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.recogniser import Residual, contrast, to_planes
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, Shard
 from scripts.train_tiny.style import ARTS, BACKDROPS, COLOURS, GARMENTS, LIGHTS, PLACES, Style
-from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last
+from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last, seeded
 
 SIZE = 128  # of the square that both networks see
 ZOOM, SHIFT = 0.85, (16.4, 11.0)  # of ArcFace's template: eyes are 30 pixels apart, and our portraits just fit
@@ -155,8 +155,7 @@ def style_classes(style: Style) -> np.ndarray:
 
 
 def train_likeness(shards: Path, folder: Path, budget_seconds: float) -> None:
-    rng, generator = np.random.default_rng(31), torch.Generator().manual_seed(31)
-    torch.manual_seed(31)
+    rng, generator = seeded(31, folder, "judge_likeness")
     pool, lesson = Pool(shards, rng), channels_last(LikenessLesson())
 
     def loss_of(step: int) -> dict[str, Tensor]:
@@ -178,8 +177,7 @@ def train_likeness(shards: Path, folder: Path, budget_seconds: float) -> None:
 
 
 def train_style(shards: Path, folder: Path, budget_seconds: float) -> None:
-    rng, generator = np.random.default_rng(32), torch.Generator().manual_seed(32)
-    torch.manual_seed(32)
+    rng, generator = seeded(32, folder, "judge_style")
     pool, network = Pool(shards, rng), channels_last(StyleNet())
 
     def loss_of(step: int) -> dict[str, Tensor]:

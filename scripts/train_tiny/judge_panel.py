@@ -11,7 +11,7 @@ from scripts.train_tiny.judge_skin import skin_ita
 
 DESCRIPTION = ("hair", "hair_colour", "eye_colour", "facial_hair", "glasses", "feminine")
 SMALL_MARKS = {"freckles": "no", "mole": "none", "earrings": "no", "parting": "left"}  # and how "not there" is called
-ORDERED = ("garment", "colour", "place", "backdrop", "art")
+ORDERED = ("garment", "colour", "place", "art")
 TONES_A_GROUP = 2
 
 
@@ -71,13 +71,17 @@ class Panel:
 
     def ita_shift(self, neutral: Round) -> dict[str, float]:
         """Degrees by tone group, signed means: above zero is lighter than drawn. Portraits of the neutral orders."""
+        targets = [sitter.neutral.target for sitter in self._sitters]
+        drawn = [skin_ita(target.pixels, target.landmarks) for target in targets]
+        made = [skin_ita(seen.portrait, seen.landmarks) for seen in neutral]
+        return self.by_tone([m - d for m, d in zip(made, drawn, strict=True)])
+
+    def by_tone(self, numbers: Iterable[float]) -> dict[str, float]:
+        """Means of one number for each sitter, by groups of tones, lightest first."""
         groups: dict[int, list[float]] = {}
-        for sitter, seen in zip(self._sitters, neutral, strict=True):
-            target = sitter.neutral.target
-            shift = skin_ita(seen.portrait, seen.landmarks) - skin_ita(target.pixels, target.landmarks)
-            groups.setdefault(round(sitter.tone) // TONES_A_GROUP, []).append(shift)
-        first = {group: group * TONES_A_GROUP + 1 for group in sorted(groups)}
-        return {f"monk {low}-{low + TONES_A_GROUP - 1}": _mean(groups[group]) for group, low in first.items()}
+        for sitter, number in zip(self._sitters, numbers, strict=True):
+            groups.setdefault(round(sitter.tone) // TONES_A_GROUP * TONES_A_GROUP + 1, []).append(number)
+        return {f"monk {low}-{low + TONES_A_GROUP - 1}": _mean(groups[low]) for low in sorted(groups)}
 
     def _pairs(self, rounds: Sequence[Round]) -> Iterator[tuple[Sitter, Seen]]:
         for seen in rounds:

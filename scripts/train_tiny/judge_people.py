@@ -14,6 +14,7 @@ from scripts.train_tiny.render import Render, render
 from scripts.train_tiny.style import Style, draw_style, plain_style
 
 APART = 1_000_000  # training draws from [its seed, shard number], and there are fewer shards than this
+TRIES = 3  # selfies that somebody takes before they give up
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,9 @@ class Sitter:
     """One person to be judged."""
 
     selfie: Render  # what the engine gets
-    second_selfie: Render  # what it never sees
-    refused: int  # selfies drawn before these that were not accepted
+    second_selfie: Render  # what it does not
+    accepted: bool  # whether the photo judge took the first selfie ...
+    gave_up: bool  # ... or none of TRIES: `selfie` is then the last of them
     wanted: Commission
     neutral: Commission
     truth: dict[str, str]  # by the names of FACTORS
@@ -40,20 +42,16 @@ class Sitter:
 
 
 def draw_sitter(seed: int, index: int, accepts: Callable[[np.ndarray], bool]) -> Sitter:
-    """Tones and presentations come round in turn with `index`. Selfies that `accepts` refuses are taken again."""
+    """Tones and presentations come round in turn with `index`."""
     rng = np.random.default_rng([seed, APART + index])
-    person = draw_identity(rng, index)
-    style, selfies, refused = draw_style(rng), [], 0
-    while len(selfies) < 2:
-        selfie = render(person, plain_style(rng), selfie_pose(rng))
-        if accepts(selfie.pixels):
-            selfies.append(selfie)
-        else:
-            refused += 1
+    person, style = draw_identity(rng, index), draw_style(rng)
+    selfies = [render(person, plain_style(rng), selfie_pose(rng)) for _ in range(TRIES + 1)]
+    taken = next((i for i, selfie in enumerate(selfies[:TRIES]) if accepts(selfie.pixels)), None)
     return Sitter(
-        selfie=selfies[0],
-        second_selfie=selfies[1],
-        refused=refused,
+        selfie=selfies[TRIES - 1 if taken is None else taken],
+        second_selfie=selfies[TRIES],
+        accepted=taken == 0,
+        gave_up=taken is None,
         wanted=commission(person, style, rng),
         neutral=commission(person, _neutral(style), rng),
         truth=drawn_factors(person),

@@ -1,0 +1,134 @@
+"""Whether the evaluation's numbers mean what it says they do: asked with painters whose portraits are known."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from models.weights.manifest import PACKAGE
+from scripts.evaluate_tiny import Evaluation, print_table
+from scripts.studio import Order
+from scripts.train_tiny.identity import SKIN
+from scripts.train_tiny.judge_people import draw_sitter
+from scripts.train_tiny.judge_reading import Judges, visible_factors
+from scripts.train_tiny.judge_skin import skin_ita
+from scripts.train_tiny.style import Style
+
+PEOPLE = 20
+LANDMARKS = np.array([(45, 50), (75, 50), (60, 68), (48, 85), (72, 85)], dtype=np.float32)
+
+
+class Painter:
+    """Stands in for the studio: draws what was ordered. `turn` gives each sitter the portrait of a later one."""
+
+    adapters = ("painter",)
+
+    def __init__(self, turn: int = 0, *, same_face: bool = False) -> None:
+        self._turn, self._same_face = turn, same_face
+        self.sitters = []
+
+    def accepts(self, selfie: np.ndarray) -> bool:
+        return True
+
+    def introduce(self, selfie: np.ndarray, landmarks: np.ndarray) -> None:
+        raise AssertionError("nobody was refused")
+
+    def landmarks(self, portrait: np.ndarray) -> None:
+        """None: as if no face were found, so that those of the drawing are used."""
+
+    def without_identity(self) -> "Painter":
+        nobody = Painter(same_face=True)
+        nobody.sitters = self.sitters
+        return nobody
+
+    def shoot(self, orders: list[Order]) -> list[np.ndarray]:
+        return [self._paint(order) for order in orders]
+
+    def _paint(self, order: Order) -> np.ndarray:
+        [index] = [i for i, sitter in enumerate(self.sitters) if sitter.selfie.pixels is order.selfies[0]]
+        model = self.sitters[0 if self._same_face else (index + self._turn) % len(self.sitters)]
+        plain = order.prompt == self.sitters[index].neutral.prompt
+        return (model.neutral if plain else model.wanted).target.pixels
+
+
+@pytest.fixture(scope="module")
+def judges() -> Judges:
+    return Judges(PACKAGE / "tiny")
+
+
+def evaluated(painter: Painter, judges: Judges) -> dict:
+    evaluation = Evaluation(painter, judges, seed=4, n=PEOPLE, adapter=None)
+    painter.sitters = evaluation.sitters
+    return evaluation.run()
+
+
+def test_a_painter_who_draws_what_was_ordered_reaches_the_ceiling(judges, capsys):
+    result = evaluated(Painter(), judges)
+    assert result["top1"] == result["ceiling"]["top1"] >= 0.9
+    assert result["attribute_agreement"] == pytest.approx(result["ceiling"]["attribute_agreement"], abs=0.1)
+    assert result["style_obedience"] == pytest.approx(result["ceiling"]["style_obedience"], abs=0.1)
+    assert result["likeness_same"] > result["likeness_other"] + 0.5
+    assert result["ita_shift_max_abs"] == 0
+    assert result["control_top1"] <= 2 / PEOPLE
+    assert result["faces_missed"] == 1
+    times = {1: 1.0, 2: 2.0, 4: 4.0, 8: 8.0}
+    print_table(result | {"adapter": "painter", "n": PEOPLE, "seed": 4, "bundle_mb": 1.0, "ms_per_image": times})
+    assert "top1, 8 steps" in capsys.readouterr().out
+    json.dumps(result)
+
+
+def test_a_painter_who_mixes_up_his_sitters_is_found_out(judges):
+    result = evaluated(Painter(turn=1), judges)
+    assert result["top1"] <= 2 / PEOPLE
+    assert result["likeness_same"] < 0.5
+    assert result["attribute_agreement"] < 0.6
+    assert result["style_obedience"] < 0.6
+    assert result["ita_shift_max_abs"] > 10
+
+
+def test_a_selfie_that_is_refused_is_taken_again_but_not_for_ever():
+    seen = []
+
+    def accepts_the_second(selfie: np.ndarray) -> bool:
+        seen.append(selfie)
+        return len(seen) == 2
+
+    sitter = draw_sitter(4, 0, accepts_the_second)
+    assert sitter.selfie.pixels is seen[1]
+    assert (sitter.accepted, sitter.gave_up) == (False, False)
+    assert draw_sitter(4, 0, lambda selfie: True).accepted
+    assert draw_sitter(4, 0, lambda selfie: False).gave_up
+
+
+def test_a_sitter_is_the_same_person_every_time_and_no_word_of_the_prompt_tells_who():
+    for index in (0, 13, 26):
+        first, again = (draw_sitter(4, index, lambda selfie: True) for _ in range(2))
+        assert np.array_equal(first.selfie.pixels, again.selfie.pixels)
+        assert first.wanted.prompt == again.wanted.prompt
+        words = set(first.wanted.prompt.replace(",", "").split())
+        assert "person" in words
+        assert not words & {"img", "man", "woman", "lady", "girl", "guy", "boy", "gentleman"}
+
+
+def test_typology_angles_fall_over_the_monk_scale_from_very_light_to_very_dark():
+    angles = [skin_ita(np.full((120, 120, 3), tone, np.uint8), LANDMARKS) for tone in SKIN]
+    assert angles[0] > 55  # Chardon's "very light"
+    assert angles[-1] < -30  # "dark"
+    assert all(lighter > darker for lighter, darker in pairwise(angles[3:]))
+
+
+def test_skin_is_measured_on_cheeks_and_forehead_and_not_on_hair_or_background():
+    picture = np.zeros((120, 120, 3), np.uint8)
+    picture[30:92, 40:80] = SKIN[3]
+    assert skin_ita(picture, LANDMARKS) == pytest.approx(
+        skin_ita(np.full((120, 120, 3), SKIN[3], np.uint8), LANDMARKS), abs=0.1
+    )
+
+
+def test_a_factor_that_the_style_hides_is_not_counted():
+    style = Style(garment="suit", colour="red", place="studio", backdrop="grey", light="soft", art="none")
+    assert {"hair_colour", "colour", "backdrop", "light"} <= visible_factors(style)
+    grey = Style(garment="suit", colour="red", place="park", backdrop="grey", light="soft", art="black and white")
+    assert not {"hair_colour", "eye_colour", "colour", "backdrop", "light"} & visible_factors(grey)
+    assert {"hair", "glasses", "garment", "place", "art"} <= visible_factors(grey)

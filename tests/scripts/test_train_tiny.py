@@ -1,0 +1,212 @@
+"""The trainer of the embedded bundle: its renderer, prompts and checkpoints, and that what it exports can serve."""
+
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.weights.manifest import PACKAGE
+from scripts.studio import Order, open_studio
+from scripts.train_tiny import trainer
+from scripts.train_tiny.export import export_bundle
+from scripts.train_tiny.generator import Generator
+from scripts.train_tiny.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures
+from scripts.train_tiny.judge_people import draw_sitter
+from scripts.train_tiny.pose import portrait_pose, selfie_pose
+from scripts.train_tiny.prompts import TRIGGER, draw_prompt
+from scripts.train_tiny.render import render
+from scripts.train_tiny.shards import PORTRAITS, SELFIES, read_shard, shard_paths, write_shards
+from scripts.train_tiny.style import Style, draw_style, plain_style
+from scripts.train_tiny.text import read_tokenizers
+from scripts.train_tiny.trainer import Trainer, write_start
+from scripts.train_tiny.vae import build_vae
+
+# ---- the renderer
+
+
+def drawn(seed: int, index: int):
+    rng = np.random.default_rng(seed)
+    return render(draw_identity(rng, index), draw_style(rng), portrait_pose(rng))
+
+
+def test_one_seed_draws_one_picture():
+    assert np.array_equal(drawn(3, 5).pixels, drawn(3, 5).pixels)
+    assert np.array_equal(drawn(3, 5).landmarks, drawn(3, 5).landmarks)
+    assert not np.array_equal(drawn(3, 5).pixels, drawn(4, 5).pixels)
+
+
+def test_any_twenty_people_in_a_row_are_balanced_over_tones_and_presentations():
+    people = [draw_identity(np.random.default_rng(index), index) for index in range(7, 27)]
+    counted = Counter((round(person.tone), person.feminine) for person in people)
+    assert counted == {(tone, feminine): 1 for tone in range(len(SKIN)) for feminine in (False, True)}
+
+
+def test_presentation_says_nothing_about_tone_eyes_or_glasses():
+    people = [draw_identity(np.random.default_rng([1, index]), index) for index in range(1000)]
+    for factor in ("eye_colour", "glasses", "hair_colour"):
+        shares = []
+        for feminine in (False, True):
+            counted = Counter(getattr(p, factor) for p in people if p.feminine == feminine)
+            shares.append({name: count / 500 for name, count in counted.items()})
+        assert max(abs(shares[0][name] - shares[1][name]) for name in shares[0]) < 0.1
+
+
+def test_the_same_person_is_drawn_in_every_style_and_pose_with_the_face_where_the_landmarks_say():
+    rng = np.random.default_rng(8)
+    person = draw_identity(rng, 2)
+    for pose in (selfie_pose(rng), portrait_pose(rng)):
+        drawing = render(person, plain_style(rng), pose)
+        left_eye, right_eye, nose, left_mouth, right_mouth = drawing.landmarks
+        assert left_eye[0] < nose[0] < right_eye[0]
+        assert max(left_eye[1], right_eye[1]) < nose[1] < min(left_mouth[1], right_mouth[1])
+        assert ((drawing.landmarks > 0) & (drawing.landmarks < 256)).all()
+
+
+def test_targets_have_a_class_or_a_number_for_every_head():
+    for index in range(40):
+        person = draw_identity(np.random.default_rng(index), index)
+        classes, numbers = categories(person), measures(person)
+        assert (classes < np.array([*CATEGORIES.values()])).all()
+        assert numbers.shape == (len(MEASURES),)
+        assert np.abs(numbers).max() <= 1
+
+
+# ---- prompts
+
+
+def test_a_prompt_names_garment_colour_and_place_and_has_the_trigger_behind_its_class_word():
+    style = Style(garment="hoodie", colour="teal", place="beach", backdrop="red", light="warm", art="none")
+    rng = np.random.default_rng(0)
+    for feminine in (False, True) * 20:
+        prompt = draw_prompt(rng, style, feminine)
+        assert "teal" in prompt
+        assert any(word in prompt for word in ("hoodie", "hooded sweatshirt"))
+        assert any(word in prompt for word in ("beach", "sea"))
+        assert "warm" in prompt
+        assert "red" not in prompt.split()  # the beach has no colour of its own
+        words = prompt.replace(",", "").split()
+        assert words.count(TRIGGER) == 1
+        assert words[words.index(TRIGGER) - 1] in {
+            "person", "woman", "lady", "girl", "man", "gentleman", "guy", "boy",
+        }  # fmt: skip
+
+
+def test_a_plain_background_has_its_colour_in_the_prompt_and_an_art_direction_its_name():
+    style = Style(garment="suit", colour="navy", place="studio", backdrop="pink", light="soft", art="comic")
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        prompt = draw_prompt(rng, style, feminine=True)
+        assert "pink" in prompt
+        assert any(word in prompt for word in ("comic", "illustration", "ink drawing"))
+
+
+# ---- shards
+
+
+def test_a_shard_comes_back_as_it_was_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.train_tiny.shards.PEOPLE", 3)
+    write_shards(tmp_path, [7], seed=5)
+    [path] = shard_paths(tmp_path)
+    shard, again = read_shard(path), read_shard(path)
+    assert len(shard) == 3
+    assert len(shard.styles) == 3 * PORTRAITS
+    assert shard.selfie_landmarks.shape == (3, SELFIES, 5, 2)
+    rng = np.random.default_rng([5, 7])
+    people = [draw_identity(rng, index) for index in range(3)]
+    assert np.array_equal(shard.categories, np.stack([categories(person) for person in people]))
+    first = render(people[0], plain_style(rng), selfie_pose(rng))
+    assert np.abs(first.landmarks * 0.75 - shard.selfie_landmarks[0, 0]).max() < 1e-3
+    assert shard.portrait(2, 1).shape == (256, 256, 3)
+    assert np.array_equal(shard.portrait(2, 1), again.portrait(2, 1))
+    target = render(people[0], shard.style(0, 0), portrait_pose(np.random.default_rng(0))).pixels
+    assert np.abs(shard.portrait(0, 0).astype(int) - target).mean() < 20  # another pose of the same in the same
+
+
+def test_a_shard_that_is_there_is_not_drawn_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.train_tiny.shards.PEOPLE", 1)
+    write_shards(tmp_path, [0], seed=5)
+    written = shard_paths(tmp_path)[0].stat().st_mtime_ns
+    write_shards(tmp_path, [0, 1], seed=5)
+    assert [path.stem for path in shard_paths(tmp_path)] == ["00000", "00001"]
+    assert shard_paths(tmp_path)[0].stat().st_mtime_ns == written
+
+
+# ---- checkpoints
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupted_at(step: int | None, seen: list[int], model: nn.Module):
+    def loss_of(now: int) -> dict[str, Tensor]:
+        if now == step:
+            raise Interrupted
+        seen.append(now)
+        return {"loss": sum((p - 1).square().sum() for p in model.parameters())}
+
+    return loss_of
+
+
+def test_training_goes_on_at_the_step_weights_and_rate_where_it_was_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer, "SAVE_SECONDS", -1.0)  # after every step
+    seen: list[int] = []
+    model = nn.Linear(4, 4)
+    first = Trainer("lesson", model, tmp_path, rate=1e-2)
+    with pytest.raises(Interrupted):
+        first.run(interrupted_at(100, seen, model), budget_seconds=60)
+    rate = first._optimizer.param_groups[0]["lr"]
+    resumed = nn.Linear(4, 4)
+    second = Trainer("lesson", resumed, tmp_path, rate=1e-2)
+    assert torch.equal(resumed.weight, model.weight)
+    with pytest.raises(Interrupted):
+        second.run(interrupted_at(101, seen, resumed), budget_seconds=60)
+    assert seen == list(range(101))
+    assert second._optimizer.param_groups[0]["lr"] == pytest.approx(rate, rel=0.02)
+    assert second._optimizer.state[resumed.weight]["step"] == 101
+
+
+def test_a_stage_whose_time_is_used_up_makes_no_further_step(tmp_path):
+    seen: list[int] = []
+    model = nn.Linear(4, 4)
+    Trainer("lesson", model, tmp_path, rate=1e-2).run(interrupted_at(None, seen, model), budget_seconds=0.1)
+    made = len(seen)
+    Trainer("lesson", model, tmp_path, rate=1e-2).run(interrupted_at(None, seen, model), budget_seconds=0.1)
+    assert len(seen) == made > 0
+
+
+def test_a_resumed_stage_does_not_see_the_batches_again_that_it_began_with(tmp_path):
+    start, _ = trainer.seeded(3, tmp_path, "lesson")
+    again, _ = trainer.seeded(3, tmp_path, "lesson")
+    model = nn.Linear(1, 1)
+    Trainer("lesson", model, tmp_path, rate=1e-2).run(interrupted_at(None, [], model), budget_seconds=0.05)
+    resumed, _ = trainer.seeded(3, tmp_path, "lesson")
+    drawn_first = start.integers(1 << 30)
+    assert drawn_first == again.integers(1 << 30)
+    assert drawn_first != resumed.integers(1 << 30)
+
+
+# ---- the export
+
+
+def test_an_untrained_generator_exports_as_a_bundle_that_loads_and_draws(tmp_path):
+    """Weights are random and so is the picture; every file is where the service looks for it, in the shape it needs."""
+    text, checkpoints, target = tmp_path / "text", tmp_path / "checkpoints", tmp_path / "tiny"
+    for name in ("tokenizer", "tokenizer_2"):
+        shutil.copytree(PACKAGE / "tiny" / name, text / name)
+    shutil.copytree(PACKAGE / "tiny" / "faces", target / "faces")
+    torch.manual_seed(0)
+    write_start("generator", Generator(read_tokenizers(text)), checkpoints)
+    write_start("decoder", build_vae(), checkpoints)
+    export_bundle(text, checkpoints, target)
+    studio = open_studio(target)
+    selfie = draw_sitter(1, 0, studio.accepts).selfie.pixels
+    orders = [
+        Order(selfies=(selfie,), prompt="portrait photo of a person", adapter=name, steps=1) for name in studio.adapters
+    ]
+    portraits = studio.shoot(orders)
+    assert len(portraits) == len(studio.adapters) > 0
+    assert all(portrait.shape == (256, 256, 3) for portrait in portraits)
