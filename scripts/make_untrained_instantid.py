@@ -28,7 +28,7 @@ from models.weights.manifest import PACKAGE
 from models.weights.modules import meta_unet
 
 NUM_TOKENS = 16
-_SPREAD = 0.02  # of IdentityNet's outputs, which start training at 0
+_SPREAD = 0.1  # of IdentityNet's outputs, which start training at 0
 
 MANIFEST = """
 [bundles.tiny-instantid]
@@ -88,8 +88,10 @@ def untrained_net(unet_config: Mapping[str, Any], latent_factor: int) -> tuple[d
     config["conditioning_embedding_out_channels"] = widths
     net = ControlNetModel(**config)
     for name, parameter in net.named_parameters():
-        if name.startswith(("controlnet_down", "controlnet_mid", "controlnet_cond_embedding.conv_out")):
+        if name.startswith(("controlnet_down", "controlnet_mid")):
             torch.nn.init.normal_(parameter, std=_SPREAD)
+        elif name.startswith("controlnet_cond_embedding") and parameter.dim() > 1:
+            torch.nn.init.kaiming_normal_(parameter)  # diffusers' own start lets the picture fade away
     return config, {key: tensor.detach().clone() for key, tensor in net.state_dict().items()}
 
 

@@ -39,7 +39,6 @@ class ControlNet:
         net.register_to_config(controlnet_conditioning_channel_order="rgb")  # a hint is no image: nothing to flip
         self._net = net
 
-    @property
     def modules(self) -> list[nn.Module]:
         return [self._net, self._hint_encoder]
 
