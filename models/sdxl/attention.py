@@ -1,11 +1,12 @@
-"""The one attention of every UNet here: the text's, and beside it what a row's pictures bring.
+"""The one attention of every UNet and ControlNet here: the text's, and beside it what a row's pictures bring.
 
 Decoupled cross-attention (IP-Adapter, arXiv 2308.06721; InstantID, 2401.07519):
 
     out = softmax(q k_text) v_text + weight * softmax(q k_image) v_image
 
 The image's keys and values don't depend on the step, so they come with the call, projected beforehand, together with
-each row's weight. Nothing is stored on the UNet: rows with and without an image, at any strength, share one call.
+each row's weight. Nothing is stored on the UNet: rows with and without an image, at any strength, share one call. A
+ControlNet gets all that its cross-attention reads in this way.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,21 +83,34 @@ class DecoupledAttention:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         image: ImageBatch | None = None,
+        context: Tensor | None = None,
     ) -> Tensor:
-        """The parameters' names, and their meaning but for `image`, are diffusers'. [B, N, C] -> [B, N, C]."""
-        assert attn.to_k, "a layer without keys of its own is none of SDXL's"
-        assert attn.to_v
+        """[B, N, C] -> [B, N, C]. The first four parameters are diffusers'; `context` [B, T, 2, W] replaces the text
+        by keys and values made beforehand."""
         assert attn.to_out
-        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         query = _heads(attn.to_q(hidden_states), attn.heads)
-        key, value = _heads(attn.to_k(context), attn.heads), _heads(attn.to_v(context), attn.heads)
+        if context is not None and self._slot is not None:
+            key, value = self._read(context, attn.heads)
+        else:
+            key, value = _project(attn, hidden_states if encoder_hidden_states is None else encoder_hidden_states)
         out = _joined(F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask))
         if image is not None and self._slot is not None:
-            key, value = (_heads(x, attn.heads) for x in image.keys_values[..., self._slot].unbind(2))
+            key, value = self._read(image.keys_values, attn.heads)
             seen = _joined(F.scaled_dot_product_attention(query, key, value, attn_mask=image.mask))
             out = out + image.weight(out.shape[1]) * seen
         projection, dropout = attn.to_out
         return dropout(projection(out))
+
+    def _read(self, keys_values: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+        """This layer's own among all layers' keys and values, [B, heads, T, d] each."""
+        key, value = keys_values[..., self._slot].unbind(2)
+        return _heads(key, heads), _heads(value, heads)
+
+
+def keys_values_of(model: nn.Module, tokens: Tensor) -> Tensor:
+    """What `model`'s own cross-attention layers make of a context [T, D], side by side: [T, 2, W]."""
+    keys, values = zip(*(_flat(layer, tokens) for _, layer, _ in cross_attention_slots(model)), strict=True)
+    return torch.stack([torch.cat(keys, dim=-1), torch.cat(values, dim=-1)], dim=1)
 
 
 def install_attention(unet: nn.Module) -> None:
@@ -118,6 +132,17 @@ def cross_attention_slots(unet: nn.Module) -> Iterator[tuple[str, Attention, sli
         if layer.is_cross_attention:
             yield name, layer, slice(start, start + layer.inner_kv_dim)
             start += layer.inner_kv_dim
+
+
+def _flat(attn: Attention, context: Tensor) -> tuple[Tensor, Tensor]:
+    assert attn.to_k, "a layer without keys of its own is none of SDXL's"
+    assert attn.to_v
+    return attn.to_k(context), attn.to_v(context)
+
+
+def _project(attn: Attention, context: Tensor) -> tuple[Tensor, Tensor]:
+    key, value = _flat(attn, context)
+    return _heads(key, attn.heads), _heads(value, attn.heads)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from torch import Tensor, nn
 
+from models.sdxl.attention import install_attention, keys_values_of
 from models.sdxl.region import Region
 
 _GUESS_FROM = -1  # decimal logarithm of the shallowest residual's weight in guess mode; the deepest's is 0
@@ -17,11 +18,11 @@ _GUESS_FROM = -1  # decimal logarithm of the shallowest residual's weight in gue
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """One control image of one row. `hint` doesn't depend on the step: `ControlNet.hint` makes it once a row."""
+    """One control image of one row. What doesn't depend on the step, `ControlNet.hint` and `.context` make once."""
 
     net: str  # which of the denoiser's nets
     hint: Tensor  # [C, h, w]
-    context: Tensor | None  # [T, D], what the net's cross-attention reads; None: the row's prompt
+    context: Tensor  # [T, 2, W], keys and values for the net's cross-attention
     scale: float
     steps: range  # in which it acts
     guess: bool = False  # weigh shallow residuals less, and leave guidance's negative side alone
@@ -37,6 +38,7 @@ class ControlNet:
         net.controlnet_cond_embedding = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         self._flipped = net.config["controlnet_conditioning_channel_order"] == "bgr"
         net.register_to_config(controlnet_conditioning_channel_order="rgb")  # a hint is no image: nothing to flip
+        install_attention(net)
         self._net = net
 
     def modules(self) -> list[nn.Module]:
@@ -48,11 +50,15 @@ class ControlNet:
         pixels = (image.to(self._net.device).permute(2, 0, 1)[None] / 255).to(self._net.dtype)
         return self._hint_encoder(pixels.flip(1) if self._flipped else pixels)[0]
 
+    @torch.inference_mode()
+    def context(self, tokens: Tensor) -> Tensor:
+        """What the net's cross-attention is to read, face tokens or a prompt's [T, D] -> [T, 2, W]."""
+        return keys_values_of(self._net, tokens)
+
     def residuals(
         self,
         latents: Tensor,
         timesteps: Tensor,
-        context: Tensor,
         pooled: Tensor,
         time_ids: Tensor,
         controls: Sequence[Control],
@@ -63,7 +69,8 @@ class ControlNet:
         skips, middle = self._net(
             latents,
             timesteps,
-            encoder_hidden_states=context,
+            encoder_hidden_states=None,
+            cross_attention_kwargs={"context": torch.stack([control.context for control in controls])},
             controlnet_cond=hints,
             added_cond_kwargs={"text_embeds": pooled, "time_ids": time_ids},
             return_dict=False,

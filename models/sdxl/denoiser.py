@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.sdxl.attention import install_attention
 from models.sdxl.conditioning import Batch, Branch, RowConditioning, stack
-from models.sdxl.control import Control, ControlNet
+from models.sdxl.control import ControlNet
 from models.sdxl.lora_choice import LoraChoice, Rack, wear
 
 
@@ -97,7 +97,6 @@ class Denoiser:
             residuals = net.residuals(
                 latents[rows],
                 timesteps[rows],
-                torch.stack([_context(control, branches[row]) for row, control in wanted]),
                 batch.pooled[rows],
                 batch.time_ids[rows],
                 [control for _, control in wanted],
@@ -105,10 +104,6 @@ class Denoiser:
             sums = sums or [_nothing(residual, len(branches)) for residual in residuals]
             sums = [total.index_add(0, rows, r) for total, r in zip(sums, residuals, strict=True)]
         return tuple(sums)
-
-
-def _context(control: Control, branch: Branch) -> Tensor:
-    return branch.prompt.embeds if control.context is None else control.context
 
 
 def _nothing(like: Tensor, rows: int) -> Tensor:

@@ -209,16 +209,19 @@ class InstantIDFolder:
         hint = net.hint((data["cond"][0].permute(1, 2, 0) * 255).round().to(torch.uint8))
         seen: dict[str, Tensor] = {}
         for kind in ("plain", "guess"):
-            control = Control(
-                net=EXTRA_NET, hint=hint, context=None, scale=FULL_SCALE, steps=range(1), guess=kind == "guess"
-            )
+            controls = [
+                Control(
+                    net=EXTRA_NET,
+                    hint=hint,
+                    context=net.context(tokens),
+                    scale=FULL_SCALE,
+                    steps=range(1),
+                    guess=kind == "guess",
+                )
+                for tokens in data["face_tokens"]
+            ]
             *down, middle = net.residuals(
-                data["sample"],
-                data["timestep"].repeat(2),
-                data["face_tokens"],
-                data["text_embeds"],
-                data["time_ids"],
-                [control] * 2,
+                data["sample"], data["timestep"].repeat(2), data["text_embeds"], data["time_ids"], controls
             )
             seen |= {f"{kind}.down.{i}": residual for i, residual in enumerate(down)} | {f"{kind}.mid": middle}
         return _worst(case, seen, data)
@@ -281,17 +284,21 @@ class InstantIDFolder:
         if recipe.guess:
             conditioning = replace(conditioning, controls=tuple(replace(c, guess=True) for c in conditioning.controls))
         if recipe.extra_scale is not None:
+            assert conditioning.negative is not None, "recorded with guidance"
             control = Control(
                 net=EXTRA_NET,
                 hint=extra.hint(data["in.control_image_2_u8"]),
-                context=None,
+                context=extra.context(conditioning.personal.embeds),
                 scale=recipe.extra_scale,
                 steps=range(wish.num_steps),
             )
             conditioning = replace(
                 conditioning,
                 controls=(*conditioning.controls, control),
-                negative_controls=(*conditioning.negative_controls, control),
+                negative_controls=(
+                    *conditioning.negative_controls,
+                    replace(control, context=extra.context(conditioning.negative.embeds)),
+                ),
             )
         return conditioning
 
@@ -376,19 +383,13 @@ def _box(data: dict[str, Tensor]) -> tuple[float, float, float, float]:
 
 
 def _inputs(conditioning: RowConditioning, count: int) -> dict[str, Tensor]:
-    """What all steps share: the text, sizes and face tokens, negative side first."""
+    """What all steps share: the text's part and sizes, negative side first."""
     sides = [conditioning.personal] if conditioning.negative is None else [conditioning.negative, conditioning.personal]
-    controls = [conditioning.controls[0]]
-    if conditioning.negative is not None:
-        controls = [conditioning.negative_controls[0], *controls]
-    contexts = [control.context for control in controls if control.context is not None]
-    text = torch.stack([side.embeds for side in sides]).repeat_interleave(count, 0)
-    tokens = torch.stack(contexts).repeat_interleave(count, 0)
     return {
         "text_embeds": torch.stack([side.pooled for side in sides]).repeat_interleave(count, 0),
         "time_ids": conditioning.time_ids.repeat(len(sides) * count, 1),
-        "controlnet0.encoder_hidden_states": tokens,
-        "encoder_hidden_states": torch.cat([text, tokens], dim=1),
+        "prompt_embeds": conditioning.personal.embeds[None],
+        "negative_prompt_embeds": sides[0].embeds[None],
     }
 
 

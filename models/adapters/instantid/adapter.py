@@ -5,7 +5,7 @@ text, and IdentityNet, a ControlNet over a picture of five keypoints whose own c
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,6 +28,14 @@ from models.sdxl.text import TextEncoders
 IDENTITY_NET = "identity"
 # The scale of both channels at strength 1: the one of every published example. Above it pictures look burnt.
 FULL_SCALE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Face tokens as keys and values: of the UNet's layers, and of IdentityNet's."""
+
+    by_unet: Tensor  # [16, 2, W]
+    by_net: Tensor  # [16, 2, V]
 
 
 class InstantID:
@@ -55,8 +63,8 @@ class InstantID:
         self.projection = projection
         self._net = net
         self._text = text
-        self._nobody = self.tokens_of(torch.zeros(1, resampler.proj_in.in_features))
-        self._nobody_seen = projection(self._nobody)  # [16, 2, W]
+        nobody = self.tokens_of(torch.zeros(1, resampler.proj_in.in_features))
+        self._nobody = _Seen(projection(nobody), net.context(nobody))
 
     def modules(self) -> list[nn.Module]:
         return [self._resampler, self.projection, *self._net.modules()]
@@ -98,7 +106,7 @@ class InstantID:
         control = Control(
             net=IDENTITY_NET,
             hint=hint,
-            context=identity.tokens,
+            context=self._net.context(identity.tokens),
             scale=FULL_SCALE * control_strength,
             steps=_steps_within(wish.control_window, wish.num_steps),
             region=region,
@@ -106,9 +114,9 @@ class InstantID:
         return replace(
             plain,
             image=image if wish.strength else None,
-            negative_image=replace(image, keys_values=self._nobody_seen) if wish.strength else None,
+            negative_image=replace(image, keys_values=self._nobody.by_unet) if wish.strength else None,
             controls=(control,) if control_strength else (),
-            negative_controls=(replace(control, context=self._nobody),) if control_strength else (),
+            negative_controls=(replace(control, context=self._nobody.by_net),) if control_strength else (),
         )
 
 

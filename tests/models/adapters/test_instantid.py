@@ -83,7 +83,7 @@ def test_guidances_negative_side_sees_nobody_rather_than_nothing(folder, adapter
     nobody = adapter.tokens_of(torch.zeros(1, 512))
     assert nobody.abs().max() > 0
     assert torch.equal(conditioning.negative_image.keys_values, adapter.projection(nobody))
-    assert torch.equal(conditioning.negative_controls[0].context, nobody)
+    assert torch.equal(conditioning.negative_controls[0].context, adapter._net.context(nobody))
     assert torch.equal(conditioning.negative_controls[0].hint, conditioning.controls[0].hint)
 
 
@@ -91,7 +91,7 @@ def test_the_keypoint_net_reads_the_face_and_never_the_text(folder, adapter, emb
     identity = identity_of(folder, adapter, embedding)
     control = adapter.condition(identity, wish()).controls[0]
     assert control.net == IDENTITY_NET
-    assert torch.equal(control.context, identity.tokens)
+    assert torch.equal(control.context, adapter._net.context(identity.tokens))
 
 
 @pytest.mark.parametrize(
