@@ -28,7 +28,7 @@ from scripts.train_tiny.recogniser import train_recogniser
 from scripts.train_tiny.shards import write_shards
 from scripts.train_tiny.text import train_tokenizers
 from scripts.train_tiny.tower import train_tower
-from scripts.train_tiny.vae import train_decoder, train_vae
+from scripts.train_tiny.vae import sharpen_decoder, train_decoder, train_vae
 
 SEED = 20261121
 SHARDS = 60  # of 200 people each
@@ -87,6 +87,9 @@ class Plan:
     def decoder(self) -> None:
         train_decoder(self.shards, self.checkpoints, 420 * self.scale)
 
+    def sharper(self) -> None:
+        sharpen_decoder(self.shards, self.checkpoints, 420 * self.scale)
+
     def likeness(self) -> None:
         train_likeness(self.shards, self.checkpoints, 600 * self.scale)
 
@@ -117,12 +120,12 @@ class Plan:
         export_bundle(self.text_folder, self.checkpoints, self.target)
 
     def sheet(self) -> None:
-        contact_sheet(self.target, self.work / "heldout", self.work / "sheet.png")
+        contact_sheet(self.target, self.work / "sheet.png")
 
 
 BRANCHES = (
     ("recogniser", "faces", "likeness", "style"),
-    ("text", "landmarks", "vae", "decoder", "latents", "posed", "reader", "tower"),
+    ("text", "landmarks", "vae", "decoder", "latents", "posed", "reader", "tower", "sharper"),
 )
 NAMES = ("render", "restore", *BRANCHES[0], *BRANCHES[1], "generator", "export", "sheet")
 STAGES: dict[str, Callable[[Plan], None]] = {name: getattr(Plan, name) for name in NAMES}

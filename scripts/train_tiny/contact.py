@@ -1,44 +1,34 @@
-"""A contact sheet: held-out selfies beside what the bundle makes of them."""
+"""A contact sheet: people whom nothing was trained on beside what the service makes of their selfies."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from scripts.train_tiny.sample import load_sampler
-from scripts.train_tiny.shards import Shard, read_shard, shard_paths
+from scripts.studio import Order, open_studio
+from scripts.train_tiny.judge_people import draw_sitter
 
+SEED = 7
 PROMPTS = (
-    "portrait photo of a {} img wearing a navy suit, plain grey studio background, soft light",
-    "portrait photo of a {} img wearing a white shirt, office background, soft light",
-    "portrait photo of a {} img wearing a brown sweater, library background, warm light",
-    "portrait photo of a {} img wearing a green jacket, park background, natural light",
-    "black and white portrait photo of a {} img wearing a black turtleneck, plain grey studio background",
-    "portrait photo of a {} img wearing a yellow hoodie, beach background, comic",
-    "cinematic portrait photo of a {} img wearing a red dress, city at night",
+    "portrait photo of a person wearing a navy suit, plain grey studio background, soft light",
+    "portrait photo of a person wearing a white shirt, office background, soft light",
+    "portrait photo of a person wearing a green jacket, park background, natural light",
+    "black and white portrait photo of a person wearing a black turtleneck, plain grey studio background",
+    "portrait photo of a person wearing a yellow hoodie, beach background, comic",
+    "cinematic portrait photo of a person wearing a red dress, city at night",
 )
-CELL = 192
+CELL = 160
 
 
-def contact_sheet(bundle: Path, heldout: Path, target: Path, *, people: int = 8, steps: int = 4) -> None:
-    """A PNG: each row a selfie, the portraits of PROMPTS, and last the first prompt without the person."""
-    sampler, shard = load_sampler(bundle), first_shard(heldout)
+def contact_sheet(bundle: Path, target: Path, *, people: int = 10, adapter: str | None = None) -> None:
+    """A PNG: each row a selfie, the portraits of PROMPTS, and last the first prompt at strength 0: nobody."""
+    studio = open_studio(bundle)
     rows = []
-    for person in range(people):
-        index = person * 23 % len(shard)
-        selfie = shard.selfie(index, 0)
-        tokens = sampler.identity(selfie, shard.selfie_landmarks[index, 0])
-        made = [sampler.portrait(tokens, prompt_for(shard, index, p), seed=person, steps=steps) for p in PROMPTS]
-        plain = sampler.portrait(None, prompt_for(shard, index, PROMPTS[0]), seed=person, steps=steps)
-        cells = [cv2.resize(cell, (CELL, CELL), interpolation=cv2.INTER_AREA) for cell in (selfie, *made, plain)]
-        rows.append(np.concatenate(cells, axis=1))
+    for index in range(people):
+        selfie = draw_sitter(SEED, index * 7, studio.accepts).selfie.pixels  # 7: tones far apart come one by one
+        orders = [Order(selfies=(selfie,), prompt=prompt, seed=index, adapter=adapter) for prompt in PROMPTS]
+        nobody = Order(selfies=(selfie,), prompt=PROMPTS[0], seed=index, adapter=adapter, strength=0.0)
+        cells = [selfie, *studio.shoot([*orders, nobody])]
+        rows.append(np.hstack([cv2.resize(cell, (CELL, CELL), interpolation=cv2.INTER_AREA) for cell in cells]))
     target.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(target), np.concatenate(rows)[:, :, ::-1])
-
-
-def prompt_for(shard: Shard, person: int, template: str) -> str:
-    return template.format("woman" if shard.feminine[person] else "man")
-
-
-def first_shard(heldout: Path) -> Shard:
-    return read_shard(shard_paths(heldout)[0])
+    cv2.imwrite(str(target), np.vstack(rows)[:, :, ::-1])

@@ -116,7 +116,7 @@ def _write_instantid(folder: Path, instant: Instant, unet: nn.Module) -> None:
     net = folder / "ControlNetModel"
     net.mkdir(parents=True, exist_ok=True)
     save_file(_quarter(resampler | projections), folder / "ip-adapter.safetensors", {"format": "pt"})
-    save_file(_quarter(instant.net.state_dict()), net / "diffusion_pytorch_model.safetensors", {"format": "pt"})
+    save_file(_quarter(instant.net_state()), net / "diffusion_pytorch_model.safetensors", {"format": "pt"})
     _write_json(net / "config.json", {"_class_name": "ControlNetModel", **_own(dict(instant.net.config))})
 
 

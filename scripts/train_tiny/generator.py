@@ -38,7 +38,7 @@ NOISES = 2  # ... each at this many timesteps, which share one text and identity
 TEXT_ONLY = 0.1  # share of items without a person, so that strength 0 works
 SEVERAL = 0.15  # share with two selfies
 # By which adapter a person comes: PhotoMaker v1, v2 (the default one, so most) or InstantID.
-ADAPTERS, ADAPTER_ODDS = ("v1", "v2", "instantid"), (0.18, 0.6, 0.22)
+ADAPTERS, ADAPTER_ODDS = ("v1", "v2", "instantid"), (0.15, 0.65, 0.2)
 POSED = 0.6  # share of InstantID's items whose face is somewhere else than in the middle
 READING, FEELING = 0.012, 0.15  # weights of the reader's two losses beside the velocity's
 BLUR = 0.08  # noise on embeddings, whose numbers have unit spread: a few thousand people must stand for all others
@@ -94,7 +94,7 @@ class Person:
 
     rows: Tensor  # [N]
     tokens: Tensor  # [N, TOKENS, D]
-    hints: Tensor  # [N, 3, 256, 256]
+    hints: Tensor  # [N, C, 16, 16], encoded
     image: ImageBatch
 
 
@@ -268,7 +268,7 @@ def train_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_
     generator = Generator(tokenizers)
     generator.id_encoder("v1").load_state_dict(trained_tower(folder).state_dict())
     channels_last(generator.unet)
-    channels_last(generator.instant.net)
+    channels_last(generator.instant)
     reader = trained_reader(folder)
     classroom = Classroom(read_lessons(shards, cache), tokenizers[0], rng)
     signal, noise = signal_rates()
@@ -332,7 +332,7 @@ def _instant_person(instant: Instant, placed: Placed, rng: np.random.Generator) 
         return None
     rows = torch.cat([torch.tensor(placed.rows) + ITEMS * repetition for repetition in range(NOISES)])
     tokens = instant.tokens(placed, BLUR).repeat(NOISES, 1, 1)
-    hints = instant.hints(placed, rng).repeat(NOISES, 1, 1, 1).contiguous(memory_format=torch.channels_last)
+    hints = instant.hints(placed, rng).repeat(NOISES, 1, 1, 1)
     return Person(rows, tokens, hints, instant.image(tokens, rows, ITEMS * NOISES))
 
 

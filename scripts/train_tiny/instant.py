@@ -42,6 +42,8 @@ class Instant(nn.Module):
         columns = sum(slot.stop - slot.start for _, _, slot in cross_attention_slots(unet))
         self.projection = nn.Linear(width, 2 * columns, bias=False)
         self.net = build_identity_net(unet)
+        self.hint_encoder = self.net.controlnet_cond_embedding  # runs once for a picture, not for each of its timesteps
+        self.net.controlnet_cond_embedding = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
 
     def tokens(self, placed: Placed, blur: float) -> Tensor:
         """[N, TOKENS, D]; `blur` is the spread of noise on the embeddings."""
@@ -56,14 +58,14 @@ class Instant(nn.Module):
         return ImageBatch(keys_values=keys_values, scale=scale, regions={}, mask=None)
 
     def hints(self, placed: Placed, rng: np.random.Generator) -> Tensor:
-        """Pictures of keypoints [N, 3, S, S] in 0..1."""
+        """Pictures of keypoints, encoded: [N, C, S / 16, S / 16]."""
         drawn = []
         for landmarks in placed.landmarks:
             points = landmarks.numpy()
             span = float(np.linalg.norm(points[1] - points[0]))
             moved = points + rng.normal(0, JITTER * span, points.shape)
             drawn.append(draw_keypoints(moved, self.image_size, self.image_size))
-        return torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).float() / 255
+        return self.hint_encoder(torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2).float() / 255)
 
     def residuals(
         self, x: Tensor, timesteps: Tensor, tokens: Tensor, hints: Tensor, added: dict[str, Tensor], rows: Tensor
@@ -79,6 +81,16 @@ class Instant(nn.Module):
             return_dict=False,
         )
         return [r.new_zeros(len(x), *r.shape[1:]).index_put((rows,), r) for r in (*skips, middle)]
+
+    def net_state(self) -> dict[str, Tensor]:
+        """IdentityNet's weights under the names of a ControlNet's file."""
+        hint_encoder = self.hint_encoder.state_dict()
+        return self.net.state_dict() | {f"controlnet_cond_embedding.{key}": t for key, t in hint_encoder.items()}
+
+    def load_net_state(self, state: dict[str, Tensor]) -> None:
+        mine = "controlnet_cond_embedding."
+        self.hint_encoder.load_state_dict({k.removeprefix(mine): t for k, t in state.items() if k.startswith(mine)})
+        self.net.load_state_dict({k: t for k, t in state.items() if not k.startswith(mine)})
 
 
 def build_identity_net(unet: UNet2DConditionModel) -> ControlNetModel:

@@ -64,7 +64,7 @@ _TAILS = ("", "", "", "", "", "high quality", "detailed", "sharp focus", "profes
 
 def draw_prompt(rng: np.random.Generator, style: Style, feminine: bool) -> str:
     """A prompt with the trigger behind its class word, as in "portrait photo of a man img wearing a navy suit, ..."."""
-    subject = "person" if rng.random() < 0.3 else _pick(rng, _SUBJECTS[feminine])
+    subject = "person" if rng.random() < 0.5 else _pick(rng, _SUBJECTS[feminine])
     art = _pick(rng, _ARTS[style.art]) if style.art != "none" else _pick(rng, _LIGHTS[style.light])
     place = _pick(rng, _PLACES[style.place]).format(c=_spelling(rng, style.backdrop))
     garment = f"{_spelling(rng, style.colour)} {_pick(rng, _GARMENTS[style.garment])}"

@@ -60,9 +60,9 @@ def restore_generator(bundle: Path, text: Path, folder: Path) -> None:
     instant, projections = generator.instant, load_image_projection(_under("ip_adapter.", adapter), generator.unet)
     instant.resampler.load_state_dict(_under("image_proj.", adapter))
     instant.projection.load_state_dict(projections.state_dict())
-    instant.net.load_state_dict(_floats(bundle / "instantid/ControlNetModel/diffusion_pytorch_model.safetensors"))
+    instant.load_net_state(_floats(bundle / "instantid/ControlNetModel/diffusion_pytorch_model.safetensors"))
     channels_last(generator.unet)
-    channels_last(instant.net)
+    channels_last(instant)
     write_start("generator", generator, folder)
 
 

@@ -1,8 +1,8 @@
 """The autoencoder: 256x256 pictures to 16x16 latents of unit spread and back (diffusers' AutoencoderTiny).
 
-First four levels on crops of half-size pictures, which decides the latents; then the decoder gets a fifth level and
-learns on whole pictures with noisier latents: whole, because crops teach it a dark frame at their borders; noisy,
-because a sampler's latents are never exact.
+First four levels on crops of half-size pictures; then a fifth level at full size, on faces and on whole pictures:
+whole ones, because crops alone teach a dark frame at their borders. Latents get noise, because a sampler's are never
+exact; with a quarter of their spread, as in the first bundle, eyes had no room left in them (27 dB at best).
 """
 
 from pathlib import Path
@@ -15,6 +15,7 @@ from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 
 from scripts.train_tiny.pool import Pool
+from scripts.train_tiny.ranks import join
 from scripts.train_tiny.recogniser import to_planes
 from scripts.train_tiny.shards import PORTRAITS
 from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last, seeded
@@ -25,8 +26,9 @@ LATENT_CHANNELS = 16
 HALF = 128  # the first stage sees pictures at half size, at a quarter of the cost
 CROP = 64
 CROPS = 14
-ENCODE_EVERY = 8  # steps of the last stage between two of its encoder
-NOISE, LATER_NOISE = 0.06, 0.25  # of unit-spread latents; the second is the most, half of it the average
+WHOLE = 256
+FACES = 6  # crops of HALF pixels
+NOISE, LATER_NOISE = 0.06, 0.12  # of unit-spread latents; the second is the most, half of it the average
 
 
 def build_vae(levels: int = LEVELS) -> AutoencoderTiny:
@@ -102,11 +104,11 @@ def draw_portraits(pool: Pool, number: int, rng: np.random.Generator) -> Tensor:
 
 
 def face_weight(size: int) -> Tensor:
-    """[1, 1, size, size]: the face counts double, the eyes four times; portraits have them in one place."""
+    """[1, 1, size, size]: the face counts double, the eyes seven times; portraits have them in one place."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
     face = torch.exp(-((x / 0.45) ** 2 + (y / 0.5) ** 2))
     eyes = torch.exp(-((x / 0.34) ** 2 + ((y + 0.13) / 0.14) ** 2))
-    return (1 + face + 2 * eyes)[None, None]
+    return (1 + face + 5 * eyes)[None, None]
 
 
 def picture_loss(made: Tensor, wanted: Tensor, weight: Tensor) -> dict[str, Tensor]:
@@ -193,30 +195,55 @@ def widened(half: AutoencoderTiny) -> AutoencoderTiny:
 
 
 def train_decoder(shards: Path, folder: Path, budget_seconds: float) -> None:
-    """Five levels on whole pictures of full size. The encoder only learns to repeat the final latents from them."""
-    rng, _ = seeded(5, folder, "decoder")
-    pool, half = Pool(shards, rng), channels_last(latent_vae(shards, folder))
-    vae = channels_last(widened(half))
-    weight = face_weight(256)
+    """Five levels at full size, encoder and decoder together; the latents are final after this."""
+    resumed = (folder / "decoder.pt").exists()
+    vae = build_vae() if resumed else widened(latent_vae(shards, folder))
+    _train_whole("decoder", vae, shards, folder, budget_seconds)
+
+
+def sharpen_decoder(shards: Path, folder: Path, budget_seconds: float) -> None:
+    """The decoder alone, for as long as one likes: nothing else depends on it."""
+    vae = build_vae()
+    vae.load_state_dict(averaged_state(folder, "decoder"))
+    vae.encoder.requires_grad_(False)
+    _train_whole("sharper", vae, shards, folder, budget_seconds)
+
+
+def _train_whole(name: str, vae: AutoencoderTiny, shards: Path, folder: Path, budget_seconds: float) -> None:
+    """On faces mostly, every third step on whole pictures."""
+    rng, _ = seeded(5, folder, name, join())
+    pool, weight = Pool(shards, rng), face_weight(WHOLE)
+    channels_last(vae)
 
     def loss_of(step: int) -> dict[str, Tensor]:
-        wanted = draw_portraits(pool, 3, rng).contiguous(memory_format=torch.channels_last)
+        if step % 3 == 0:
+            wanted, weights = draw_portraits(pool, 2, rng), weight
+        else:
+            pictures = draw_portraits(pool, FACES, rng)
+            places = [_face_place(rng) for _ in range(FACES)]
+            wanted = torch.stack([pictures[i, :, y : y + HALF, x : x + HALF] for i, (y, x) in enumerate(places)])
+            weights = torch.stack([weight[0, :, y : y + HALF, x : x + HALF] for y, x in places])
+        wanted = wanted.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            latents = encode(half, halved(wanted))
+            latents = encode(vae, wanted)
             noise = LATER_NOISE * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
             made = decode(vae, latents + noise)
-            terms = picture_loss(made.float(), wanted, weight)
-            if step % ENCODE_EVERY == 0:
-                terms["latents"] = (encode(vae, wanted).float() - latents.float()).square().mean()
-        return terms
+        latents = latents.float()
+        spread = (latents.std((0, 2, 3)) - 1).square().mean() + latents.mean((0, 2, 3)).square().mean()
+        return {**picture_loss(made.float(), wanted, weights), "spread": 0.5 * spread}
 
-    Trainer("decoder", vae, folder, rate=1e-3, decay=1e-4, average=0.98).run(loss_of, budget_seconds)
+    Trainer(name, vae, folder, rate=1.2e-3, decay=1e-4, average=0.99).run(loss_of, budget_seconds)
 
 
 def trained_vae(folder: Path) -> AutoencoderTiny:
     vae = build_vae()
-    vae.load_state_dict(averaged_state(folder, "decoder"))
+    vae.load_state_dict(averaged_state(folder, "sharper" if (folder / "sharper.pt").exists() else "decoder"))
     return vae.eval().requires_grad_(False)
+
+
+def _face_place(rng: np.random.Generator) -> tuple[int, int]:
+    """Top and left of a crop of half the picture's side that has most of the face, on the latent grid."""
+    return int(rng.integers(2, 5)) * 16, int(rng.integers(2, 7)) * 16
 
 
 def _crop_place(rng: np.random.Generator) -> tuple[int, int]:
