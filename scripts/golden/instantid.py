@@ -119,7 +119,7 @@ class InstantIDFolder:
         return json.loads((self.folder / name).read_text())
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        return load_file(self.folder / f"{name}.safetensors")
+        return load_file(self.folder / f"{name}.safetensors", device=str(self.place.device))
 
     def component(self, name: str, weights: str = "diffusion_pytorch_model") -> tuple[Any, dict[str, Tensor]]:
         return self.json(f"{name}/config.json"), self.tensors(f"{name}/{weights}")
@@ -180,7 +180,7 @@ class InstantIDFolder:
     def _check_full_size_resampler(self, case: str) -> Outcome:
         data, sizes = self.tensors(case), self.json("full_size_keys.json")["adapter"]["image_proj"]
         weights = {key: _procedural(index, key, shape) for index, (key, shape) in enumerate(sorted(sizes.items()))}
-        return _worst(case, {"out": load_query_resampler(weights).tokens(data["in"])}, data)
+        return _worst(case, {"out": load_query_resampler(weights).tokens(data["in"].cpu())}, data)
 
     def _check_unet(self, case: str) -> Outcome:
         data, (adapter, denoiser, _) = self.tensors(case), self.parts
@@ -263,7 +263,7 @@ class InstantIDFolder:
     def _condition(self, recipe: Recipe, data: dict[str, Tensor]) -> RowConditioning:
         adapter, _, extra = self.parts
         width, height = self.config["width"], self.config["height"]
-        pose = Pose(self.shared["in.kps"].numpy(), _box(data), (width, height))
+        pose = Pose(self.shared["in.kps"].cpu().numpy(), _box(data), (width, height))
         wish = Wish(
             prompt=self.config["prompt"],
             negative_prompt=self.config["negative"] if recipe.with_negative else None,

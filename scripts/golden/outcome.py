@@ -24,7 +24,7 @@ class Outcome:
 
 def difference(result: Tensor, expected: Tensor) -> float:
     """The largest absolute one; infinite for other shapes."""
-    return float((result.cpu() - expected).abs().max()) if result.shape == expected.shape else math.inf
+    return float((result.cpu() - expected.cpu()).abs().max()) if result.shape == expected.shape else math.inf
 
 
 def relative_difference(result: Tensor, expected: Tensor) -> float:

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from models.weights.modules import Place
+from scripts.golden.instantid import RECIPES, InstantIDFolder
 from scripts.golden.photomaker import PhotoMakerFolder
-from tests.models.conftest import GOLDEN
+from tests.models.conftest import GOLDEN, GOLDEN_INSTANTID
 
 pytestmark = [
     pytest.mark.gpu,
@@ -13,15 +14,32 @@ pytestmark = [
 ]
 
 PIPELINES = [case for case in PhotoMakerFolder(GOLDEN).json("index.json")["cases"] if case.startswith("pipeline")]
+INSTANTID_PIPELINES = [case for case in InstantIDFolder(GOLDEN_INSTANTID).cases if case in RECIPES]
 
 
 @pytest.fixture(scope="module")
-def folder():
+def place():
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # the records are float32
-    return PhotoMakerFolder(GOLDEN, Place(torch.device("cuda:0"), torch.float32))
+    return Place(torch.device("cuda:0"), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def photomaker(place):
+    return PhotoMakerFolder(GOLDEN, place)
+
+
+@pytest.fixture(scope="module")
+def instantid(place):
+    return InstantIDFolder(GOLDEN_INSTANTID, place)
 
 
 @pytest.mark.parametrize("case", PIPELINES)
-def test_every_recorded_pipeline_is_reproduced_in_float32(folder, case):
-    outcome = folder.check_case(case)
+def test_every_recorded_pipeline_of_photomaker_is_reproduced_in_float32(photomaker, case):
+    outcome = photomaker.check_case(case)
+    assert outcome.ok, str(outcome)
+
+
+@pytest.mark.parametrize("case", INSTANTID_PIPELINES)
+def test_every_recorded_pipeline_of_instantid_is_reproduced_in_float32(instantid, case):
+    outcome = instantid.check_case(case)
     assert outcome.ok, str(outcome)
