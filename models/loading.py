@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from models.devices import buckets_for, choose_device
+from models.faces.analyzer import Analyzers
 from models.faces.analyzers import NAMES, load_analyzer, terms
 from models.faces.face import FaceAnalyzer
 from models.messages import Setup
@@ -28,8 +29,9 @@ def load_parts(setup: Setup) -> Parts:
         torch.set_num_threads(setup.threads)
     manifest = read_manifest(Path(setup.manifest) if setup.manifest else DEFAULT_MANIFEST)
     weights_dir = Path(setup.weights_dir) if setup.weights_dir else None
-    faces = setup.face_analyzer or manifest.bundle(setup.bundle).face_analyzer
-    _refuse_noncommercial_faces(faces, setup.accept_noncommercial)
+    names = setup.face_analyzer.split(",") if setup.face_analyzer else manifest.bundle(setup.bundle).face_analyzers
+    for name in names:
+        _refuse_noncommercial_faces(name, setup.accept_noncommercial)
     bundle = load_bundle(
         manifest,
         setup.bundle,
@@ -38,14 +40,18 @@ def load_parts(setup: Setup) -> Parts:
         accept_noncommercial=setup.accept_noncommercial,
         faces=setup.face_analyzer is None and setup.faces_dir is None,
     )
-    analyzer = load_analyzer(
-        faces,
-        bundled_dir=PACKAGE / "tiny",
-        faces_dir=faces_folder(setup.faces_dir, weights_dir),
-        device=str(device),
-        threads=setup.threads or torch.get_num_threads(),
-    )
-    _check_spaces(bundle, analyzer.space)
+    analyzers = [
+        load_analyzer(
+            name,
+            bundled_dir=PACKAGE / "tiny",
+            faces_dir=faces_folder(setup.faces_dir, weights_dir),
+            device=str(device),
+            threads=setup.threads or torch.get_num_threads(),
+        )
+        for name in names
+    ]
+    analyzer = analyzers[0] if len(analyzers) == 1 else Analyzers(analyzers)
+    _check_spaces(bundle, analyzer)
     return Parts(bundle, analyzer, buckets_for(device, setup.max_rows))
 
 
@@ -59,11 +65,13 @@ def _refuse_noncommercial_faces(name: str, accept: bool) -> None:
         )
 
 
-def _check_spaces(bundle: Bundle, space: str | None) -> None:
+def _check_spaces(bundle: Bundle, analyzer: FaceAnalyzer) -> None:
     """An adapter's face embeddings must come from the recogniser that it was trained on."""
     for name, stack in bundle.stacks.items():
-        if stack.adapter.face_space not in (None, space):
+        try:
+            analyzer.for_space(stack.adapter.face_space)
+        except LookupError:
             raise WeightsError(
-                f"adapter {name} needs face embeddings of {stack.adapter.face_space!r}, the face analyzer makes "
-                f"{space!r}: choose another with --face-analyzer"
-            )
+                f"adapter {name} needs face embeddings of {stack.adapter.face_space!r}, and {analyzer.name} makes "
+                f"those of {analyzer.space!r}: choose another with --face-analyzer, or several with commas"
+            ) from None

@@ -13,6 +13,7 @@ import numpy as np
 from models.adapters.adapter import Pose, Size, Wish
 from models.engine.plan import Plan, make_plan
 from models.engine.rows import BatchKey, Row, initial_latent
+from models.faces.agreement import disagreement
 from models.faces.face import Face, FaceAnalyzer, Rgb
 from models.faces.judge import Judgement, Limits, judge
 from models.job import Job, JobRefused
@@ -64,7 +65,7 @@ class Preparer:
         order = self._order(request)
         self._check_prompt(order, request)
         checked = self._clock()
-        faces, reports = self._find_faces(job)
+        faces, reports = self._find_faces(job, self._analyzer.for_space(order.stack.adapter.face_space))
         wish = replace(order.wish, pose=self._find_pose(request))
         embedded = self._clock()
         identity = order.stack.adapter.identity(request.selfies, faces)
@@ -169,9 +170,9 @@ class Preparer:
             )
             raise JobRefused(failed) from None
 
-    def _find_faces(self, job: Job) -> tuple[list[Face], list[FaceReport]]:
+    def _find_faces(self, job: Job, analyzer: FaceAnalyzer) -> tuple[list[Face], list[FaceReport]]:
         """One usable face per selfie. Every selfie is looked at, so that one answer names all that is wrong."""
-        judgements = [self._judge(selfie, job.request) for selfie in job.request.selfies]
+        judgements = [self._judge(selfie, job.request, analyzer) for selfie in job.request.selfies]
         reports = [judgement.report for judgement in judgements]
         for index, judgement in enumerate(judgements):
             if judgement.code is not None:
@@ -187,7 +188,9 @@ class Preparer:
                         faces=reports,
                     )
                 )
-        return [judgement.face for judgement in judgements if judgement.face is not None], reports
+        faces = [judgement.face for judgement in judgements if judgement.face is not None]
+        _refuse_several_people(job.request, faces, reports)
+        return faces, reports
 
     def _find_pose(self, request: Generate) -> Pose | None:
         """The largest face of the pose photo. It may be small, dark or blurred: only where it is counts."""
@@ -204,13 +207,38 @@ class Preparer:
             )
         return Pose.of(request.pose, faces[0])
 
-    def _judge(self, selfie: Picture, request: Generate) -> Judgement:
+    def _judge(self, selfie: Picture, request: Generate, analyzer: FaceAnalyzer) -> Judgement:
         pixels = _pixels(selfie)
-        return judge(pixels, self._analyzer.analyze(pixels), self._limits, request.several_faces)
+        return judge(pixels, analyzer.analyze(pixels), self._limits, request.several_faces)
 
 
 def _pixels(picture: Picture) -> Rgb:
     return np.frombuffer(picture.rgb, np.uint8).reshape(picture.height, picture.width, 3)
+
+
+def _refuse_several_people(request: Generate, faces: list[Face], reports: list[FaceReport]) -> None:
+    found = disagreement(faces)
+    if found is None:
+        return
+    people = "; ".join(" and ".join(str(index) for index in group) for group in found.groups)
+    message = (
+        f"The selfies seem to be of {len(found.groups)} people (counted from 0: {people}). The likest two of different "
+        f"people have a likeness of {found.nearest:.2f}, and one person's have {found.threshold:.2f} or more. "
+        "Send photos of one person."
+    )
+    raise JobRefused(
+        Failed(
+            job_id=request.job_id,
+            code="identities_disagree",
+            message=message,
+            fault="caller",
+            value=found.nearest,
+            limit=found.threshold,
+            selfie=found.groups[-1][0],
+            likeness=found.likeness,
+            faces=reports,
+        )
+    )
 
 
 def _require(holds: bool, request: Generate, code: str, value: str | int, allowed: list[str] | int) -> None:

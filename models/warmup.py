@@ -25,7 +25,8 @@ from models.weights.bundle import Bundle, Stack
 def warm_preparation(bundle: Bundle, analyzer: FaceAnalyzer) -> dict[str, RowConditioning]:
     """The preparation thread's part: faces, identity and prompt; one conditioning for each adapter."""
     pixels = skimage.data.astronaut()  # NASA, public domain: a real face, so that every part of the face path runs
-    judge(pixels, analyzer.analyze(pixels), Limits(), "largest")
+    for space in {stack.adapter.face_space for stack in bundle.stacks.values()}:
+        judge(pixels, analyzer.for_space(space).analyze(pixels), Limits(), "largest")
     picture = Picture(width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.tobytes())
     conditionings = {}
     for name, stack in bundle.stacks.items():

@@ -29,7 +29,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     manifest: Annotated[str | None, Meta(description="A manifest.toml to use instead of ours.")] = None
     weights_dir: Annotated[str | None, Meta(description="Folder with downloaded weight files.")] = None
     face_analyzer: Annotated[
-        str | None, Meta(description="bundled, yunet or insightface:<pack>; unset, the bundle's own.")
+        str | None,
+        Meta(description="bundled, yunet or insightface:<pack>, or several with commas; unset, the bundle's own."),
     ] = None
     faces_dir: Annotated[
         str | None, Meta(description="Folder with the face analyzer's ONNX files; unset, faces/ in the weights folder.")

@@ -1,8 +1,9 @@
-"""A detector and a recogniser as one face analyzer."""
+"""A detector and a recogniser as one face analyzer, and several of them side by side."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from models.faces.face import Detector, Face, Rgb
+from models.faces.face import Detector, Face, FaceAnalyzer, Rgb
 from models.faces.recogniser import Recogniser
 
 
@@ -25,3 +26,26 @@ class Analyzer:
             embedding = self._recogniser.embedding(picture, faces[0].landmarks)
             faces[0] = replace(faces[0], embedding=embedding, space=self._recogniser.space)
         return faces
+
+    def for_space(self, space: str | None) -> FaceAnalyzer:
+        if space not in (None, self.space):
+            raise LookupError(f"{self.name} makes no face embeddings of {space!r}")
+        return self
+
+
+class Analyzers:
+    """For adapters that were trained on different recognisers; the first is asked where it doesn't matter."""
+
+    def __init__(self, analyzers: Sequence[FaceAnalyzer]) -> None:
+        self.name = ", ".join(analyzer.name for analyzer in analyzers)
+        self.space = analyzers[0].space
+        self._analyzers = tuple(analyzers)
+
+    def analyze(self, picture: Rgb) -> list[Face]:
+        return self._analyzers[0].analyze(picture)
+
+    def for_space(self, space: str | None) -> FaceAnalyzer:
+        for analyzer in self._analyzers:
+            if space in (None, analyzer.space):
+                return analyzer
+        raise LookupError(f"{self.name} make no face embeddings of {space!r}")

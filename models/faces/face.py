@@ -62,3 +62,7 @@ class FaceAnalyzer(Protocol):
     space: str | None  # None: no recogniser, so no embeddings
 
     def analyze(self, picture: Rgb) -> list[Face]: ...
+
+    def for_space(self, space: str | None) -> "FaceAnalyzer":
+        """The one whose embeddings are of that space; None: any will do. Raises LookupError if there is none."""
+        ...

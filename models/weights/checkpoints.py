@@ -57,7 +57,7 @@ def unpickle(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError:
         # torch's own text advises the caller to load it anyway.
         raise WeightsError(f"{path} is a pickle that asks to run code; nothing of it was loaded") from None
-    except (RuntimeError, EOFError) as error:
+    except (RuntimeError, OSError, EOFError) as error:
         raise WeightsError(f"{path} is no checkpoint that torch can read, or half of one: {error}") from error
     state: dict[str, Tensor] = {}
     for part, inner in nested.items():

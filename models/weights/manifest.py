@@ -143,14 +143,20 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tokenizer: str
     tokenizer_2: str
     scheduler: str
-    photomaker: list[str] = []  # checkpoint files, each an adapter; the first adapter is the default
+    photomaker: list[str] = []  # checkpoint files, each an adapter; the bundle's first adapter is the default
+    instantid: str | None = None  # checkpoint file, an adapter too
+    identity_net: str | None = None  # its ControlNet, a folder
+    ip_adapter: str | None = None  # checkpoint file, an adapter too
+    image_encoder: str | None = None  # its image encoder, a folder
     preview_vae: str | None = None
     loras: list[Lora] = []
     style_loras: list[StyleLora] = []
     embedded: bool = False
     face_spaces: dict[str, str] = {}  # by adapter: the recogniser whose embeddings it was trained on
-    face_analyzer: str = "bundled"  # unless the operator chooses another
-    faces: list[str] = []  # its files
+    face_analyzers: tuple[str, ...] = (
+        "bundled",
+    )  # unless the operator chooses; an adapter takes the first of its space
+    faces: list[str] = []  # their files
     sampler: str = "euler"
     samplers: tuple[str, ...] = ("euler", "ddim")
     steps: int = 4
@@ -163,7 +169,8 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def parts(self, *, faces: bool = True) -> list[str]:
         """Every folder or file that this bundle reads."""
         folders = [self.unet, self.vae, self.text_encoder, self.text_encoder_2, self.tokenizer, self.tokenizer_2]
-        optional = [part for part in (self.preview_vae,) if part]
+        adapters = (self.instantid, self.identity_net, self.ip_adapter, self.image_encoder)
+        optional = [part for part in (self.preview_vae, *adapters) if part]
         loras = [lora.path for lora in (*self.loras, *self.style_loras)]
         return [*folders, self.scheduler, *optional, *self.photomaker, *loras, *(self.faces if faces else [])]
 

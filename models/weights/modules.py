@@ -93,14 +93,28 @@ def _from_config(kind: type[M], config: Config) -> M:
 
 def _filled(module: M, state: State, place: Place) -> M:
     """Give a meta module its weights. Raises WeightsError naming what is missing, unexpected or misshapen."""
-    try:
-        module.load_state_dict(
-            {key: tensor.to(place.device, place.dtype) for key, tensor in state.items()}, assign=True
-        )
-    except RuntimeError as error:
-        raise WeightsError(str(error)) from error
+    _refuse_strangers(module, state)
+    module.load_state_dict({key: tensor.to(place.device, place.dtype) for key, tensor in state.items()}, assign=True)
     _fill_position_ids(module, place.device)
     return module.eval().requires_grad_(False)
+
+
+def _refuse_strangers(module: nn.Module, state: State) -> None:
+    """One sentence, where torch would list every key of two thousand."""
+    kind, wanted = type(module).__name__, module.state_dict()
+    missing, surplus = wanted.keys() - state.keys(), state.keys() - wanted.keys()
+    misshapen = [key for key in wanted if key in state and wanted[key].shape != state[key].shape]
+    problems = [
+        *([f"it lacks {len(missing)} weights of a {kind}, like {min(missing)}"] if missing else []),
+        *([f"it has {len(surplus)} that no {kind} has, like {min(surplus)}"] if surplus else []),
+        *([_misshapen(key, state[key], wanted[key]) for key in misshapen[:1]]),
+    ]
+    if problems:
+        raise WeightsError(f"the file is of another kind or version: {'; '.join(problems)}")
+
+
+def _misshapen(key: str, found: Tensor, wanted: Tensor) -> str:
+    return f"{key} is {list(found.shape)} where its config.json says {list(wanted.shape)}"
 
 
 def _channels_last(module: M) -> M:

@@ -33,7 +33,7 @@ class IPAdapter:
     """Owns the image encoder, the resampler and the projection; shares the text encoders. Keeps no request."""
 
     name = "ip-adapter"
-    face_space = None
+    face_space: str | None = None
     takes_pose = False
     spoiled_sizes = frozenset[Size]()
 

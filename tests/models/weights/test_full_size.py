@@ -1,34 +1,40 @@
-"""The published full-size files fit our modules: names and shapes on the meta device, no weight needed.
+"""Every file of the manifest fits our modules: the published names and shapes on the meta device, no weight needed.
 
-Counts are those of the published checkpoints (PhotoMaker: the model cards and a scan of the files, see
-models/adapters/photomaker; SDXL: the diffusers folders of stabilityai/stable-diffusion-xl-base-1.0).
+One test for each file; a file that is added to the manifest without its keys in `published` fails here.
 """
+
+import functools
+import math
 
 import pytest
 import torch
 
+from models.adapters.instantid.checkpoint import split_instantid
+from models.adapters.ip_adapter.checkpoint import split_ip_adapter
+from models.adapters.ip_adapter.image_encoder import load_image_encoder
 from models.adapters.lora import check_lora, read_lora
 from models.adapters.lora_names import ModuleNames, sgm_names
-from models.adapters.photomaker.checkpoint import split_checkpoint
-from models.adapters.photomaker.encoder import EncoderShape, PerceiverShape, PhotoMakerEncoder
-from models.weights.modules import Place, build_text_encoder, build_vae, meta_unet
+from models.adapters.photomaker.checkpoint import build_encoder, split_checkpoint
+from models.faces.files import KNOWN
+from models.weights.errors import WeightsError
+from models.weights.manifest import read_manifest
+from models.weights.modules import Place, build_control_net, build_text_encoder, build_unet, build_vae, meta_unet
+from tests.models.weights import published
 
 META = Place(torch.device("meta"), torch.bfloat16)
-SDXL_UNET = {
-    "_class_name": "UNet2DConditionModel",
+SDXL = {
     "addition_embed_type": "text_time",
     "addition_time_embed_dim": 256,
     "attention_head_dim": [5, 10, 20],
     "block_out_channels": [320, 640, 1280],
     "cross_attention_dim": 2048,
     "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-    "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
     "projection_class_embeddings_input_dim": 2816,
-    "sample_size": 128,
     "transformer_layers_per_block": [1, 2, 10],
     "use_linear_projection": True,
 }
-SDXL_VAE = {
+UNET = SDXL | {"up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"], "sample_size": 128}
+VAE = {
     "block_out_channels": [128, 256, 512, 512],
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,
@@ -46,92 +52,168 @@ CLIP_BIG_G = {
     "hidden_act": "gelu",
 }
 
+CLIP_H = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+    "projection_dim": 1024,
+}
 
-def parameters(module):
-    return sum(p.numel() for p in module.parameters())
+
+@functools.cache
+def bare_unet():
+    """Read by many, changed by none."""
+    return meta_unet(UNET)
 
 
-def meta_encoder(version):
+def unet_fits(state):
+    build_unet(UNET, state, META)
+
+
+def vae_fits(state):
+    build_vae(VAE, state, META)
+
+
+def first_text_encoder_fits(state):
+    build_text_encoder(CLIP_L, state, META)
+
+
+def second_text_encoder_fits(state):
+    build_text_encoder(CLIP_BIG_G, state, META)
+
+
+def lora_fits(state):
+    unet = {"unet": bare_unet()}
+    updates = read_lora(state, ModuleNames(unet))
+    check_lora(unet, updates)
+
+
+def photomaker_fits(state):
+    checkpoint = split_checkpoint(state)
     with torch.device("meta"):
-        return PhotoMakerEncoder(EncoderShape(perceiver=PerceiverShape() if version == "v2" else None))
+        build_encoder(checkpoint, META.device, META.dtype)
+    lora_fits(checkpoint.lora)
 
 
-@pytest.fixture(scope="module")
-def unet():
-    return meta_unet(SDXL_UNET)
+def instantid_fits(state):
+    split_instantid(state, bare_unet())
 
 
-def test_the_unet_is_sdxls(unet):
-    assert parameters(unet) == 2_567_463_684
-    assert len(unet.state_dict()) == 1680
+def ip_adapter_fits(state):
+    split_ip_adapter(state, bare_unet())
 
 
-@pytest.mark.parametrize(("version", "tensors", "count"), [("v1", 407, 326_273_024), ("v2", 463, 543_395_840)])
-def test_the_photomaker_encoder_has_the_published_tensors(version, tensors, count):
-    encoder = meta_encoder(version)
-    assert len(encoder.state_dict()) == tensors
-    assert parameters(encoder) == count
+def image_encoder_fits(state):
+    load_image_encoder(CLIP_H, state, META.device, META.dtype)
+
+
+def identity_net_fits(state):
+    build_control_net(SDXL | {"conditioning_embedding_out_channels": [16, 32, 96, 256]}, state, META)
+
+
+FITS = {
+    "RealVisXL_V5.0/unet/diffusion_pytorch_model.fp16.safetensors": (published.unet(), 2, unet_fits),
+    "RealVisXL_V5.0/text_encoder/model.fp16.safetensors": (
+        published.text_encoder(768, 12, projection=False),
+        2,
+        first_text_encoder_fits,
+    ),
+    "RealVisXL_V5.0/text_encoder_2/model.fp16.safetensors": (
+        published.text_encoder(1280, 32, projection=True),
+        2,
+        second_text_encoder_fits,
+    ),
+    "sdxl-vae-fp16-fix/diffusion_pytorch_model.safetensors": (published.vae(), 4, vae_fits),
+    "SDXL-Lightning/sdxl_lightning_4step_lora.safetensors": (published.kohya_lora(), 2, lora_fits),
+    "PhotoMaker/photomaker-v1.bin": (published.photomaker("v1"), None, photomaker_fits),  # mixed precision
+    "PhotoMaker-V2/photomaker-v2.bin": (published.photomaker("v2"), None, photomaker_fits),
+    "IP-Adapter/sdxl_models/ip-adapter-plus-face_sdxl_vit-h.safetensors": (
+        published.image_prompt(1280),
+        2,
+        ip_adapter_fits,
+    ),
+    "IP-Adapter/models/image_encoder/model.safetensors": (published.image_encoder(), 4, image_encoder_fits),
+    "InstantID/ip-adapter.bin": (published.image_prompt(512), 4, instantid_fits),
+    "InstantID/ControlNetModel/diffusion_pytorch_model.safetensors": (published.identity_net(), 2, identity_net_fits),
+}
+FILES = {file.path: file for file in read_manifest().files if file.remote is not None}
+WITH_TENSORS = [path for path, file in FILES.items() if file.format in ("safetensors", "pickle")]
+WITH_GRAPHS = [path for path, file in FILES.items() if file.format == "onnx"]
+
+
+def meta_state(shapes):
+    """Alphas of LoRAs are read as numbers, so they have one."""
+    return {key: torch.empty(shape, device="meta") if shape else torch.tensor(64.0) for key, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("path", WITH_TENSORS)
+def test_a_published_file_fits(path):
+    shapes, _, fits = FITS[path]
+    fits(meta_state(shapes))
+
+
+@pytest.mark.parametrize("path", [path for path in WITH_TENSORS if FITS[path][1] is not None])
+def test_the_published_keys_weigh_what_the_file_does(path):
+    """Parameters in their precision, and a header of less than a thousandth; some sizes are published rounded."""
+    shapes, bytes_each, _ = FITS[path]
+    weight = bytes_each * sum(math.prod(shape) for shape in shapes.values())
+    size = FILES[path].size
+    assert weight == pytest.approx(size or FILES[path].about_bytes, rel=0.001 if size else 0.02)
+    assert size is None or weight < size
 
 
 @pytest.mark.parametrize(
-    ("key", "shape"),
+    ("shapes", "tensors", "parameters"),
     [
-        ("vision_model.embeddings.patch_embedding.weight", (1024, 3, 14, 14)),
-        ("vision_model.embeddings.position_embedding.weight", (257, 1024)),
-        ("vision_model.pre_layrnorm.weight", (1024,)),
-        ("vision_model.encoder.layers.23.mlp.fc1.weight", (4096, 1024)),
-        ("vision_model.post_layernorm.bias", (1024,)),
-        ("visual_projection.weight", (768, 1024)),
-        ("visual_projection_2.weight", (1280, 1024)),
-        ("fuse_module.mlp1.fc1.weight", (2048, 4096)),
-        ("fuse_module.mlp2.layernorm.bias", (2048,)),
-        ("fuse_module.layer_norm.weight", (2048,)),
-        ("qformer_perceiver.token_proj.0.weight", (2048, 512)),
-        ("qformer_perceiver.token_proj.2.weight", (4096, 2048)),
-        ("qformer_perceiver.token_norm.weight", (2048,)),
-        ("qformer_perceiver.perceiver_resampler.proj_in.weight", (2048, 1024)),
-        ("qformer_perceiver.perceiver_resampler.layers.3.0.to_kv.weight", (4096, 2048)),
-        ("qformer_perceiver.perceiver_resampler.layers.3.1.0.bias", (2048,)),
-        ("qformer_perceiver.perceiver_resampler.layers.3.1.1.weight", (8192, 2048)),
-        ("qformer_perceiver.perceiver_resampler.layers.3.1.3.weight", (2048, 8192)),
-        ("qformer_perceiver.perceiver_resampler.norm_out.bias", (2048,)),
+        (published.unet(), 1680, 2_567_463_684),
+        (published.photomaker("v1"), 407 + 1120, 326_273_024 + 92_897_280),
+        (published.photomaker("v2"), 463 + 1120, 543_395_840 + 92_897_280),
+        (published.identity_net(), 844, 1_251_014_160),
     ],
+    ids=["unet", "photomaker-v1", "photomaker-v2", "identity-net"],
 )
-def test_photomaker_v2_keys_have_the_published_shapes(key, shape):
-    assert tuple(meta_encoder("v2").state_dict()[key].shape) == shape
+def test_the_published_keys_are_as_many_as_the_references_count(shapes, tensors, parameters):
+    assert len(shapes) == tensors
+    assert sum(math.prod(shape) for shape in shapes.values()) == parameters
+
+
+@pytest.mark.parametrize("path", [path for path in WITH_GRAPHS if FILES[path].sha256])
+def test_a_face_model_is_the_one_that_its_analyzer_asks_for(path):
+    assert FILES[path].sha256 in {known.sha256 for known in KNOWN}
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_the_version_of_a_published_checkpoint_is_read_off_its_keys(version):
-    state = {f"id_encoder.{key}": tensor for key, tensor in meta_encoder(version).state_dict().items()}
-    checkpoint = split_checkpoint(state)
+    checkpoint = split_checkpoint(meta_state(published.photomaker(version)))
     assert checkpoint.shape.version == version
     assert checkpoint.shape.tokens_per_picture == {"v1": 1, "v2": 2}[version]
 
 
-def test_the_published_photomaker_lora_fits_every_attention_of_the_unet(unet):
-    """1120 tensors, rank 64, 92,897,280 parameters, in the attention-processor key style."""
-    state = {}
-    for name, module in unet.named_modules():
-        if name.endswith((".to_q", ".to_k", ".to_v", ".to_out.0")):
-            stem, which = name.removesuffix(".0").rsplit(".to_", 1)
-            key = f"unet.{stem}.processor.to_{which}_lora"
-            state[f"{key}.down.weight"] = torch.empty(64, module.in_features, device="meta")
-            state[f"{key}.up.weight"] = torch.empty(module.out_features, 64, device="meta")
-    assert len(state) == 1120
-    assert sum(tensor.numel() for tensor in state.values()) == 92_897_280
-    updates = read_lora(state, ModuleNames({"unet": unet}))
-    assert len(updates) == 560
-    check_lora({"unet": unet}, updates)
+def test_a_checkpoint_that_lacks_a_key_is_refused_by_its_name():
+    state = meta_state(published.unet())
+    del state["mid_block.attentions.0.transformer_blocks.9.attn2.to_k.weight"]
+    with pytest.raises(WeightsError, match=r"it lacks 1 weights of a UNet2.*like .*blocks\.9\.attn2\.to_k\.weight"):
+        unet_fits(state)
+
+
+def test_text_encoders_load_with_the_position_ids_of_older_files():
+    state = meta_state(published.text_encoder(768, 12, projection=False))
+    first_text_encoder_fits(state | {"text_model.embeddings.position_ids": torch.zeros(1, 77)})
+
+
+def test_the_vae_loads_with_todays_attention_names_too():
+    vae_fits(meta_state(published.vae(("to_q", "to_k", "to_v", "to_out.0"))))
 
 
 @pytest.mark.parametrize("spelling", ["diffusers", "stability"])
-def test_a_lora_over_the_whole_unet_fits_in_kohya_names(unet, spelling):
+def test_a_lora_over_the_whole_unet_fits_in_kohya_names(spelling):
     """SDXL-Lightning, Hyper-SD and LCM: `lora_unet_<diffusers path>` on linears and convolutions, with alphas; style
     LoRAs from kohya's trainer: the same over Stability's block names."""
-    sgm = {path: name for name, path in sgm_names(unet)}
+    sgm = {path: name for name, path in sgm_names(bare_unet())}
     state = {}
-    for name, module in unet.named_modules():
+    for name, module in bare_unet().named_modules():
         weight = getattr(module, "weight", None)
         if weight is None or weight.dim() not in (2, 4):
             continue
@@ -140,9 +222,9 @@ def test_a_lora_over_the_whole_unet_fits_in_kohya_names(unet, spelling):
         ones = [1] * (weight.dim() - 2)
         state[f"{key}.lora_up.weight"] = torch.empty(weight.shape[0], 64, *ones, device="meta")
         state[f"{key}.alpha"] = torch.tensor(64.0)
-    updates = read_lora(state, ModuleNames({"unet": unet}))
+    updates = read_lora(state, ModuleNames({"unet": bare_unet()}))
     assert len(updates) == len(state) // 3 > 700
-    check_lora({"unet": unet}, updates)
+    check_lora({"unet": bare_unet()}, updates)
 
 
 @pytest.mark.parametrize(
@@ -161,35 +243,5 @@ def test_a_lora_over_the_whole_unet_fits_in_kohya_names(unet, spelling):
         ("output_blocks_6_0_skip_connection", "up_blocks.2.resnets.0.conv_shortcut"),
     ],
 )
-def test_stabilitys_block_numbers_are_those_of_sdxl(unet, stability, diffusers):
-    assert ModuleNames({"unet": unet}).find(f"lora_unet_{stability}.alpha") == (f"unet.{diffusers}", "alpha")
-
-
-def meta_state(module, prefix=""):
-    return {prefix + key: tensor for key, tensor in module.state_dict().items()}
-
-
-def test_both_published_text_encoders_load_with_their_prefixes_and_position_ids():
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    with torch.device("meta"):
-        first = CLIPTextModel(CLIPTextConfig(**CLIP_L))
-        second = CLIPTextModelWithProjection(CLIPTextConfig(**CLIP_BIG_G))
-    old = {f"text_model.{key.removeprefix('text_model.')}": tensor for key, tensor in meta_state(first).items()}
-    old["text_model.embeddings.position_ids"] = torch.zeros(1, 77)
-    assert parameters(build_text_encoder(CLIP_L, old, META)) == 123_060_480
-    assert parameters(build_text_encoder(CLIP_BIG_G, meta_state(second), META)) == 694_659_840
-
-
-@pytest.mark.parametrize("names", ["present", "before 0.15"])
-def test_the_published_vae_loads_with_old_and_new_attention_names(names):
-    from diffusers import AutoencoderKL
-
-    with torch.device("meta"):
-        state = AutoencoderKL.from_config(SDXL_VAE).state_dict()
-    if names != "present":
-        renames = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
-        for new, old in renames.items():
-            state = {k.replace(f"attentions.0.{new}.", f"attentions.0.{old}."): t for k, t in state.items()}
-        assert any("proj_attn" in key for key in state)
-    assert parameters(build_vae(SDXL_VAE, state, META)) == 83_653_863
+def test_stabilitys_block_numbers_are_those_of_sdxl(stability, diffusers):
+    assert ModuleNames({"unet": bare_unet()}).find(f"lora_unet_{stability}.alpha") == (f"unet.{diffusers}", "alpha")

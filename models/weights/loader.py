@@ -1,0 +1,207 @@
+"""From verified files to modules: everything that one bundle keeps warm."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from models.adapters.adapter import Adapter
+from models.adapters.instantid.adapter import IDENTITY_NET
+from models.adapters.instantid.checkpoint import LoadedInstantID, load_instantid
+from models.adapters.ip_adapter.adapter import IPAdapter
+from models.adapters.ip_adapter.checkpoint import load_ip_adapter
+from models.adapters.lora import Updates, fuse_loras, read_lora
+from models.adapters.lora_names import ModuleNames
+from models.adapters.lora_rack import LoraRack
+from models.adapters.lora_shelf import LoraShelf
+from models.adapters.photomaker.adapter import NAMES, PhotoMaker
+from models.adapters.photomaker.checkpoint import build_encoder, read_shape, split_checkpoint
+from models.engine.plan import NoiseSchedule
+from models.messages import FileInfo
+from models.sdxl.control import ControlNet
+from models.sdxl.denoiser import Denoiser
+from models.sdxl.text import TextEncoders
+from models.sdxl.vae import Decoder
+from models.weights.checkpoints import read_checkpoint
+from models.weights.errors import WeightsError
+from models.weights.manifest import BundleSpec
+from models.weights.modules import Place, build_schedule, build_text_encoder, build_unet, build_vae, meta_unet
+
+LONGEST = 400  # characters of a library's error: torch lists every key of a file that doesn't fit
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """An adapter and the denoiser that its rows run on: its own if a LoRA of the adapter is fused in, else shared."""
+
+    adapter: Adapter
+    denoiser: Denoiser
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The modules of one bundle."""
+
+    text: TextEncoders
+    stacks: dict[str, Stack]
+    schedule: NoiseSchedule
+    decoder: Decoder
+    preview_decoder: Decoder | None
+    shelf: LoraShelf | None
+
+
+class Loader:
+    """Reads one bundle's components; lives for one call. Raises what its parts raise, naming keys and files."""
+
+    def __init__(self, spec: BundleSpec, root: Path, files: Sequence[FileInfo], place: Place) -> None:
+        self._spec = spec
+        self._root = root
+        self._digests = {file.id: file.sha256 for file in files}
+        self._place = place
+
+    def load(self) -> Loaded:
+        encoders = self._text_encoders()
+        shelf = self._shelf(encoders)
+        rack = LoraRack(encoders, shelf) if shelf else None
+        text = TextEncoders(self._tokenizers(), (encoders["text_encoder"], encoders["text_encoder_2"]), rack=rack)
+        decoder, preview = self._decoder(self._spec.vae), self._spec.preview_vae
+        tiny = self._config(self._spec.vae).get("_class_name") == "AutoencoderTiny"
+        return Loaded(
+            text=text,
+            stacks=self._stacks(text, shelf),
+            schedule=build_schedule(self._config(self._spec.scheduler, "scheduler_config.json")),
+            decoder=decoder,
+            preview_decoder=self._decoder(preview) if preview else decoder if tiny else None,
+            shelf=shelf,
+        )
+
+    def _stacks(self, text: TextEncoders, shelf: LoraShelf | None) -> dict[str, Stack]:
+        stacks = [self._photomaker(path, text, shelf) for path in self._spec.photomaker]
+        stacks += self._sharing(text, shelf)
+        by_name = {stack.adapter.name: stack for stack in stacks}
+        if not stacks or len(by_name) < len(stacks):
+            names = ", ".join(stack.adapter.name for stack in stacks)
+            raise WeightsError(f"a bundle needs adapters, and each once; this one has {names or 'none'}")
+        return by_name
+
+    def _photomaker(self, path: str, text: TextEncoders, shelf: LoraShelf | None) -> Stack:
+        """Its LoRA acts on every forward pass, so each version has a UNet of its own."""
+        config = (self._root / path).parent / "config.json"
+        with _about(path):
+            checkpoint = split_checkpoint(self._checkpoint(path), read_shape(config) if config.is_file() else None)
+            unet = self._unet(checkpoint.lora)
+            adapter = PhotoMaker(
+                build_encoder(checkpoint, self._place.device, self._place.dtype),
+                text,
+                self._tokenizers(),
+                face_space=self._spec.face_spaces.get(NAMES[checkpoint.shape.version]),
+            )
+        return Stack(adapter, Denoiser(unet, name=adapter.name, rack=_rack(unet, shelf)))
+
+    def _sharing(self, text: TextEncoders, shelf: LoraShelf | None) -> list[Stack]:
+        """The adapters without a LoRA of their own run on one UNet, in one batch."""
+        if self._spec.instantid is None and self._spec.ip_adapter is None:
+            return []
+        unet = self._unet()
+        adapters: list[Adapter] = []
+        nets: dict[str, ControlNet] = {}
+        if self._spec.instantid is not None:
+            loaded = self._instantid(self._spec.instantid, unet, text)
+            adapters.append(loaded.adapter)
+            nets[IDENTITY_NET] = loaded.net
+        if self._spec.ip_adapter is not None:
+            adapters.append(self._ip_adapter(self._spec.ip_adapter, unet, text))
+        denoiser = Denoiser(unet, nets=nets, rack=_rack(unet, shelf))
+        return [Stack(adapter, denoiser) for adapter in adapters]
+
+    def _ip_adapter(self, path: str, unet: UNet2DConditionModel, text: TextEncoders) -> IPAdapter:
+        encoder = self._spec.image_encoder
+        if encoder is None:
+            raise WeightsError(f"{path} needs its image encoder: say where with image_encoder")
+        with _about(f"{path} and {encoder}"):
+            state = self._checkpoint(path)
+            return load_ip_adapter(state, self._config(encoder), self._state(encoder), unet, text)
+
+    def _instantid(self, path: str, unet: UNet2DConditionModel, text: TextEncoders) -> LoadedInstantID:
+        net = self._spec.identity_net
+        if net is None:
+            raise WeightsError(f"{path} needs its ControlNet: say where with identity_net")
+        with _about(f"{path} and {net}"):
+            return load_instantid(
+                self._checkpoint(path),
+                self._config(net),
+                self._state(net),
+                unet,
+                text,
+                self._place,
+                face_space=self._spec.face_spaces.get("instantid"),
+            )
+
+    def _unet(self, own_lora: dict[str, Tensor] | None = None) -> UNet2DConditionModel:
+        """With the bundle's LoRAs, and an adapter's own, fused."""
+        unet = build_unet(self._config(self._spec.unet), self._state(self._spec.unet), self._place)
+        names = ModuleNames({"unet": unet})
+        fused: list[tuple[Updates, float]] = [] if own_lora is None else [(read_lora(own_lora, names), 1.0)]
+        for lora in self._spec.loras:
+            with _about(lora.path):
+                fused.append((read_lora(load_file(self._root / lora.path), names), lora.scale))
+        fuse_loras({"unet": unet}, fused)
+        return unet
+
+    def _text_encoders(self) -> dict[str, nn.Module]:
+        parts = {"text_encoder": self._spec.text_encoder, "text_encoder_2": self._spec.text_encoder_2}
+        return {
+            name: build_text_encoder(self._config(part), self._state(part), self._place) for name, part in parts.items()
+        }
+
+    def _shelf(self, encoders: dict[str, nn.Module]) -> LoraShelf | None:
+        """A UNet's names and shapes are all that a file is checked against, so one without storage will do."""
+        files = {lora.name: self._root / lora.path for lora in self._spec.style_loras}
+        models = {"unet": meta_unet(self._config(self._spec.unet)), **encoders}
+        return LoraShelf(files, models, self._place.device) if files else None
+
+    def _decoder(self, part: str) -> Decoder:
+        return Decoder(build_vae(self._config(part), self._state(part), self._place))
+
+    def _tokenizers(self) -> tuple[CLIPTokenizer, CLIPTokenizer]:
+        """Fresh ones on every call: adapters teach theirs a trigger word."""
+        folders = (self._root / self._spec.tokenizer, self._root / self._spec.tokenizer_2)
+        first, second = (CLIPTokenizer.from_pretrained(folder, local_files_only=True) for folder in folders)
+        return first, second
+
+    def _checkpoint(self, path: str) -> dict[str, Tensor]:
+        return read_checkpoint(self._root, path, self._digests[path])
+
+    def _config(self, part: str, name: str = "config.json") -> dict[str, Any]:
+        with _about(f"{part}/{name}"):
+            return json.loads((self._root / part / name).read_text())
+
+    def _state(self, part: str) -> dict[str, Tensor]:
+        """The tensors of a component folder: its one verified safetensors file, whatever the variant is called."""
+        found = [name for name in self._digests if name.startswith(f"{part}/") and name.endswith(".safetensors")]
+        if len(found) != 1:
+            raise WeightsError(
+                f"the manifest lists {len(found)} .safetensors files under {part}; exactly one is needed"
+            )
+        return load_file(self._root / found[0])
+
+
+def _rack(unet: nn.Module, shelf: LoraShelf | None) -> LoraRack | None:
+    return LoraRack({"unet": unet}, shelf) if shelf else None
+
+
+@contextmanager
+def _about(path: str) -> Iterator[None]:
+    """Name the file that an error is about: a file of another kind or version has other keys or shapes."""
+    try:
+        yield
+    except (KeyError, OSError, RuntimeError, ValueError) as error:
+        text = str(error)
+        raise WeightsError(f"{path}: {text[:LONGEST]}{' ...' if len(text) > LONGEST else ''}") from error
