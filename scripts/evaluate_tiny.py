@@ -18,16 +18,17 @@ attribute_agreement mean over hair style, hair colour, eye colour, facial hair, 
                     them (not in black and white or neon). Freckles, moles, earrings and the side of the parting are
                     few pixels or seldom there; as "small marks" they are given apart, as the mean of the recalls of
                     "there" and "not there", so that never seeing any scores 0.5. Skin tone is below, in degrees.
-style_obedience     mean over garment, its colour, place and art direction. Given with them but not counted: the colour of
-                    a plain background, of which the judge misreads one in seven drawings, and light, since "soft" is
-                    often the prompt's silence.
+style_obedience     mean over garment, its colour, place and art direction. The colour of a plain background, of which
+                    the judge misreads one in seven drawings, and light, since "soft" is often the prompt's silence, are
+                    given with them but not counted.
 ita_shift           skin's ITA in degrees (judge_skin.py), portrait minus drawing, both in neutral light before grey,
                     so that art direction does not count; signed mean for each two tones of the Monk scale.
 diversity           two seeds of one prompt: mean difference of pixels (0..255), and the judge's cosine.
 ms_per_image        median of the engine's time for one image alone: steps and decoding.
 
-Landmarks for the judge's crop are found on the portrait by the service's own analyzer; where it finds no face, those
-of the drawing are used and counted (`faces_missed`). `selfies_accepted` is the share of people whose first selfie the
+Landmarks for the judge's crop are found on the portrait by the service's own analyzer. Where it finds no face
+(`faces_missed`), the medians of the others' are used: all portraits of one adapter are framed alike.
+`selfies_accepted` is the share of people whose first selfie the
 service takes; a refused one is drawn again, and whose third is refused too is let in with the landmarks that were drawn
 (`gave_up`), so that all tones stay in the numbers above whatever the face detector misses.
 """
@@ -104,25 +105,22 @@ class Evaluation:
         }
 
     def _shoot(self, studio: Studio, *, seed: int = SEEDS[0], steps: int = 4) -> Round:
-        portraits = studio.shoot([self._order(s.selfie, s.wanted, seed, steps) for s in self.sitters])
-        targets = [sitter.wanted.target for sitter in self.sitters]
-        return self._see(portraits, [self._landmarks(p, t) for p, t in zip(portraits, targets, strict=True)])
+        return self._photograph(studio, [self._order(s.selfie, s.wanted, seed, steps) for s in self.sitters])
 
     def _shoot_neutral(self) -> Round:
-        portraits = self._studio.shoot([self._order(s.selfie, s.neutral, SEEDS[0], 4) for s in self.sitters])
-        targets = [sitter.neutral.target for sitter in self.sitters]
-        return self._see(portraits, [self._landmarks(p, t) for p, t in zip(portraits, targets, strict=True)])
+        return self._photograph(self._studio, [self._order(s.selfie, s.neutral, SEEDS[0], 4) for s in self.sitters])
 
     def _order(self, selfie: Render, wanted: Commission, seed: int, steps: int) -> Order:
         return Order(selfies=(selfie.pixels,), prompt=wanted.prompt, seed=seed, steps=steps, adapter=self._adapter)
 
-    def _landmarks(self, portrait: np.ndarray, target: Render) -> np.ndarray:
-        self._portraits += 1
-        found = self._studio.landmarks(portrait)
-        if found is None:
-            self._missed += 1
-            return target.landmarks
-        return found
+    def _photograph(self, studio: Studio, orders: Sequence[Order]) -> Round:
+        portraits = studio.shoot(orders)
+        found = [self._studio.landmarks(portrait) for portrait in portraits]
+        seen = [points for points in found if points is not None] or [self.sitters[0].wanted.target.landmarks]
+        usual = np.median(seen, axis=0)
+        self._portraits += len(portraits)
+        self._missed += sum(points is None for points in found)
+        return self._see(portraits, [usual if points is None else points for points in found])
 
     def _see(self, portraits: Sequence[np.ndarray], landmarks: Sequence[np.ndarray]) -> Round:
         return [

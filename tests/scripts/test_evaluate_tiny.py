@@ -34,8 +34,10 @@ class Painter:
     def introduce(self, selfie: np.ndarray, landmarks: np.ndarray) -> None:
         raise AssertionError("nobody was refused")
 
-    def landmarks(self, portrait: np.ndarray) -> None:
-        """None: as if no face were found, so that those of the drawing are used."""
+    def landmarks(self, portrait: np.ndarray) -> np.ndarray | None:
+        """Of the drawing; but there is one whose face is not found."""
+        targets = [target for s in self.sitters[1:] for target in (s.wanted.target, s.neutral.target)]
+        return next((target.landmarks for target in targets if target.pixels is portrait), None)
 
     def without_identity(self) -> "Painter":
         nobody = Painter(same_face=True)
@@ -69,9 +71,9 @@ def test_a_painter_who_draws_what_was_ordered_reaches_the_ceiling(judges, capsys
     assert result["attribute_agreement"] == pytest.approx(result["ceiling"]["attribute_agreement"], abs=0.1)
     assert result["style_obedience"] == pytest.approx(result["ceiling"]["style_obedience"], abs=0.1)
     assert result["likeness_same"] > result["likeness_other"] + 0.5
-    assert result["ita_shift_max_abs"] == 0
+    assert result["ita_shift_max_abs"] < 0.1
     assert result["control_top1"] <= 2 / PEOPLE
-    assert result["faces_missed"] == 1
+    assert 0 < result["faces_missed"] < 0.3  # the one, and all that the control paints
     times = {1: 1.0, 2: 2.0, 4: 4.0, 8: 8.0}
     print_table(result | {"adapter": "painter", "n": PEOPLE, "seed": 4, "bundle_mb": 1.0, "ms_per_image": times})
     assert "top1, 8 steps" in capsys.readouterr().out
