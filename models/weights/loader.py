@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from models.adapters.adapter import Adapter
-from models.adapters.instantid.adapter import IDENTITY_NET
-from models.adapters.instantid.checkpoint import LoadedInstantID, load_instantid
+from models.adapters.instantid.adapter import IDENTITY_NET, InstantID
+from models.adapters.instantid.checkpoint import load_instantid
 from models.adapters.ip_adapter.adapter import IPAdapter
 from models.adapters.ip_adapter.checkpoint import load_ip_adapter
 from models.adapters.lora import Updates, fuse_loras, read_lora
@@ -32,7 +32,15 @@ from models.sdxl.vae import Decoder
 from models.weights.checkpoints import read_checkpoint
 from models.weights.errors import WeightsError
 from models.weights.manifest import BundleSpec
-from models.weights.modules import Place, build_schedule, build_text_encoder, build_unet, build_vae, meta_unet
+from models.weights.modules import (
+    Place,
+    build_control_net,
+    build_schedule,
+    build_text_encoder,
+    build_unet,
+    build_vae,
+    meta_unet,
+)
 
 LONGEST = 400  # characters of a library's error: torch lists every key of a file that doesn't fit
 
@@ -113,9 +121,8 @@ class Loader:
         adapters: list[Adapter] = []
         nets: dict[str, ControlNet] = {}
         if self._spec.instantid is not None:
-            loaded = self._instantid(self._spec.instantid, unet, text)
-            adapters.append(loaded.adapter)
-            nets[IDENTITY_NET] = loaded.net
+            adapter, nets[IDENTITY_NET] = self._instantid(self._spec.instantid, unet, text)
+            adapters.append(adapter)
         if self._spec.ip_adapter is not None:
             adapters.append(self._ip_adapter(self._spec.ip_adapter, unet, text))
         denoiser = Denoiser(unet, nets=nets, rack=_rack(unet, shelf))
@@ -129,20 +136,15 @@ class Loader:
             state = self._checkpoint(path)
             return load_ip_adapter(state, self._config(encoder), self._state(encoder), unet, text)
 
-    def _instantid(self, path: str, unet: UNet2DConditionModel, text: TextEncoders) -> LoadedInstantID:
-        net = self._spec.identity_net
-        if net is None:
+    def _instantid(self, path: str, unet: UNet2DConditionModel, text: TextEncoders) -> tuple[InstantID, ControlNet]:
+        folder = self._spec.identity_net
+        if folder is None:
             raise WeightsError(f"{path} needs its ControlNet: say where with identity_net")
-        with _about(f"{path} and {net}"):
-            return load_instantid(
-                self._checkpoint(path),
-                self._config(net),
-                self._state(net),
-                unet,
-                text,
-                self._place,
-                face_space=self._spec.face_spaces.get("instantid"),
-            )
+        with _about(folder):
+            net = ControlNet(build_control_net(self._config(folder), self._state(folder), self._place))
+        with _about(path):
+            space = self._spec.face_spaces.get(InstantID.name)
+            return load_instantid(self._checkpoint(path), net, unet, text, face_space=space), net
 
     def _unet(self, own_lora: dict[str, Tensor] | None = None) -> UNet2DConditionModel:
         """With the bundle's LoRAs, and an adapter's own, fused."""

@@ -159,10 +159,9 @@ class InstantIDFolder:
         config, state = self.component("ControlNetModel")
         pickle = torch.load(self.folder / "ip-adapter.bin", weights_only=True)
         adapter = {f"{part}.{key}": tensor for part, inner in pickle.items() for key, tensor in inner.items()}
-        loaded = load_instantid(adapter, config, state, self.unet, self.text, self.place, face_space="golden")
-        extra = ControlNet(build_control_net(config, state, self.place))
-        denoiser = Denoiser(self.unet, nets={IDENTITY_NET: loaded.net, EXTRA_NET: extra})  # pyright: ignore[reportArgumentType]
-        return loaded.adapter, denoiser, extra
+        net, extra = (ControlNet(build_control_net(config, state, self.place)) for _ in range(2))
+        denoiser = Denoiser(self.unet, nets={IDENTITY_NET: net, EXTRA_NET: extra})  # pyright: ignore[reportArgumentType]
+        return load_instantid(adapter, net, self.unet, self.text, face_space="golden"), denoiser, extra
 
     # ---- single networks
 

@@ -55,7 +55,7 @@ def test_a_bundle_can_do_without_photomaker(load):
     [
         (
             {"photomaker": "[]", "instantid": f'"{PHOTOMAKER}"'},
-            rf"{PHOTOMAKER} and .*it is not an InstantID checkpoint",
+            rf"{PHOTOMAKER}: .*it is not an InstantID checkpoint",
         ),
         ({"photomaker": '["InstantID/ip-adapter.bin"]'}, r"ip-adapter\.bin: .* is not a PhotoMaker checkpoint"),
         (
