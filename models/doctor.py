@@ -6,7 +6,9 @@ A process of its own, because the front imports neither torch nor onnxruntime an
 import importlib.metadata
 import json
 import os
+import pickle
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ import click
 from models.faces.analyzers import NAMES, load_analyzer, terms
 from models.faces.files import FacesUnavailable
 from models.weights.errors import WeightsError
+from models.weights.footprint import expected_footprints
 from models.weights.manifest import (
     DEFAULT_MANIFEST,
     PACKAGE,
+    BundleSpec,
     Manifest,
     WeightFile,
     faces_folder,
@@ -79,14 +83,35 @@ def _bundle(manifest: Manifest, name: str, weights_dir: Path | None) -> dict[str
         return _finding(name, spec.title, _named(files), str(error), barred)
     missing = missing_files(files, root)
     how = f"proofsheet fetch {name} --weights-dir {root}" if missing else ""
-    return _finding(name, spec.title, _named(missing), how, barred)
+    adapters = [] if missing else _adapters(spec, root)
+    return _finding(name, spec.title, _named(missing), how, barred, adapters)
+
+
+def _adapters(spec: BundleSpec, root: Path) -> list[dict[str, Any]]:
+    """The memory that each adapter will take; nothing for files whose contents can't be told."""
+    import torch
+
+    try:
+        sizes = expected_footprints(spec, root, 2 if torch.cuda.is_available() else 4)
+    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):
+        return []
+    return [
+        {"name": name, "own_bytes": size.own_bytes, "shared_bytes": size.shared_bytes} for name, size in sizes.items()
+    ]
 
 
 def _named(files: list[WeightFile]) -> list[str]:
     return [f"{file.path} (from {file.origin})" for file in files]
 
 
-def _finding(name: str, title: str, missing: list[str], how: str, barred: list[str]) -> dict[str, Any]:
+def _finding(
+    name: str,
+    title: str,
+    missing: list[str],
+    how: str,
+    barred: list[str],
+    adapters: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
     return {
         "name": name,
         "title": title,
@@ -94,6 +119,7 @@ def _finding(name: str, title: str, missing: list[str], how: str, barred: list[s
         "missing": missing,
         "how": how,
         "noncommercial": barred,
+        "adapters": list(adapters),
     }
 
 

@@ -246,11 +246,11 @@ def _require(holds: bool, request: Generate, code: str, value: str | int, allowe
         return
     limit = ", ".join(allowed) if isinstance(allowed, list) else allowed
     words = code.split("_", 1)[1].replace("_", " ")
-    message = (
-        f"{value} {words} are over the limit of {limit}."
-        if isinstance(allowed, int)
-        else (f"The {words} {value!r} is not available here. Choose one of: {limit}.")
-    )
+    if isinstance(allowed, int):
+        message = f"{value} {words} are over the limit of {limit}."
+    else:
+        choice = f". Choose one of: {limit}." if allowed else "; there is none to choose."
+        message = f"The {words} {value!r} is not available here{choice}"
     raise JobRefused(
         Failed(job_id=request.job_id, code=code, message=message, fault="caller", value=value, limit=limit)
     )

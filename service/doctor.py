@@ -63,6 +63,9 @@ def report(found: dict[str, Any]) -> Iterator[str]:
 
 def _bundle(bundle: dict[str, Any]) -> Iterator[str]:
     yield f"  {_mark(bundle['present'])} {bundle['name']}: {bundle.get('title', '')}"
+    for adapter in bundle.get("adapters", []):
+        own, shared = (f"{adapter[f'{whose}_bytes'] / 1e6:,.0f} MB" for whose in ("own", "shared"))
+        yield f"       adapter {adapter['name']}: {own} of its own, {shared} shared"
     missing = bundle.get("missing", [])
     yield from (f"       missing: {name}" for name in missing[:SHOWN_FILES])
     if len(missing) > SHOWN_FILES:

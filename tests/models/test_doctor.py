@@ -15,6 +15,9 @@ def test_a_complete_bundle_is_present_and_a_lost_file_is_named_with_its_origin(w
     arguments = ("--manifest", str(weights_dir / "manifest.toml"), "--weights-dir", str(weights_dir))
     [bundle] = examine(*arguments)["bundles"]
     assert (bundle["name"], bundle["present"], bundle["missing"]) == ("golden", True, [])
+    [adapter] = bundle["adapters"]
+    assert adapter["name"] == "photomaker"
+    assert adapter["own_bytes"] > adapter["shared_bytes"] > 0
     (weights_dir / "base" / "unet" / "config.json").unlink()
     [bundle] = examine(*arguments)["bundles"]
     assert not bundle["present"]

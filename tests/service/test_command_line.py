@@ -14,7 +14,15 @@ FOUND = {
     "packages": {"torch": "2.13.0", "onnxruntime": None},
     "device": "cpu (2 cores)",
     "bundles": [
-        {"name": "tiny", "title": "Embedded", "present": True, "missing": [], "how": "", "noncommercial": []},
+        {
+            "name": "tiny",
+            "title": "Embedded",
+            "present": True,
+            "missing": [],
+            "how": "",
+            "noncommercial": [],
+            "adapters": [{"name": "photomaker-v2", "own_bytes": 30_200_000, "shared_bytes": 1_004_700_000}],
+        },
         {
             "name": "lightning",
             "title": "Four steps",
@@ -94,6 +102,7 @@ def test_doctor_shows_what_is_missing_and_how_to_get_it():
     assert "missing: 3 more files" in text
     assert "get it: put each file there" in text
     assert "not for commercial use: ip-adapter.bin" in text
+    assert "adapter photomaker-v2: 30 MB of its own, 1,005 MB shared" in text
     assert "-- yunet (MIT, commercial use: yes)" in text
 
 
