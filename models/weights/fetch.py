@@ -105,6 +105,8 @@ def _look(file: WeightFile, root: Path, lock: Lock, manifest: Manifest, say: Cal
 
 def _copy(files: Sequence[WeightFile], source: Path, root: Path, lock: Lock) -> None:
     """From a folder of the same layout, or with the archives as they are published. Checked before it is copied."""
+    if not source.is_dir():
+        raise WeightsError(f"{source} is not a folder: --from names one that holds fetched files")
     theirs = Lock(source)
     absent: list[str] = []
     for file in files:

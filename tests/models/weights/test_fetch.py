@@ -7,11 +7,12 @@ import zipfile
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from models.weights.archive import extract
 from models.weights.errors import WeightsError
-from models.weights.fetch import fetch
+from models.weights.fetch import fetch, main
 from models.weights.lock import Lock
 from models.weights.manifest import read_manifest
 from tests.models.weights.hub import COMMIT, Hub
@@ -302,3 +303,26 @@ def test_a_pickle_that_runs_code_is_refused_by_name(fetch_all, hub, tmp_path):
     with pytest.raises(WeightsError, match=r"adapter\.bin is a pickle that asks to run code"):
         fetch_all()
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["comercial"], "Error: bundle 'comercial' is not in the manifest; it has commercial"),
+        (["commercial"], "Error: say where the files go: --weights-dir DIR or PROOFSHEET_WEIGHTS_DIR"),
+        (["commercial", "--offline", "--weights-dir", "{tmp}"], "19 of 19 files are not in"),
+        (["commercial", "--from", "{tmp}/nowhere", "--weights-dir", "{tmp}"], "nowhere is not a folder"),
+        (["commercial", "--offline", "--weights-dir", "{tmp}/file/below"], "can't be made"),
+    ],
+    ids=["unknown", "no-folder", "offline", "from-nowhere", "below-a-file"],
+)
+def test_the_command_says_in_one_sentence_what_is_wrong(tmp_path, arguments, message):
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(main, [argument.format(tmp=tmp_path) for argument in arguments])
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+def test_the_embedded_bundle_needs_no_fetch():
+    result = CliRunner().invoke(main, ["tiny"])
+    assert (result.exit_code, result.output) == (0, "tiny comes with the installation: nothing to fetch\n")
