@@ -25,7 +25,7 @@ class Control:
     context: Tensor  # [T, 2, W], keys and values for the net's cross-attention
     scale: float
     steps: range  # in which it acts
-    guess: bool = False  # weigh shallow residuals less, and leave guidance's negative side alone
+    guess: bool = False  # weigh shallow residuals less
     region: Region | None = None
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from models.sdxl.attention import install_attention
 from models.sdxl.conditioning import Batch, Branch, RowConditioning, stack
-from models.sdxl.control import ControlNet
+from models.sdxl.control import Control, ControlNet
 from models.sdxl.lora_choice import LoraChoice, Rack, wear
 
 
@@ -88,18 +88,19 @@ class Denoiser:
 
         A net runs once, on the rows that ask for it at their present step, and on no other.
         """
+        wanted: dict[str, list[tuple[int, Control]]] = {}
+        for row, branch in enumerate(branches):
+            for control in branch.controls:
+                wanted.setdefault(control.net, []).append((row, control))
         sums: list[Tensor] = []
-        for name, net in self._nets.items():
-            wanted = [(row, c) for row, branch in enumerate(branches) for c in branch.controls if c.net == name]
-            if not wanted:
-                continue
-            rows = torch.tensor([row for row, _ in wanted], device=latents.device)
-            residuals = net.residuals(
+        for name, entries in wanted.items():
+            rows = torch.tensor([row for row, _ in entries], device=latents.device)
+            residuals = self._nets[name].residuals(
                 latents[rows],
                 timesteps[rows],
                 batch.pooled[rows],
                 batch.time_ids[rows],
-                [control for _, control in wanted],
+                [control for _, control in entries],
             )
             sums = sums or [_nothing(residual, len(branches)) for residual in residuals]
             sums = [total.index_add(0, rows, r) for total, r in zip(sums, residuals, strict=True)]

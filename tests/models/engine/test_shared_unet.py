@@ -214,6 +214,13 @@ def test_two_control_images_of_one_net_add_up(adapter, denoiser, people):
     assert is_close(expected, result)
 
 
+def test_a_control_of_a_net_that_is_not_there_is_an_error_not_a_silence(adapter, denoiser, people):
+    conditioning = conditioning_of(adapter, people[0])
+    lost = replace(conditioning, controls=(replace(conditioning.controls[0], net="depth"),))
+    with pytest.raises(KeyError, match="depth"):
+        run(denoiser, make_row(lost))
+
+
 def random_image(generator, num_tokens, scale=0.7, region=None):
     return ImagePrompt(torch.randn(num_tokens, 2, 8, generator=generator), scale, region)
 
