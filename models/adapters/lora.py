@@ -6,7 +6,7 @@ Fusing is W + s*(alpha/rank)*up@down in float32 (arXiv 2106.09685), no alpha mea
 of the LoRA is left but the weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -82,6 +82,12 @@ def fuse_loras(models: Mapping[str, nn.Module], loras: Sequence[tuple[Updates, f
         module = module_of(models, path)
         scaled = [(updates[path], scale) for updates, scale in loras if path in updates]
         module.weight = nn.Parameter(updated(weight_of(models, path), scaled), requires_grad=False)
+
+
+def part_of(updates: Updates, components: Iterable[str]) -> Updates:
+    """What a LoRA changes in these components alone."""
+    wanted = tuple(f"{component}." for component in components)
+    return {path: update for path, update in updates.items() if path.startswith(wanted)}
 
 
 def updated(weight: Tensor, scaled: Sequence[tuple[LowRank, float]]) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from models.adapters.lora import Updates, updated, weight_of
+from models.adapters.lora import part_of, updated, weight_of
 from models.adapters.lora_shelf import LoraShelf
 from models.sdxl.lora_choice import LoraChoice
 
@@ -39,7 +39,7 @@ class LoraRack:
             raise
 
     def _put_on(self, wanted: LoraChoice) -> None:
-        for path, update in self._mine(self._shelf.take(wanted.name)).items():
+        for path, update in part_of(self._shelf.take(wanted.name), self._models).items():
             weight = weight_of(self._models, path)
             self._bare[path] = weight.clone()
             weight.copy_(updated(weight, [(update, wanted.scale)]))
@@ -50,6 +50,3 @@ class LoraRack:
             weight_of(self._models, path).copy_(bare)
         self._bare.clear()
         self._worn = None
-
-    def _mine(self, updates: Updates) -> Updates:
-        return {path: update for path, update in updates.items() if path.partition(".")[0] in self._models}

@@ -17,7 +17,7 @@ from models.adapters.instantid.adapter import IDENTITY_NET, InstantID
 from models.adapters.instantid.checkpoint import load_instantid
 from models.adapters.ip_adapter.adapter import IPAdapter
 from models.adapters.ip_adapter.checkpoint import load_ip_adapter
-from models.adapters.lora import Updates, fuse_loras, read_lora
+from models.adapters.lora import Updates, check_lora, fuse_loras, part_of, read_lora
 from models.adapters.lora_names import ModuleNames
 from models.adapters.lora_rack import LoraRack
 from models.adapters.lora_shelf import LoraShelf
@@ -73,9 +73,12 @@ class Loader:
         self._root = root
         self._digests = {file.id: file.sha256 for file in files}
         self._place = place
+        self._fused: list[tuple[Updates, float]] = []  # the bundle's LoRAs, for every UNet and the text encoders
 
     def load(self) -> Loaded:
         encoders = self._text_encoders()
+        self._fused = self._loras(encoders)
+        fuse_loras(encoders, [(part_of(updates, encoders), scale) for updates, scale in self._fused])
         shelf = self._shelf(encoders)
         rack = LoraRack(encoders, shelf) if shelf else None
         text = TextEncoders(self._tokenizers(), (encoders["text_encoder"], encoders["text_encoder_2"]), rack=rack)
@@ -149,13 +152,20 @@ class Loader:
     def _unet(self, own_lora: dict[str, Tensor] | None = None) -> UNet2DConditionModel:
         """With the bundle's LoRAs, and an adapter's own, fused."""
         unet = build_unet(self._config(self._spec.unet), self._state(self._spec.unet), self._place)
-        names = ModuleNames({"unet": unet})
-        fused: list[tuple[Updates, float]] = [] if own_lora is None else [(read_lora(own_lora, names), 1.0)]
+        own = [] if own_lora is None else [(read_lora(own_lora, ModuleNames({"unet": unet})), 1.0)]
+        fuse_loras({"unet": unet}, [*own, *((part_of(updates, ["unet"]), scale) for updates, scale in self._fused)])
+        return unet
+
+    def _loras(self, encoders: dict[str, nn.Module]) -> list[tuple[Updates, float]]:
+        """Raises WeightsError naming the file and the key or shape that does not fit."""
+        models = {"unet": meta_unet(self._config(self._spec.unet)), **encoders}
+        names, loras = ModuleNames(models), list[tuple[Updates, float]]()
         for lora in self._spec.loras:
             with _about(lora.path):
-                fused.append((read_lora(load_file(self._root / lora.path), names), lora.scale))
-        fuse_loras({"unet": unet}, fused)
-        return unet
+                updates = read_lora(load_file(self._root / lora.path), names)
+                check_lora(models, updates)
+                loras.append((updates, lora.scale))
+        return loras
 
     def _text_encoders(self) -> dict[str, nn.Module]:
         parts = {"text_encoder": self._spec.text_encoder, "text_encoder_2": self._spec.text_encoder_2}

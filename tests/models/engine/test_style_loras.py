@@ -106,6 +106,14 @@ def test_a_row_with_a_lora_equals_that_row_on_a_bundle_with_the_lora_fused(bundl
     assert (worn - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
+def test_a_lora_that_every_row_wears_is_fused_at_load_into_unet_and_text_encoders(bundle, folder):
+    [worn] = run(bundle, [make_row(bundle, FILM)])
+    distillation = MANIFEST.replace("loras = [", 'loras = [{ path = "styles/film.safetensors", scale = 0.8 }, ')
+    (folder / "manifest.toml").write_text(distillation + manifest_files(folder))
+    [always] = run(fresh := load(folder), [make_row(fresh, None)])
+    assert (worn - always).abs().max() <= 1e-5 * always.abs().max()
+
+
 def fused(weights, lora, part, scale):
     """By hand: W + scale * alpha / rank * up @ down."""
     stem = {"unet": "lora_unet_", "text_encoder": "lora_te1_"}[part]
