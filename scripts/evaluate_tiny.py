@@ -174,7 +174,7 @@ def print_table(result: dict[str, Any]) -> None:
     print(f"{'':34}{'portraits':>10}{'drawings':>10}")
     for name in ("top1", "top5", "likeness_same", "likeness_other", "attribute_agreement", "style_obedience"):
         _print_row(name, result[name], ceiling[name])
-    for table in ("attributes", "small_marks", "styles", "ita_shift"):
+    for table in ("top1_by_tone", "attributes", "small_marks", "styles", "ita_shift"):
         for name, value in result[table].items():
             _print_row(f"  {table}: {name}", value, ceiling[table].get(name))
     for name, value in result["selfies_accepted"].items():

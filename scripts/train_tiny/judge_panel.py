@@ -39,11 +39,13 @@ class Panel:
     def scores(self, rounds: Sequence[Round]) -> dict[str, object]:
         """Means over two rounds or more of the same orders; `diversity` is between the first two."""
         cosines = [self._cosines(seen) for seen in rounds]  # [n, n] each
+        nearer = np.stack([_nearer(c) for c in cosines])  # [rounds, n]
         attributes, styles = self.attributes(rounds), self._styles(rounds)
         others = ~np.eye(len(self._sitters), dtype=bool)
         return {
-            "top1": _mean(_retrieved(c, 1) for c in cosines),
-            "top5": _mean(_retrieved(c, 5) for c in cosines),
+            "top1": float((nearer < 1).mean()),
+            "top5": float((nearer < 5).mean()),
+            "top1_by_tone": self.by_tone((nearer < 1).mean(axis=0)),
             "likeness_same": _mean(c.diagonal().mean() for c in cosines),
             "likeness_other": _mean(c[others].mean() for c in cosines),
             "attribute_agreement": _mean(attributes.values()),
@@ -59,7 +61,7 @@ class Panel:
 
     def top1(self, seen: Round) -> float:
         """Share of portraits whose nearest selfie is their own person's."""
-        return _retrieved(self._cosines(seen), 1)
+        return float((_nearer(self._cosines(seen)) < 1).mean())
 
     def attributes(self, rounds: Sequence[Round]) -> dict[str, float]:
         """Share of portraits on which a factor is read as it was drawn, where the style shows it."""
@@ -111,10 +113,9 @@ class Panel:
         return {name: _mean(right) for name, right in sorted(hits.items())}
 
 
-def _retrieved(cosines: np.ndarray, among: int) -> float:
-    """Share of rows with fewer than `among` other people nearer than the own one, who is on the diagonal."""
-    nearer = (cosines > cosines.diagonal()[:, None]).sum(axis=1)
-    return float((nearer < among).mean())
+def _nearer(cosines: np.ndarray) -> np.ndarray:
+    """[n]: how many other people are nearer than the own one, who is on the diagonal of [n, n]."""
+    return (cosines > cosines.diagonal()[:, None]).sum(axis=1)
 
 
 def _difference(a: Seen, b: Seen) -> float:
