@@ -6,7 +6,6 @@ face. A pixel more or less in a frame's size changes two or three of these.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,7 +13,8 @@ import skimage.data
 from skimage.feature import Cascade
 
 from models.faces.face import Rgb
-from models.faces.overlap import kept
+from models.faces.overlap import corners, kept
+from models.faces.sighting import Sighting
 
 # 320x320 at 1.15 finds more (71 of 96 in one try) than 1.2 (63) or 1.1 with more neighbours (64), in 40 ms of one core.
 FRAME_AREA = 320 * 320  # pixels, whatever the picture's shape: so is the time
@@ -32,21 +32,6 @@ CONFIRM_SCALE_FACTOR = 1.04
 CONFIRM_NEIGHBOURS = 6
 CONFIRM_FIELD = 88  # pixels; 1.7 boxes wide
 CONFIRM_BOX = CONFIRM_FIELD / 1.7
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """A square face box in an upright frame; `upright` [2, 3] maps picture pixels to the frame's."""
-
-    x: float  # centre
-    y: float
-    side: float
-    upright: np.ndarray
-
-    @property
-    def scale(self) -> float:
-        """Frame pixels per picture pixel."""
-        return float(np.hypot(self.upright[0, 0], self.upright[1, 0]))
 
 
 class FaceCascade:
@@ -114,5 +99,4 @@ def _small(picture: Rgb, area: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _separate(boxes: np.ndarray) -> list[int]:
     """Indices of boxes that are not parts of a wider one, widest first. `boxes` [N, 3]: centre x, y and side."""
-    half = boxes[:, 2:] / 2
-    return kept(np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1), boxes[:, 2], MAX_OVERLAP)
+    return kept(corners(boxes), boxes[:, 2], MAX_OVERLAP)

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 
 from models.faces.align import moved, warped
-from models.faces.cascade import Sighting
 from models.faces.face import Rgb
 from models.faces.network import Network, planes
+from models.faces.sighting import Sighting
 
 CROP_SIZE = 96
 CROP_BOXES = 1.5  # the crop is this many boxes wide ...

@@ -3,6 +3,12 @@
 import numpy as np
 
 
+def corners(squares: np.ndarray) -> np.ndarray:
+    """[N, 3], centre x, y and side -> [N, 4], x0, y0, x1, y1."""
+    half = squares[:, 2:] / 2
+    return np.concatenate([squares[:, :2] - half, squares[:, :2] + half], axis=1)
+
+
 def kept(boxes: np.ndarray, scores: np.ndarray, threshold: float, pixel: float = 0.0) -> list[int]:
     """Greedy non-maximum suppression: indices to keep, best first. `boxes` [N, 4] x0, y0, x1, y1.
 
