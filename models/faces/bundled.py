@@ -1,4 +1,4 @@
-"""The analyzer that needs no download: cascade, landmark network and recogniser of the embedded bundle."""
+"""The analyzer that needs no download: cascade, and finder, landmark network and recogniser of the embedded bundle."""
 
 from pathlib import Path
 
@@ -7,25 +7,34 @@ import numpy as np
 
 from models.faces.align import moved
 from models.faces.analyzer import Analyzer
-from models.faces.cascade import FaceCascade, Sighting
+from models.faces.cascade import FaceCascade
 from models.faces.face import Face, Rgb
+from models.faces.finder import FaceFinder
 from models.faces.landmarks import LandmarkModel, mean_landmarks
 from models.faces.network import Network
 from models.faces.recogniser import Recogniser
+from models.faces.sighting import Sighting
 
 SPACE = "proofsheet-tiny"
 SCORE = 0.5  # the cascade says yes or no; it has no confidence to report
 
 
 class BundledDetector:
-    """Thread-safe: keeps nothing between calls. Without a landmark model, landmarks are the mean shape and marked."""
+    """Thread-safe: keeps nothing between calls. Without a landmark model, landmarks are the mean shape and marked.
 
-    def __init__(self, cascade: FaceCascade, landmarks: LandmarkModel | None) -> None:
+    The finder is asked where the cascade sees nothing, which is more often for dark skin: every tone is owed the same.
+    """
+
+    def __init__(self, cascade: FaceCascade, finder: FaceFinder | None, landmarks: LandmarkModel | None) -> None:
         self._cascade = cascade
+        self._finder = finder
         self._landmarks = landmarks
 
     def detect(self, picture: Rgb) -> list[Face]:
-        return [self._face(picture, sighting) for sighting in self._cascade.find(picture)]
+        return [self._face(picture, sighting) for sighting in self._sightings(picture)]
+
+    def _sightings(self, picture: Rgb) -> list[Sighting]:
+        return self._cascade.find(picture) or (self._finder.find(picture) if self._finder else [])
 
     def _face(self, picture: Rgb, sighting: Sighting) -> Face:
         if self._landmarks:
@@ -35,11 +44,16 @@ class BundledDetector:
 
 def load_bundled(bundled_dir: Path, *, device: str, threads: int) -> Analyzer:
     """Files of this package, so not hash-checked here; one that is absent takes its ability with it, no more."""
+    finder = _network(bundled_dir / "faces" / "finder.onnx", device, threads)
     landmarks = _network(bundled_dir / "faces" / "landmarks.onnx", device, threads)
     recogniser = _network(bundled_dir / "faces" / "recogniser.onnx", device, threads)
     return Analyzer(
         "bundled",
-        BundledDetector(FaceCascade(), LandmarkModel(landmarks) if landmarks else None),
+        BundledDetector(
+            FaceCascade(),
+            FaceFinder(finder) if finder else None,
+            LandmarkModel(landmarks) if landmarks else None,
+        ),
         Recogniser(recogniser, SPACE, smooth=True) if recogniser else None,
     )
 

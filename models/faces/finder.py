@@ -1,0 +1,66 @@
+"""Faces by a small network of our own (scripts/train_tiny/finder.py), trained on people of all skin tones alike."""
+
+import numpy as np
+
+from models.faces.align import warped
+from models.faces.face import Rgb
+from models.faces.network import Network, planes
+from models.faces.overlap import corners, kept
+from models.faces.sighting import Sighting
+
+FRAME_SIZE = 96
+STRIDE = 8
+UNIT = 32.0  # pixels: the network tells sides as logarithms of multiples of it
+MAX_OVERLAP = 0.3
+MIN_SCORE = 0.4
+# The second look: every candidate again, at a size that the network knows best. A face answers at both.
+CONFIRM_SIDE = 40.0  # pixels of the frame
+CONFIRM_SCORE = 0.6
+CONFIRM_SHIFT = 0.3  # of the box: as far as its centre may be from where the first look saw it,
+CONFIRM_GROWTH = 1.6  # and as much larger or smaller as it may be
+MAX_CANDIDATES = 4
+
+
+class FaceFinder:
+    """[1, 3, 96, 96] -> [1, 4, 12, 12]: a cell's logit, the centre from its own in cells, the log side. Thread-safe."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._middles = (np.arange(FRAME_SIZE // STRIDE) + 0.5) * STRIDE - 0.5
+        self.find(np.zeros((FRAME_SIZE, FRAME_SIZE, 3), np.uint8))  # the first run's cost, before a person waits
+
+    def find(self, picture: Rgb) -> list[Sighting]:
+        """Confirmed faces, likeliest first."""
+        whole = _whole(picture)
+        boxes, scores = self._look(picture, whole)
+        candidates = kept(corners(boxes), scores, MAX_OVERLAP)[:MAX_CANDIDATES]
+        sightings = [self._confirmed(picture, whole, boxes[index]) for index in candidates if scores[index] > MIN_SCORE]
+        return [sighting for sighting in sightings if sighting]
+
+    def _confirmed(self, picture: Rgb, frame: np.ndarray, box: np.ndarray) -> Sighting | None:
+        x, y, side = box
+        zoom, middle = CONFIRM_SIDE / side, (FRAME_SIZE - 1) / 2
+        closer = np.array([[zoom, 0, middle - zoom * x], [0, zoom, middle - zoom * y]]) @ np.vstack([frame, (0, 0, 1)])
+        boxes, scores = self._look(picture, closer)
+        best = int(scores.argmax())
+        x, y, side = (float(number) for number in boxes[best])
+        shift = np.hypot(x - middle, y - middle) / CONFIRM_SIDE
+        is_same = shift < CONFIRM_SHIFT and 1 / CONFIRM_GROWTH < side / CONFIRM_SIDE < CONFIRM_GROWTH
+        return Sighting(x, y, side, closer) if is_same and scores[best] > CONFIRM_SCORE else None
+
+    def _look(self, picture: Rgb, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of every cell the box [144, 3] (centre x, y and side, in the frame's pixels) and its score [144], 0..1."""
+        seen = planes(warped(picture, frame, FRAME_SIZE, smooth=True), 127.5, 127.5)
+        logits, x, y, log_side = self._network(seen[None])[0][0]
+        boxes = np.stack(
+            [x * STRIDE + self._middles, y * STRIDE + self._middles[:, None], UNIT * np.exp(log_side)], axis=-1
+        )
+        return boxes.reshape(-1, 3), 1 / (1 + np.exp(-logits.reshape(-1)))
+
+
+def _whole(picture: Rgb) -> np.ndarray:
+    """[2, 3]: the whole picture into the middle of a square frame."""
+    height, width = picture.shape[:2]
+    scale = FRAME_SIZE / max(height, width)
+    middle = (FRAME_SIZE - 1) / 2
+    return np.array([[scale, 0, middle - scale * (width - 1) / 2], [0, scale, middle - scale * (height - 1) / 2]])
