@@ -19,6 +19,7 @@ from scripts.train_tiny import crew, restore
 from scripts.train_tiny.cache import write_faces, write_latents, write_posed
 from scripts.train_tiny.contact import contact_sheet
 from scripts.train_tiny.export import export_bundle, export_faces
+from scripts.train_tiny.finder import train_finder
 from scripts.train_tiny.generator import train_generator
 from scripts.train_tiny.judge import export_judges, train_likeness, train_style
 from scripts.train_tiny.landmarks import train_landmarks
@@ -72,6 +73,9 @@ class Plan:
         restore.restore_tower(self.target, self.checkpoints)
         restore.restore_generator(self.target, self.text_folder, self.checkpoints)
 
+    def finder(self) -> None:
+        train_finder(self.shards, self.checkpoints, 240 * self.scale)
+
     def landmarks(self) -> None:
         train_landmarks(self.shards, self.checkpoints, 200 * self.scale)
 
@@ -124,7 +128,7 @@ class Plan:
 
 
 BRANCHES = (
-    ("recogniser", "faces", "likeness", "style"),
+    ("finder", "recogniser", "faces", "likeness", "style"),
     ("text", "landmarks", "vae", "decoder", "latents", "posed", "reader", "tower", "sharper"),
 )
 NAMES = ("render", "restore", *BRANCHES[0], *BRANCHES[1], "generator", "export", "sheet")

@@ -14,7 +14,7 @@ from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from models.sdxl.attention import attention_layers, cross_attention_slots
 from scripts.train_tiny.generator import SCHEDULER, Generator
 from scripts.train_tiny.instant import Instant
-from scripts.train_tiny.onnx_export import export_landmarks, export_recogniser
+from scripts.train_tiny.onnx_export import export_finder, export_landmarks, export_recogniser
 from scripts.train_tiny.text import read_tokenizers
 from scripts.train_tiny.trainer import averaged_state
 from scripts.train_tiny.vae import trained_vae
@@ -30,6 +30,7 @@ def trained_generator(text: Path, folder: Path) -> Generator:
 
 
 def export_faces(folder: Path, target: Path) -> None:
+    export_finder(folder, target)
     export_landmarks(folder, target)
     export_recogniser(folder, target)
 

@@ -52,12 +52,17 @@ class LandmarkNet(nn.Module):
         return points + 0.1 * self.shift(context)
 
 
-def crop_matrix(landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """[2, 3]: picture to crop, around the box that a cascade might have found for this face."""
+def box_side(landmarks: np.ndarray) -> float:
+    """Of the box that a cascade draws, in the unit of `landmarks` [5, 2]."""
     eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
     span = max(float(np.linalg.norm(landmarks[1] - landmarks[0])), 0.9 * float(np.linalg.norm(mouth - eyes)))
-    side = span / (1 - 2 * EYES_IN_BOX[0]) * rng.uniform(0.82, 1.22)
-    centre = eyes + np.array([0.0, (0.53 - EYES_IN_BOX[1]) * side]) + rng.normal(0, 0.06, 2) * side
+    return span / (1 - 2 * EYES_IN_BOX[0])
+
+
+def crop_matrix(landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """[2, 3]: picture to crop, around the box that a cascade might have found for this face."""
+    side = box_side(landmarks) * rng.uniform(0.82, 1.22)
+    centre = landmarks[:2].mean(0) + np.array([0.0, (0.53 - EYES_IN_BOX[1]) * side]) + rng.normal(0, 0.06, 2) * side
     zoom = SIZE / (CROP_BOXES * side)
     matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), float(rng.normal(0, 7)), zoom)
     matrix[:, 2] += SIZE / 2 - centre

@@ -9,6 +9,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from scripts.train_tiny.finder import SIZE as FINDER_SIZE
+from scripts.train_tiny.finder import FinderNet
 from scripts.train_tiny.landmarks import SIZE as LANDMARK_SIZE
 from scripts.train_tiny.landmarks import LandmarkNet
 from scripts.train_tiny.recogniser import SIZE as RECOGNISER_SIZE
@@ -31,20 +33,32 @@ def trained_heads(folder: Path) -> FactorHeads:
     return lesson.heads.eval().requires_grad_(False)
 
 
+def trained_finder(folder: Path) -> FinderNet:
+    network = FinderNet()
+    network.load_state_dict(averaged_state(folder, "finder"))
+    return network.eval().requires_grad_(False)
+
+
 def trained_landmarks(folder: Path) -> LandmarkNet:
     network = LandmarkNet()
     network.load_state_dict(averaged_state(folder, "landmarks"))
     return network.eval().requires_grad_(False)
 
 
+def export_finder(folder: Path, target: Path) -> None:
+    export_network(trained_finder(folder), (FINDER_SIZE, FINDER_SIZE), ["faces"], target / "faces" / "finder.onnx")
+
+
 def export_landmarks(folder: Path, target: Path) -> None:
-    export_network(trained_landmarks(folder), (LANDMARK_SIZE,) * 2, ["landmarks"], target / "faces" / "landmarks.onnx")
+    export_network(
+        trained_landmarks(folder), (LANDMARK_SIZE, LANDMARK_SIZE), ["landmarks"], target / "faces" / "landmarks.onnx"
+    )
 
 
 def export_recogniser(folder: Path, target: Path) -> None:
     """The input is called as in insightface's packs."""
     path = target / "faces" / "recogniser.onnx"
-    export_network(trained_recogniser(folder), (RECOGNISER_SIZE,) * 2, ["embedding"], path)
+    export_network(trained_recogniser(folder), (RECOGNISER_SIZE, RECOGNISER_SIZE), ["embedding"], path)
 
 
 def export_network(network: nn.Module, size: tuple[int, int], outputs: list[str], path: Path) -> None:
