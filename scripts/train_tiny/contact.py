@@ -1,5 +1,6 @@
 """A contact sheet: people whom nothing was trained on beside what the service makes of their selfies."""
 
+from itertools import count, islice
 from pathlib import Path
 
 import cv2
@@ -24,8 +25,9 @@ def contact_sheet(bundle: Path, target: Path, *, people: int = 10, adapter: str 
     """A PNG: each row a selfie, the portraits of PROMPTS, and last the first prompt at strength 0: nobody."""
     studio = open_studio(bundle)
     rows = []
-    for index in range(people):
-        selfie = draw_sitter(SEED, index * 7, studio.accepts).selfie.pixels  # 7: tones far apart come one by one
+    drawn = (draw_sitter(SEED, i * 7, studio.accepts) for i in count())  # 7: tones far apart come one by one
+    for index, sitter in enumerate(islice((sitter for sitter in drawn if sitter.accepted), people)):
+        selfie = sitter.selfie.pixels
         orders = [Order(selfies=(selfie,), prompt=prompt, seed=index, adapter=adapter) for prompt in PROMPTS]
         nobody = Order(selfies=(selfie,), prompt=PROMPTS[0], seed=index, adapter=adapter, strength=0.0)
         cells = [selfie, *studio.shoot([*orders, nobody])]

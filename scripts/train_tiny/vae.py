@@ -115,12 +115,14 @@ def picture_loss(made: Tensor, wanted: Tensor, weight: Tensor) -> dict[str, Tens
     """Pixels, edges and two colour terms: without the last, green and magenta are learnt too late to matter."""
     gap = made - wanted
     edges = (gap[..., 1:] - gap[..., :-1]).abs().mean() + (gap[..., 1:, :] - gap[..., :-1, :]).abs().mean()
-    chroma = F.avg_pool2d(gap[:, 1] - (gap[:, 0] + gap[:, 2]) / 2, 4)
+    broad = F.avg_pool2d(gap, 4)
+    chroma = broad[:, 1:2] - (broad[:, :1] + broad[:, 2:]) / 2
+    matters = F.avg_pool2d(weight, 4)  # small and far from grey: an iris is lost first
     return {
         "pixels": (weight * (gap.abs() + gap.square())).mean(),
         "edges": 0.8 * edges,
-        "tone": 2 * F.avg_pool2d(gap, 8).abs().mean(),
-        "chroma": 5 * chroma.abs().mean() + 8 * chroma.square().mean(),
+        "tone": 2 * (matters * broad.abs()).mean(),
+        "chroma": (matters * (5 * chroma.abs() + 8 * chroma.square())).mean(),
     }
 
 
