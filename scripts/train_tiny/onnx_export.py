@@ -14,7 +14,7 @@ from scripts.train_tiny.finder import FinderNet
 from scripts.train_tiny.landmarks import SIZE as LANDMARK_SIZE
 from scripts.train_tiny.landmarks import LandmarkNet
 from scripts.train_tiny.recogniser import SIZE as RECOGNISER_SIZE
-from scripts.train_tiny.recogniser import FactorHeads, Lesson, RecogniserNet
+from scripts.train_tiny.recogniser import Lesson, RecogniserNet
 from scripts.train_tiny.trainer import averaged_state
 
 OPSET = 18
@@ -25,18 +25,6 @@ def trained_recogniser(folder: Path) -> RecogniserNet:
     lesson = Lesson()
     lesson.load_state_dict(averaged_state(folder, "recogniser"))
     return lesson.network.eval().requires_grad_(False)
-
-
-def trained_heads(folder: Path) -> FactorHeads:
-    lesson = Lesson()
-    lesson.load_state_dict(averaged_state(folder, "recogniser"))
-    return lesson.heads.eval().requires_grad_(False)
-
-
-def trained_finder(folder: Path) -> FinderNet:
-    network = FinderNet()
-    network.load_state_dict(averaged_state(folder, "finder"))
-    return network.eval().requires_grad_(False)
 
 
 def trained_landmarks(folder: Path) -> LandmarkNet:

@@ -12,8 +12,8 @@ from scripts.train_tiny.backgrounds import draw_background
 from scripts.train_tiny.style import draw_style
 
 PLACES = 200
-# Photographs that scikit-image ships. Its other pictures without a face are kept for tests: coffee, cat, rocket,
-# horse, retina, moon, cell, logo, colour wheel, page.
+# Photographs that scikit-image ships, with nobody in them. Its other pictures without a face are kept for tests:
+# coffee, cat, rocket, horse, retina, moon, cell, logo, colour wheel, page.
 PHOTOS: tuple[Callable[[], np.ndarray], ...] = (
     skimage.data.brick, skimage.data.grass, skimage.data.gravel, skimage.data.immunohistochemistry,
     skimage.data.hubble_deep_field, skimage.data.coins, skimage.data.text, skimage.data.clock,
@@ -27,8 +27,6 @@ class Scenery:
         self._rng = rng
         self._places = [_place(rng) for _ in range(PLACES)]
         self._photos = [_coloured(photo()) for photo in PHOTOS]
-        # [100, 25, 25] in 0..1: the second half of the subset is cut from beside the faces.
-        self._patches = [_coloured((patch * 255).astype(np.uint8)) for patch in skimage.data.lfw_subset()[100:150]]
 
     def draw(self, size: int) -> np.ndarray:
         """[size, size, 3] uint8. A third are mirrored within: a face is not the only thing with two equal halves."""
@@ -44,8 +42,6 @@ class Scenery:
             return self._cut(self._places, size)
         if kind < 0.6:
             return self._cut(self._photos, size)
-        if kind < 0.65:
-            return self._cut(self._patches, size)
         scene = _blotches(self._rng, size)
         return scene if kind < 0.75 else _shapes(self._rng, scene)
 
