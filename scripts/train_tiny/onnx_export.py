@@ -27,6 +27,12 @@ def trained_recogniser(folder: Path) -> RecogniserNet:
     return lesson.network.eval().requires_grad_(False)
 
 
+def trained_finder(folder: Path) -> FinderNet:
+    network = FinderNet()
+    network.load_state_dict(averaged_state(folder, "finder"))
+    return network.eval().requires_grad_(False)
+
+
 def trained_landmarks(folder: Path) -> LandmarkNet:
     network = LandmarkNet()
     network.load_state_dict(averaged_state(folder, "landmarks"))
