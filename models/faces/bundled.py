@@ -1,4 +1,4 @@
-"""The analyzer that needs no download: cascade, and finder, landmark network and recogniser of the embedded bundle."""
+"""The analyzer that needs no download: the cascade, and finder, landmark network and recogniser of the small bundle."""
 
 from pathlib import Path
 
@@ -12,17 +12,20 @@ from models.faces.face import Face, Rgb
 from models.faces.finder import FaceFinder
 from models.faces.landmarks import LandmarkModel, mean_landmarks
 from models.faces.network import Network
+from models.faces.overlap import shares
 from models.faces.recogniser import Recogniser
 from models.faces.sighting import Sighting
 
 SPACE = "proofsheet-tiny"
+SAME_FACE = 0.5  # intersection over union; a box on a part of the face has up to 0.47 with the face
 SCORE = 0.5  # the cascade says yes or no; it has no confidence to report
 
 
 class BundledDetector:
     """Thread-safe: keeps nothing between calls. Without a landmark model, landmarks are the mean shape and marked.
 
-    The finder is asked where the cascade sees nothing, which is more often for dark skin: every tone is owed the same.
+    Of drawn selfies the cascade finds 19 in 20 with light skin and 2 in 20 with the darkest, and one box in eight lies
+    on a mouth or an eye; the finder finds all. On photographs the finder is often unsure, and the cascade's box better.
     """
 
     def __init__(self, cascade: FaceCascade, finder: FaceFinder | None, landmarks: LandmarkModel | None) -> None:
@@ -34,7 +37,15 @@ class BundledDetector:
         return [self._face(picture, sighting) for sighting in self._sightings(picture)]
 
     def _sightings(self, picture: Rgb) -> list[Sighting]:
-        return self._cascade.find(picture) or (self._finder.find(picture) if self._finder else [])
+        """The cascade's faces that the finder does not contradict, then those that the finder alone sees."""
+        seen = self._cascade.find(picture)
+        sure = self._finder.find(picture) if self._finder else []
+        if not seen or not sure:
+            return seen or sure
+        overlap = shares(*(np.array([_box(sighting) for sighting in found]) for found in (seen, sure)))
+        same = overlap > SAME_FACE
+        contradicted = ((overlap > 0) & ~same).any(axis=1)
+        return [seen[n] for n in np.flatnonzero(~contradicted)] + [sure[n] for n in np.flatnonzero(~same.any(axis=0))]
 
     def _face(self, picture: Rgb, sighting: Sighting) -> Face:
         if self._landmarks:

@@ -1,4 +1,4 @@
-"""Which of several overlapping boxes to keep."""
+"""How much boxes overlap, and which of several to keep."""
 
 import numpy as np
 
@@ -7,6 +7,15 @@ def corners(squares: np.ndarray) -> np.ndarray:
     """[N, 3], centre x, y and side -> [N, 4], x0, y0, x1, y1."""
     half = squares[:, 2:] / 2
     return np.concatenate([squares[:, :2] - half, squares[:, :2] + half], axis=1)
+
+
+def shares(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Intersection over union of every pair of boxes x0, y0, x1, y1: [N, 4] and [M, 4] -> [N, M]."""
+    a, b = first[:, None], second[None]
+    width, height = np.moveaxis(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), -1, 0)
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    areas = [np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1) for boxes in (a, b)]
+    return shared / (areas[0] + areas[1] - shared)
 
 
 def kept(boxes: np.ndarray, scores: np.ndarray, threshold: float, pixel: float = 0.0) -> list[int]:
