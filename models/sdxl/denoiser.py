@@ -11,6 +11,8 @@ from models.sdxl.conditioning import Batch, Branch, RowConditioning, stack
 from models.sdxl.control import Control, ControlNet
 from models.sdxl.lora_choice import LoraChoice, Rack, wear
 
+PLAIN = "plain"  # the UNet that has no adapter's LoRA in it
+
 
 class Denoiser:
     """SDXL's UNet, and the ControlNets beside it, over a batch of unrelated rows.
@@ -23,7 +25,7 @@ class Denoiser:
         self,
         unet: UNet2DConditionModel,
         *,
-        name: str = "plain",
+        name: str = PLAIN,
         nets: Mapping[str, ControlNet] | None = None,
         rack: Rack | None = None,
     ) -> None:

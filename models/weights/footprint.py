@@ -14,6 +14,7 @@ Sizes = dict[str, int]  # numbers in each tensor of a file
 
 PHOTOMAKER_ENCODER = "id_encoder."
 PHOTOMAKER_V2 = "id_encoder.qformer_perceiver."
+PHOTOMAKER_LORA = "lora_weights."
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ def expected_footprints(spec: BundleSpec, root: Path, bytes_per_parameter: int) 
         sizes = tensor_sizes(root / path)
         encoder = sum(size for key, size in sizes.items() if key.startswith(PHOTOMAKER_ENCODER))
         name = "photomaker-v2" if any(key.startswith(PHOTOMAKER_V2) for key in sizes) else "photomaker"
-        counts[name] = (encoder + unet, common)
+        has_lora = any(key.startswith(PHOTOMAKER_LORA) for key in sizes)
+        counts[name] = (encoder + unet, common) if has_lora else (encoder, common + unet)
     for name, path, network in (
         ("instantid", spec.instantid, spec.identity_net),
         ("ip-adapter", spec.ip_adapter, spec.image_encoder),

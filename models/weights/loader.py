@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from models.adapters.photomaker.checkpoint import build_encoder, read_shape, spl
 from models.engine.plan import NoiseSchedule
 from models.messages import FileInfo
 from models.sdxl.control import ControlNet
-from models.sdxl.denoiser import Denoiser
+from models.sdxl.denoiser import PLAIN, Denoiser
 from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
 from models.weights.checkpoints import read_checkpoint
@@ -94,52 +95,65 @@ class Loader:
         )
 
     def _stacks(self, text: TextEncoders, shelf: LoraShelf | None) -> dict[str, Stack]:
-        stacks = [self._photomaker(path, text, shelf) for path in self._spec.photomaker]
-        stacks += self._sharing(text, shelf)
-        by_name = {stack.adapter.name: stack for stack in stacks}
-        if not stacks or len(by_name) < len(stacks):
-            names = ", ".join(stack.adapter.name for stack in stacks)
-            raise WeightsError(f"a bundle needs adapters, and each once; this one has {names or 'none'}")
-        return by_name
+        """In the manifest's order: the first is the default.
 
-    def _photomaker(self, path: str, text: TextEncoders, shelf: LoraShelf | None) -> Stack:
-        """Its LoRA acts on every forward pass, so each version has a UNet of its own."""
+        A LoRA acts on every forward pass, so each adapter that has one gets a UNet of its own; all others share one,
+        and their rows share its batches.
+        """
+        fitted, nets = self._adapters(text)
+        names = [adapter.name for adapter, _ in fitted]
+        if not names or len(set(names)) < len(names):
+            raise WeightsError(f"a bundle needs adapters, and each once; this one has {', '.join(names) or 'none'}")
+        stacks, denoisers = dict[str, Stack](), dict[str, Denoiser]()
+        for adapter, lora in fitted:
+            unet = adapter.name if lora else PLAIN
+            if unet not in denoisers:
+                denoisers[unet] = self._denoiser(unet, lora, {} if lora else nets, shelf)
+            stacks[adapter.name] = Stack(adapter, denoisers[unet])
+        return stacks
+
+    def _adapters(self, text: TextEncoders) -> tuple[list[tuple[Adapter, Updates]], dict[str, ControlNet]]:
+        """Each with its own LoRA, which may be empty, and the nets that they ask the plain UNet's denoiser for."""
+        fitted: list[tuple[Adapter, Updates]] = [self._photomaker(path, text) for path in self._spec.photomaker]
+        nets: dict[str, ControlNet] = {}
+        if self._spec.instantid is not None:
+            adapter, nets[IDENTITY_NET] = self._instantid(self._spec.instantid, text)
+            fitted.append((adapter, {}))
+        if self._spec.ip_adapter is not None:
+            fitted.append((self._ip_adapter(self._spec.ip_adapter, text), {}))
+        return fitted, nets
+
+    def _denoiser(self, name: str, own_lora: Updates, nets: dict[str, ControlNet], shelf: LoraShelf | None) -> Denoiser:
+        """Its UNet has the bundle's LoRAs, and an adapter's own, fused."""
+        unet = build_unet(self._config(self._spec.unet), self._state(self._spec.unet), self._place)
+        fused = [(part_of(updates, ["unet"]), scale) for updates, scale in self._fused]
+        fuse_loras({"unet": unet}, [(own_lora, 1.0), *fused])
+        return Denoiser(unet, name=name, nets=nets, rack=LoraRack({"unet": unet}, shelf) if shelf else None)
+
+    def _photomaker(self, path: str, text: TextEncoders) -> tuple[PhotoMaker, Updates]:
+        """With its LoRA, for checkpoints that have one: both published ones do."""
         config = (self._root / path).parent / "config.json"
         with _about(path):
             checkpoint = split_checkpoint(self._checkpoint(path), read_shape(config) if config.is_file() else None)
-            unet = self._unet(checkpoint.lora)
+            lora = read_lora(checkpoint.lora, ModuleNames({"unet": self._outline}))
+            check_lora({"unet": self._outline}, lora)
             adapter = PhotoMaker(
                 build_encoder(checkpoint, self._place.device, self._place.dtype),
                 text,
                 self._tokenizers(),
                 face_space=self._spec.face_spaces.get(NAMES[checkpoint.shape.version]),
             )
-        return Stack(adapter, Denoiser(unet, name=adapter.name, rack=_rack(unet, shelf)))
+        return adapter, lora
 
-    def _sharing(self, text: TextEncoders, shelf: LoraShelf | None) -> list[Stack]:
-        """The adapters without a LoRA of their own run on one UNet, in one batch."""
-        if self._spec.instantid is None and self._spec.ip_adapter is None:
-            return []
-        unet = self._unet()
-        adapters: list[Adapter] = []
-        nets: dict[str, ControlNet] = {}
-        if self._spec.instantid is not None:
-            adapter, nets[IDENTITY_NET] = self._instantid(self._spec.instantid, unet, text)
-            adapters.append(adapter)
-        if self._spec.ip_adapter is not None:
-            adapters.append(self._ip_adapter(self._spec.ip_adapter, unet, text))
-        denoiser = Denoiser(unet, nets=nets, rack=_rack(unet, shelf))
-        return [Stack(adapter, denoiser) for adapter in adapters]
-
-    def _ip_adapter(self, path: str, unet: UNet2DConditionModel, text: TextEncoders) -> IPAdapter:
+    def _ip_adapter(self, path: str, text: TextEncoders) -> IPAdapter:
         encoder = self._spec.image_encoder
         if encoder is None:
             raise WeightsError(f"{path} needs its image encoder: say where with image_encoder")
         with _about(f"{path} and {encoder}"):
             state = self._checkpoint(path)
-            return load_ip_adapter(state, self._config(encoder), self._state(encoder), unet, text)
+            return load_ip_adapter(state, self._config(encoder), self._state(encoder), self._outline, text)
 
-    def _instantid(self, path: str, unet: UNet2DConditionModel, text: TextEncoders) -> tuple[InstantID, ControlNet]:
+    def _instantid(self, path: str, text: TextEncoders) -> tuple[InstantID, ControlNet]:
         folder = self._spec.identity_net
         if folder is None:
             raise WeightsError(f"{path} needs its ControlNet: say where with identity_net")
@@ -147,18 +161,16 @@ class Loader:
             net = ControlNet(build_control_net(self._config(folder), self._state(folder), self._place))
         with _about(path):
             space = self._spec.face_spaces.get(InstantID.name)
-            return load_instantid(self._checkpoint(path), net, unet, text, face_space=space), net
+            return load_instantid(self._checkpoint(path), net, self._outline, text, face_space=space), net
 
-    def _unet(self, own_lora: dict[str, Tensor] | None = None) -> UNet2DConditionModel:
-        """With the bundle's LoRAs, and an adapter's own, fused."""
-        unet = build_unet(self._config(self._spec.unet), self._state(self._spec.unet), self._place)
-        own = [] if own_lora is None else [(read_lora(own_lora, ModuleNames({"unet": unet})), 1.0)]
-        fuse_loras({"unet": unet}, [*own, *((part_of(updates, ["unet"]), scale) for updates, scale in self._fused)])
-        return unet
+    @cached_property
+    def _outline(self) -> UNet2DConditionModel:
+        """The UNet's names and shapes without storage: all that other files are checked against."""
+        return meta_unet(self._config(self._spec.unet))
 
     def _loras(self, encoders: dict[str, nn.Module]) -> list[tuple[Updates, float]]:
         """Raises WeightsError naming the file and the key or shape that does not fit."""
-        models = {"unet": meta_unet(self._config(self._spec.unet)), **encoders}
+        models = {"unet": self._outline, **encoders}
         names, loras = ModuleNames(models), list[tuple[Updates, float]]()
         for lora in self._spec.loras:
             with _about(lora.path):
@@ -174,9 +186,8 @@ class Loader:
         }
 
     def _shelf(self, encoders: dict[str, nn.Module]) -> LoraShelf | None:
-        """A UNet's names and shapes are all that a file is checked against, so one without storage will do."""
         files = {lora.name: self._root / lora.path for lora in self._spec.style_loras}
-        models = {"unet": meta_unet(self._config(self._spec.unet)), **encoders}
+        models = {"unet": self._outline, **encoders}
         return LoraShelf(files, models, self._place.device) if files else None
 
     def _decoder(self, part: str) -> Decoder:
@@ -203,10 +214,6 @@ class Loader:
                 f"the manifest lists {len(found)} .safetensors files under {part}; exactly one is needed"
             )
         return load_file(self._root / found[0])
-
-
-def _rack(unet: nn.Module, shelf: LoraShelf | None) -> LoraRack | None:
-    return LoraRack({"unet": unet}, shelf) if shelf else None
 
 
 @contextmanager

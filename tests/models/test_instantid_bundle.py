@@ -1,4 +1,4 @@
-"""InstantID through the whole worker, beside PhotoMaker: the embedded bundle with an InstantID of random weights."""
+"""InstantID through the whole worker, beside PhotoMaker: the embedded bundle."""
 
 import dataclasses
 import io
@@ -16,30 +16,20 @@ from models.messages import Done, Failed, Generate, Picture, Portrait, Ready, Se
 from models.preparation import Preparer
 from models.weights.bundle import load_bundle
 from models.weights.manifest import PACKAGE, read_manifest
-from scripts.make_untrained_instantid import write_untrained
 from tests.models.test_worker import Harness
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("untrained")
-    write_untrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def harness(folder):
-    manifest = str(folder / "manifest.toml")
-    setup = Setup(bundle="tiny-instantid", manifest=manifest, weights_dir=str(folder), device="cpu", max_rows=2)
-    harness = Harness(setup)
+def harness():
+    harness = Harness(Setup(bundle="tiny", device="cpu", max_rows=2))
     harness.wait(Ready)
     yield harness
     harness.stop()
 
 
 @pytest.fixture(scope="module")
-def bundle(folder):
-    return load_bundle(read_manifest(folder / "manifest.toml"), "tiny-instantid", weights_dir=folder)
+def bundle():
+    return load_bundle(read_manifest(), "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +67,18 @@ def portrait(harness, job_id, **changes):
     return np.asarray(Image.open(io.BytesIO(sent.data))).astype(float)
 
 
-def test_ready_names_both_adapters_and_their_memory(harness):
+def test_ready_names_every_adapter_and_its_memory(harness):
     adapters = {one.name: one for one in harness.wait(Ready).bundle.adapters}
-    assert adapters.keys() == {"photomaker-v2", "instantid"}
-    assert adapters["instantid"].takes_pose
-    assert adapters["instantid"].own_bytes > 0
+    assert adapters.keys() == {"photomaker-v2", "photomaker", "instantid"}
+    assert [name for name, one in adapters.items() if one.takes_pose] == ["instantid"]
+    assert all(one.own_bytes > 0 for one in adapters.values())
 
 
-def test_a_job_of_each_adapter_runs_to_its_end(harness):
-    for adapter in ("instantid", "photomaker-v2"):
-        pixels = portrait(harness, f"each-{adapter}", adapter=adapter)
-        assert pixels.shape == (256, 256, 3)
-        assert harness.wait(Started, f"each-{adapter}").adapter == adapter
+@pytest.mark.parametrize("adapter", ["photomaker-v2", "photomaker", "instantid"])
+def test_a_job_of_each_adapter_runs_to_its_end(harness, adapter):
+    pixels = portrait(harness, f"each-{adapter}", adapter=adapter)
+    assert pixels.shape == (256, 256, 3)
+    assert harness.wait(Started, f"each-{adapter}").adapter == adapter
 
 
 def test_the_same_request_gives_the_same_picture_and_a_framing_another(harness):
@@ -145,11 +135,11 @@ def test_with_no_other_size_the_default_stays(bundle, analyzer):
     assert prepare(one, strength=0.0).rows[0].key.width == 1024
 
 
-def test_rows_of_both_strengths_share_the_plain_unet_and_photomakers_have_their_own(bundle, analyzer):
+def test_rows_of_every_adapter_and_strength_may_share_a_batch(bundle, analyzer):
     ours = preparer(bundle, analyzer)
-    keys = [prepare(ours, strength=s).rows[0].key for s in (0.0, 1.0)]
-    assert keys[0] == keys[1]
-    assert prepare(ours, adapter="photomaker-v2").rows[0].key.unet != keys[0].unet
+    keys = [prepare(ours, strength=strength).rows[0].key for strength in (0.0, 1.0)]
+    keys += [prepare(ours, adapter=adapter).rows[0].key for adapter in ("photomaker-v2", "photomaker")]
+    assert keys == [keys[0]] * 4
 
 
 def test_wishes_reach_the_row(bundle, analyzer):

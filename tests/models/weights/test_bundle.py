@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from models.adapters.lora import fuse_loras, read_lora
 from models.adapters.lora_names import ModuleNames
 from models.weights.bundle import load_bundle
+from models.weights.checkpoints import unpickle
 from models.weights.errors import WeightsError
 from models.weights.manifest import read_manifest
 from models.weights.modules import EXACT, Place, build_unet
@@ -78,6 +79,15 @@ def test_a_pickle_that_runs_code_is_refused_and_its_code_does_not_run(weights_di
     with pytest.raises(WeightsError, match=r"photomaker-v1\.bin"):
         load(weights_dir)
     assert not marker.exists()
+
+
+def test_a_half_written_checkpoint_is_refused_even_where_no_hash_is_known(golden, tmp_path):
+    whole = (golden / "photomaker-v1.bin").read_bytes()
+    for length in (5000, len(whole) - 100):
+        path = tmp_path / "photomaker-v1.bin"
+        path.write_bytes(whole[:length])
+        with pytest.raises(WeightsError, match=r"v1\.bin is no checkpoint that torch can read, or half of one"):
+            unpickle(path)
 
 
 def test_an_altered_file_is_refused_by_name_before_anything_reads_it(weights_dir):
