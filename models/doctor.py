@@ -77,10 +77,10 @@ def _bundle(manifest: Manifest, name: str, weights_dir: Path | None) -> dict[str
     spec = manifest.bundle(name)
     files = manifest.files_of(spec)
     barred = [file.path for file in files if file.commercial == "no"]
-    try:
-        root = root_of(spec, weights_dir)
-    except WeightsError as error:
-        return _finding(name, spec.title, _named(files), str(error), barred)
+    if weights_dir is None and not spec.embedded:
+        how = f"proofsheet fetch {name} --weights-dir FOLDER, and serve with the same --weights-dir"
+        return _finding(name, spec.title, _named(files), how, barred)
+    root = root_of(spec, weights_dir)
     missing = missing_files(files, root)
     how = f"proofsheet fetch {name} --weights-dir {root}" if missing else ""
     adapters = [] if missing else _adapters(spec, root)

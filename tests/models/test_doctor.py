@@ -24,6 +24,12 @@ def test_a_complete_bundle_is_present_and_a_lost_file_is_named_with_its_origin(w
     assert bundle["missing"] == ["base/unet/config.json (from made by a test)"]
 
 
+def test_without_a_weights_folder_the_command_that_fills_one_is_told():
+    bundles = {bundle["name"]: bundle for bundle in examine()["bundles"]}
+    assert bundles["tiny"]["present"]
+    assert bundles["commercial"]["how"].startswith("proofsheet fetch commercial --weights-dir FOLDER")
+
+
 def test_a_broken_manifest_is_a_finding(tmp_path):
     path = tmp_path / "manifest.toml"
     path.write_text("bundles = 3")
