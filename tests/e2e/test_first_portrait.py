@@ -51,7 +51,7 @@ def test_a_selfie_becomes_the_portraits_that_were_asked_for(service, photo):
     assert [image["seed"] for image in body["images"]] == [7, 8]
     assert body["faces"][0]["verdict"] == "ok"
     assert np.asarray(first).std() > 20  # a picture, neither flat nor black
-    assert np.abs(np.asarray(first, dtype=float) - np.asarray(second)).mean() > 1  # another seed, another picture
+    assert difference(first, second) > 1  # another seed, another picture
     assert set(body["timings_ms"]) >= {"face", "identity", "text", "queue", "steps", "decode", "encode", "total"}
     assert "x-request-id" in answer.headers
     assert "steps;dur=" in answer.headers["server-timing"]
@@ -140,6 +140,38 @@ def test_styles_of_the_catalogue_all_work(service, photo, style_index):
     assert len(names) >= 12
     for name in names[style_index::4]:
         assert len(portraits_of(post(service, as_jpeg(photo), style=name, subject="woman"))) == 1, name
+
+
+@pytest.mark.parametrize("adapter", ["photomaker-v2", "photomaker", "instantid"])
+def test_every_adapter_draws_and_its_strength_reaches_the_picture(service, photo, adapter):
+    """That the right person is drawn is judged in test_tiny_bundle."""
+    fields = {"adapter": adapter, "seed": 9, "subject": "woman", "format": "png"}
+    answer = post(service, as_jpeg(photo), **fields)
+    [portrait] = portraits_of(answer)
+    [nobody] = portraits_of(post(service, as_jpeg(photo), strength=0, **fields))
+    assert answer.json()["adapter"] == adapter
+    assert difference(portrait, nobody) > 0.1  # v1's small tower reads little off a photograph
+
+
+def test_a_framing_and_a_pose_photo_each_move_the_face(service, photo):
+    fields = {"adapter": "instantid", "seed": "9", "subject": "woman", "format": "png"}
+    selfie, mirrored = as_jpeg(photo), as_jpeg(photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    [front] = portraits_of(post(service, selfie, framing="front", **fields))
+    [closer] = portraits_of(post(service, selfie, framing="closer", **fields))
+    files = {"image": ("selfie.jpg", selfie, "image/jpeg"), "pose": ("pose.jpg", mirrored, "image/jpeg")}
+    [posed] = portraits_of(service.post("/v1/portraits", files=files, data=fields))
+    assert min(difference(front, closer), difference(front, posed), difference(closer, posed)) > 1
+
+
+def test_a_framing_is_refused_by_an_adapter_that_would_ignore_it(service, photo):
+    answer = post(service, as_jpeg(photo), framing="closer")
+    assert (answer.status_code, answer.json()["code"]) == (400, "pose_unsupported")
+    assert "choose instantid" in answer.json()["detail"]
+
+
+def difference(one, other):
+    """Mean of all pixels, 0 to 255."""
+    return np.abs(np.asarray(one, dtype=float) - np.asarray(other)).mean()
 
 
 @pytest.mark.parametrize("sampler", ["euler", "ddim", "lcm", "tcd", "euler-ancestral"])
