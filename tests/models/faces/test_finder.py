@@ -98,7 +98,7 @@ def test_no_face_is_found_where_there_is_none(finder: FaceFinder, picture: Calla
 def test_a_face_that_the_cascade_passes_over_is_found_by_the_bundle():
     bundled = load_bundled(TINY, device="cpu", threads=1)
 
-    for selfie in selfies(len(SKIN) - 1):
+    for selfie in selfies(len(SKIN) - 1)[:3]:
         face = bundled.analyze(selfie.pixels)[0]
         span = np.linalg.norm(selfie.landmarks[1] - selfie.landmarks[0])
         assert np.linalg.norm(face.landmarks - selfie.landmarks, axis=1).mean() < 0.3 * span
