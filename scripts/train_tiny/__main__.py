@@ -21,6 +21,7 @@ from scripts.train_tiny.contact import contact_sheet
 from scripts.train_tiny.export import export_bundle, export_faces
 from scripts.train_tiny.finder import train_finder
 from scripts.train_tiny.generator import train_generator
+from scripts.train_tiny.imitate import train_imitation
 from scripts.train_tiny.judge import export_judges, train_likeness, train_style
 from scripts.train_tiny.landmarks import train_landmarks
 from scripts.train_tiny.ranks import place
@@ -118,6 +119,9 @@ class Plan:
     def generator(self) -> None:
         train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 4800 * self.scale)
 
+    def imitation(self) -> None:
+        train_imitation(self.shards, self.cache, self.text_folder, self.checkpoints, 240 * self.scale)
+
     def export(self) -> None:
         export_faces(self.checkpoints, self.target)
         export_judges(self.checkpoints, self.target)
@@ -131,7 +135,7 @@ BRANCHES = (
     ("finder", "recogniser", "faces", "likeness", "style"),
     ("text", "landmarks", "vae", "decoder", "latents", "posed", "reader", "tower", "sharper"),
 )
-NAMES = ("render", "restore", *BRANCHES[0], *BRANCHES[1], "generator", "export", "sheet")
+NAMES = ("render", "restore", *BRANCHES[0], *BRANCHES[1], "generator", "imitation", "export", "sheet")
 STAGES: dict[str, Callable[[Plan], None]] = {name: getattr(Plan, name) for name in NAMES}
 
 
@@ -154,7 +158,7 @@ def main(stages: tuple[str, ...], work: Path, target: Path, scale: float, proces
         crew.as_ranks("render", processes, options)
         crew.side_by_side(BRANCHES, options)
         crew.as_ranks("generator", processes, options)
-        crew.side_by_side([("export", "sheet")], options)
+        crew.side_by_side([("imitation", "export", "sheet")], options)
 
 
 if __name__ == "__main__":

@@ -12,21 +12,14 @@ from torch import Tensor, nn
 
 from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from models.sdxl.attention import attention_layers, cross_attention_slots
-from scripts.train_tiny.generator import SCHEDULER, Generator
+from scripts.train_tiny.generator import SCHEDULER, trained_generator
+from scripts.train_tiny.imitate import trained_imitation
 from scripts.train_tiny.instant import Instant
 from scripts.train_tiny.onnx_export import export_finder, export_landmarks, export_recogniser
-from scripts.train_tiny.text import read_tokenizers
-from scripts.train_tiny.trainer import averaged_state
 from scripts.train_tiny.vae import trained_vae
 
 FACE_SPACE = "proofsheet-tiny"
 PHOTOMAKER_FOLDERS = {"v1": "photomaker-v1", "v2": "photomaker"}
-
-
-def trained_generator(text: Path, folder: Path) -> Generator:
-    generator = Generator(read_tokenizers(text))
-    generator.load_state_dict(averaged_state(folder, "generator"))
-    return generator.eval().requires_grad_(False)
 
 
 def export_faces(folder: Path, target: Path) -> None:
@@ -47,8 +40,8 @@ def export_bundle(text: Path, folder: Path, target: Path) -> None:
         _write_text_encoder(target / name, encoder)
     for name in ("tokenizer", "tokenizer_2"):
         shutil.copytree(text / name, target / name, dirs_exist_ok=True)
-    for version, folder_name in PHOTOMAKER_FOLDERS.items():
-        _write_photomaker(target / folder_name, generator.id_encoder(version))
+    for encoder in (generator.id_encoder, trained_imitation(folder)):
+        _write_photomaker(target / PHOTOMAKER_FOLDERS[encoder.shape.version], encoder)
     _write_instantid(target / "instantid", generator.instant, unet)
     scheduler = {
         "_class_name": "EulerDiscreteScheduler",

@@ -53,9 +53,8 @@ def restore_generator(bundle: Path, text: Path, folder: Path) -> None:
     generator.unet.load_state_dict(_floats(bundle / "unet" / "diffusion_pytorch_model.safetensors"))
     for name in ("text_encoder", "text_encoder_2"):
         _load_text(generator.get_submodule(name), _floats(bundle / name / "model.safetensors"))
-    for version, part in PHOTOMAKER_FOLDERS.items():
-        stored = _floats(bundle / part / f"photomaker-{version}.safetensors")
-        generator.id_encoder(version).load_state_dict(_under("id_encoder.", stored))
+    stored = _floats(bundle / PHOTOMAKER_FOLDERS["v2"] / "photomaker-v2.safetensors")
+    generator.id_encoder.load_state_dict(_under("id_encoder.", stored))
     adapter = _floats(bundle / "instantid" / "ip-adapter.safetensors")
     instant, projections = generator.instant, load_image_projection(_under("ip_adapter.", adapter), generator.unet)
     instant.resampler.load_state_dict(_under("image_proj.", adapter))
