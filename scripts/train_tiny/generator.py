@@ -4,6 +4,7 @@ Given a person and a prompt a portrait is nearly determined, so one network eval
 says what it will be; trained at exactly the timesteps of trailing samplers it needs few steps and no guidance.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -162,7 +163,7 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class Item:
     latents: Tensor  # [C, 16, 16]
-    ids: list[int]
+    ids: Sequence[int]
     classes: Tensor  # [heads]
     measures: Tensor  # [numbers]
     readable: bool
