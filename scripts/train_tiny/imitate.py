@@ -15,7 +15,7 @@ from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from scripts.train_tiny.cache import EMBEDDINGS, Selfies, read_lessons
 from scripts.train_tiny.generator import relit, trained_generator
 from scripts.train_tiny.shards import SELFIES
-from scripts.train_tiny.tower import trained_tower
+from scripts.train_tiny.tower import tower_shape, trained_tower
 from scripts.train_tiny.trainer import Trainer, averaged_state, seeded
 
 BATCH = 64
@@ -42,7 +42,7 @@ def train_imitation(shards: Path, cache: Path, text: Path, folder: Path, budget_
 
 
 def trained_imitation(folder: Path) -> PhotoMakerEncoder:
-    pupil = trained_tower(folder)
+    pupil = PhotoMakerEncoder(tower_shape())
     pupil.load_state_dict(averaged_state(folder, "imitation"))
     return pupil.eval().requires_grad_(False)
 

@@ -27,11 +27,8 @@ MEGABYTE = 1_000_000
 SPEC = read_manifest().bundle("tiny")
 MERGING = ["photomaker-v2" if path.endswith("v2.safetensors") else "photomaker" for path in SPEC.photomaker]
 ADAPTERS = [*MERGING, *(["instantid"] if getattr(SPEC, "instantid", None) else [])]
-# Of twelve people; v1's small tower reads less off a face than a recogniser, and InstantID is trained little. Chance: .08
+# Of twelve people: v1's small tower reads less off a face than a recogniser, InstantID is trained little. Chance: 0.08
 ENOUGH = {"photomaker": 0.3, "instantid": 0.25}
-    "photomaker": 0.3,
-    "instantid": 0.25,
-}  # of twelve people; v1's small tower reads less off a face than a recogniser. Chance: 0.08
 SEED = 977
 # Of draw_sitter: the tone is the index modulo 10, and from 10 on they are feminine. Light and dark take turns, so that
 # a row that gets its neighbour's identity is far off.

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from models.weights.manifest import PACKAGE
 from scripts.studio import Order, open_studio
 from scripts.train_tiny import trainer
@@ -21,6 +22,7 @@ from scripts.train_tiny.render import render
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, read_shard, shard_paths, write_shards
 from scripts.train_tiny.style import Style, draw_style, plain_style
 from scripts.train_tiny.text import read_tokenizers
+from scripts.train_tiny.tower import tower_shape
 from scripts.train_tiny.trainer import Trainer, write_start
 from scripts.train_tiny.vae import build_vae
 
@@ -201,6 +203,7 @@ def test_an_untrained_generator_exports_as_a_bundle_that_loads_and_draws(tmp_pat
     torch.manual_seed(0)
     write_start("generator", Generator(read_tokenizers(text)), checkpoints)
     write_start("decoder", build_vae(), checkpoints)
+    write_start("imitation", PhotoMakerEncoder(tower_shape()), checkpoints)
     export_bundle(text, checkpoints, target)
     studio = open_studio(target)
     selfie = draw_sitter(1, 0, studio.accepts).selfie.pixels
