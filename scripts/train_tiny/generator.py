@@ -272,8 +272,8 @@ def train_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_
         target = batch.latents.repeat(NOISES, 1, 1, 1)
         a, s = signal[timesteps].view(-1, 1, 1, 1), noise[timesteps].view(-1, 1, 1, 1)
         drawn = torch.randn_like(target)
-        # A sampler starts from noise alone. The schedule's last timestep still holds 7 % of the picture: trained on it,
-        # the network reads brightness there, and without it draws everybody too dark (skin by up to 18 degrees of ITA).
+        # A sampler starts from noise alone, but the schedule's last timestep still holds 7 % of the picture: enough to
+        # read its brightness off, which sampling then lacks (one suspect for skin that comes out too dark).
         seen = torch.where(timesteps.view(-1, 1, 1, 1) == FIRST, 0.0, a)
         noisy = (seen * target + s * drawn).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # fused ones train slowly
