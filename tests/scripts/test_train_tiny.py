@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.adapters.photomaker.encoder import PhotoMakerEncoder
@@ -13,12 +14,13 @@ from models.weights.manifest import PACKAGE
 from scripts.studio import Order, open_studio
 from scripts.train_tiny import trainer
 from scripts.train_tiny.export import export_bundle
-from scripts.train_tiny.generator import Generator
+from scripts.train_tiny.generator import Generator, trained_generator
 from scripts.train_tiny.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures
 from scripts.train_tiny.judge_people import draw_sitter
 from scripts.train_tiny.pose import portrait_pose, selfie_pose
 from scripts.train_tiny.prompts import TRIGGER, draw_prompt
 from scripts.train_tiny.render import render
+from scripts.train_tiny.restore import restore_generator
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, read_shard, shard_paths, write_shards
 from scripts.train_tiny.style import Style, draw_style, plain_style
 from scripts.train_tiny.text import read_tokenizers
@@ -192,6 +194,19 @@ def test_a_resumed_stage_does_not_see_the_batches_again_that_it_began_with(tmp_p
 
 
 # ---- the export
+
+
+def test_training_goes_on_from_the_weights_of_an_exported_bundle(tmp_path):
+    bundle = PACKAGE / "tiny"
+    restore_generator(bundle, tmp_path / "text", tmp_path)
+    generator = trained_generator(tmp_path / "text", tmp_path)
+    for part, state in {
+        "unet/diffusion_pytorch_model.safetensors": generator.unet.state_dict(),
+        "instantid/ControlNetModel/diffusion_pytorch_model.safetensors": generator.instant.net_state(),
+    }.items():
+        stored = load_file(bundle / part)
+        assert stored.keys() == state.keys()
+        assert all(torch.equal(stored[key].float(), tensor) for key, tensor in state.items())
 
 
 def test_an_untrained_generator_exports_as_a_bundle_that_loads_and_draws(tmp_path):
