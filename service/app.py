@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from litestar import Litestar
 from litestar.di import Provide
 
+from service.access.guard import Guard
 from service.api.catalogue import list_models, list_styles
 from service.api.envelope import Envelope
 from service.api.forms import UploadLimits
@@ -61,7 +62,7 @@ def create_app(
         debug=False,  # a traceback page would show callers' values
     )
     app.state.jobs = jobs
-    app.asgi_handler = Envelope(app.asgi_handler, metrics_page)
+    app.asgi_handler = Envelope(Guard(app.asgi_handler), metrics_page)
     return app
 
 
