@@ -2,12 +2,15 @@
 
     ServiceError
     ├── BadRequest            400  a field is wrong, missing or unknown
+    ├── Unauthorized          401  no API key, or one that is not valid
+    ├── Forbidden             403  a valid key that may not do this, or another caller's token
     ├── NotFound              404
     ├── NotAcceptable         406  no answer form that the caller accepts
     ├── TooLarge              413  bytes over a limit; the connection is closed
     ├── UnsupportedMedia      415  a body or a picture of a kind that we don't read
     ├── BadPicture            422  the bytes are no picture, or a picture over a limit
     ├── BadSelfie             422  a picture that the photo judge can't use
+    ├── QuotaExceeded         429  this caller's quota is used up (Retry-After); others are still served
     ├── JobFailed             500  the worker failed this job
     ├── NoCapacity            503  full, starting or stopping: try again (Retry-After)
     └── DeadlineExceeded      504  accepted, but not finished in time
@@ -27,6 +30,7 @@ class ServiceError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "The service failed"
     closes_connection: ClassVar[bool] = False
+    problem_type: ClassVar[str | None] = None  # where one is registered; else our own page's anchor for the code
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class ServiceError(Exception):
         limit: JsonValue = None,
         retry_after_seconds: int | None = None,
         extra: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(code)  # never the message: it may quote the caller's value, and tracebacks are logged
         self.code = code
@@ -45,11 +50,12 @@ class ServiceError(Exception):
         self.limit = limit
         self.retry_after_seconds = retry_after_seconds
         self.extra = extra or {}
+        self.headers = headers or {}
 
     def problem(self, request_id: str) -> dict[str, Any]:
         """The RFC 9457 body."""
         body: dict[str, Any] = {
-            "type": f"/docs/errors#{self.code}",
+            "type": self.problem_type or f"/docs/errors#{self.code}",
             "title": self.title,
             "status": self.status,
             "code": self.code,
@@ -68,6 +74,18 @@ class ServiceError(Exception):
 class BadRequest(ServiceError):
     status = 400
     title = "The request is not valid"
+
+
+class Unauthorized(ServiceError):
+    status = 401
+    title = "An API key is needed"
+    closes_connection = True  # the body is not read
+
+
+class Forbidden(ServiceError):
+    status = 403
+    title = "This is not allowed"
+    closes_connection = True
 
 
 class NotFound(ServiceError):
@@ -99,6 +117,12 @@ class BadPicture(ServiceError):
 class BadSelfie(ServiceError):
     status = 422
     title = "The photo can't be used"
+
+
+class QuotaExceeded(ServiceError):
+    status = 429
+    title = "Your quota is used up"
+    problem_type = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 
 
 class JobFailed(ServiceError):

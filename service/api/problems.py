@@ -38,7 +38,7 @@ def problem_response(
 
 
 def answer_service_error(request: AnyRequest, error: ServiceError) -> Response[bytes]:
-    headers: dict[str, str] = {}
+    headers = dict(error.headers)
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
     if error.closes_connection:
