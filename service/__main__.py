@@ -22,6 +22,7 @@ from service.errors import ServiceError
 from service.fetch import fetch
 from service.generate import StartFailed, generate
 from service.images import Decoders, ImageLimits
+from service.jobs.sealing import Sealer
 from service.logs import set_up_logging
 from service.memory import forbid_core_dumps, keep_freed_pages
 from service.metrics import Metrics, package_version
@@ -169,7 +170,8 @@ async def serve_parts(
     """Build the service and run it; the exit status."""
     metrics = Metrics()
     workers = build_workers(settings, launcher, metrics)
-    app = create_app(settings, workers, build_decoders(settings), styles, metrics)
+    sealer = read_sealing_keys(settings)
+    app = create_app(settings, workers, build_decoders(settings), styles, metrics, sealer=sealer)
     return await serve(app, settings, workers, bound, ready_file)
 
 
@@ -213,6 +215,17 @@ def read_styles(settings: Settings) -> Styles:
         return load_styles(path, default=settings.default_style)
     except StylesError as error:
         fail(str(error))
+
+
+def read_sealing_keys(settings: Settings) -> Sealer | None:
+    if settings.sealing_keys is None:
+        return None
+    try:
+        return Sealer.from_file(Path(settings.sealing_keys))
+    except OSError as error:
+        fail(f"can't read the file of sealing keys {settings.sealing_keys}: {error.strerror}")
+    except ValueError as error:
+        fail(f"{settings.sealing_keys}: {error}")
 
 
 def fail(text: str) -> NoReturn:

@@ -17,6 +17,7 @@ from service.api.portraits import create_portraits
 from service.api.problems import EXCEPTION_HANDLERS
 from service.images import Decoders
 from service.jobs.job import Jobs
+from service.jobs.sealing import Sealer
 from service.metrics import Metrics
 from service.settings import Settings
 from service.styles import Styles
@@ -24,7 +25,13 @@ from service.workers.protocol import Workers
 
 
 def create_app(
-    settings: Settings, workers: Workers, decoders: Decoders, styles: Styles, metrics_page: Metrics
+    settings: Settings,
+    workers: Workers,
+    decoders: Decoders,
+    styles: Styles,
+    metrics_page: Metrics,
+    *,
+    sealer: Sealer | None = None,
 ) -> Litestar:
     """The application. Its lifespan starts and stops the workers and the decoders; it does not wait until warm."""
     jobs = Jobs(workers, metrics_page, max_jobs=settings.max_jobs, max_uploads=settings.max_uploads)
@@ -35,6 +42,7 @@ def create_app(
         jobs=jobs,
         metrics=metrics_page,
         upload_limits=upload_limits(settings),
+        sealer=sealer or Sealer.with_random_key(),
     )
     metrics_page.decoder_restarts.set_function(lambda: decoders.restarts)
 

@@ -56,6 +56,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=1, description="Largest request body, in bytes.")] = 48_000_000
     max_selfies: Annotated[int, Meta(ge=1, le=8, description="Selfies in one request.")] = 8
     max_images: Annotated[int, Meta(ge=1, le=8, description="Portraits in one request (n).")] = 8
+    sealing_keys: Annotated[
+        str | None,
+        Meta(
+            description="File of keys for sealed tokens, one a line in base64, newest first; unset, a random key: "
+            "tokens die with the process."
+        ),
+    ] = None
     header_seconds: Annotated[float, Meta(gt=0, description="A connection's time to send its headers.")] = 5.0
     body_seconds: Annotated[float, Meta(gt=0, description="A request's time to send its body.")] = 15.0
     write_seconds: Annotated[float, Meta(gt=0, description="How long a client may leave an answer unread.")] = 30.0

@@ -5,6 +5,7 @@ import dataclasses
 from service.api.forms import UploadLimits
 from service.images import Decoders
 from service.jobs.job import Jobs
+from service.jobs.sealing import Sealer
 from service.metrics import Metrics
 from service.settings import Settings
 from service.styles import Styles
@@ -20,3 +21,4 @@ class Front:
     jobs: Jobs
     metrics: Metrics
     upload_limits: UploadLimits
+    sealer: Sealer
