@@ -8,6 +8,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
+from service.api.dialects import in_dialect
 from service.api.presence import ClientLeft
 from service.api.record import record_of
 from service.errors import ServiceError
@@ -34,7 +35,10 @@ def problem_response(
     request: AnyRequest, status: int, body: dict[str, Any], headers: dict[str, str] | None = None
 ) -> Response[bytes]:
     record_of(request.scope).code = body["code"]
-    return Response(msgspec.json.encode(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    told, media_type, more = in_dialect(request.scope["path"], body)
+    return Response(
+        msgspec.json.encode(told), status_code=status, media_type=media_type, headers=(headers or {}) | more
+    )
 
 
 def answer_service_error(request: AnyRequest, error: ServiceError) -> Response[bytes]:
