@@ -51,8 +51,15 @@ class Setup(Struct, frozen=True, kw_only=True, tag="setup"):
     accept_noncommercial: bool = False
 
 
+class Final(Struct, frozen=True, kw_only=True):
+    """The full-quality version of a picture. Without a size: the bundle's largest final size of the same shape."""
+
+    width: int | None = None
+    height: int | None = None
+
+
 class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
-    """One accepted job: 1-8 selfies of one person in, `len(seeds)` portraits out.
+    """One accepted job: 1-8 selfies of one person, or an `identity` made of some before; `len(seeds)` portraits out.
 
     `prompt` reads naturally and contains the class word `subject` ("portrait photo of a woman wearing ..."); where
     the adapter's trigger goes is the adapter's business. None means the bundle's default. `strength` is 0 (no
@@ -63,10 +70,15 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
     or else by `framing` (None: "front"; "selfie" copies the first selfie). `control_strength` is the keypoint
     network's own strength (None: as `strength`), `control_window` the share of the steps in which it acts, and with
     `region` "face" the identity acts inside the face's box alone.
+
+    Without `seeds` nothing is drawn: the photos are judged and the identity is encoded, to be used later (an
+    enrolment). `wants_identity` asks for it in Started. `final` draws what the same request without it draws, and then
+    refines and enlarges that. `mark` is written across every picture that leaves, `longest_side` (pixels) shrinks it.
     """
 
     job_id: str
     selfies: list[Picture]
+    identity: bytes | None = None  # as a Started had it; instead of selfies
     prompt: str
     negative_prompt: str | None = None
     subject: str = "person"
@@ -90,6 +102,10 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
     control_strength: float | None = None
     control_window: tuple[float, float] = (0.0, 1.0)
     region: Region = "picture"
+    wants_identity: bool = False
+    final: Final | None = None
+    mark: str | None = None
+    longest_side: int | None = None
 
     def __repr__(self) -> str:
         return f"Generate({self.job_id}, {len(self.selfies)} selfies, {len(self.seeds)} images)"
@@ -159,6 +175,8 @@ class BundleInfo(Struct, frozen=True, kw_only=True):
     default_strength: float
     accepted_noncommercial: bool = False  # the operator said that the use is not commercial
     files: list[FileInfo]
+    revision: str = ""  # changes with any weight file: what an identity is bound to
+    final_sizes: list[tuple[int, int]] = []  # (width, height) that only finals have; none: this bundle makes no finals
 
 
 class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
@@ -192,7 +210,10 @@ class FaceReport(Struct, frozen=True, kw_only=True):
 
 
 class Started(Struct, frozen=True, kw_only=True, tag="started"):
-    """The photos passed, the identity is encoded and the job's first row has joined the batch."""
+    """The photos passed, the identity is encoded and the job's first row has joined the batch.
+
+    Sizes and steps are those of the pictures to come: a final's are larger and more than its preview's were.
+    """
 
     job_id: str
     faces: list[FaceReport]
@@ -201,6 +222,13 @@ class Started(Struct, frozen=True, kw_only=True, tag="started"):
     steps: int
     width: int
     height: int
+    guidance: float = 1.0
+    strength: float = 1.0
+    lora_scale: float | None = None
+    identity: bytes | None = None  # opaque, if the job `wants_identity`; also holds how a pose photo's face stood
+
+    def __repr__(self) -> str:
+        return f"Started({self.job_id}, {self.width}x{self.height})"
 
 
 class Stepped(Struct, frozen=True, kw_only=True, tag="stepped"):
