@@ -6,7 +6,7 @@ the bytes behind it are kept.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -157,12 +157,15 @@ class Body:
 class Parts:
     """What a multipart body has brought so far, every bound checked before a byte is kept."""
 
-    def __init__(self, limits: UploadLimits, fields: list[tuple[str, str]]) -> None:
+    def __init__(
+        self, limits: UploadLimits, fields: list[tuple[str, str]], check: Callable[[str], None] = check_known
+    ) -> None:
         self.fields = fields
         self.files: list[bytearray] = []  # the selfies and the pose photo as they came; the last is being read
         self.images: list[bytearray] = []
         self.pose: bytearray | None = None
         self._limits = limits
+        self._check_name = check  # raises for a text field that this surface does not know
         self._name = ""
         self._text: bytearray | None = None  # of the text field that is being read; None while a file is
 
@@ -183,7 +186,7 @@ class Parts:
             self._text = None
             self._begin_file(part)
             return
-        check_known(self._name)
+        self._check_name(self._name)
         if part.filename is not None:
             raise field_error("invalid_field", self._name, f"The field '{self._name}' is a file: send it as text.")
         if (part.charset or "utf-8").lower() not in TEXT_CHARSETS:
