@@ -1,0 +1,136 @@
+"""The pool of recordings, on a recorder that keeps a GPU's rules on the CPU: fixed inputs, fixed outputs."""
+
+import pytest
+import torch
+from torch import nn
+
+from models.engine.graphs import GraphPool, Moved
+
+
+class Replayed:
+    """Like a captured graph: `replay` reads and writes the memory of the recorded call, and nothing else."""
+
+    def __init__(self, call):
+        self._call = call
+        self.outputs = call()
+        self.replays = 0
+
+    def replay(self):
+        self.replays += 1
+        for output, fresh in zip(self.outputs, self._call(), strict=True):
+            output.copy_(fresh)
+
+
+class Recorder:
+    def __init__(self):
+        self.made = []
+
+    def record(self, call):
+        self.made.append(Replayed(call))
+        return self.made[-1]
+
+
+@pytest.fixture
+def layer():
+    torch.manual_seed(3)
+    return nn.Linear(4, 2)
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
+
+
+@pytest.fixture
+def pool(layer, recorder):
+    return GraphPool(lambda inputs: (layer(inputs["x"]) + inputs["y"],), [layer], recorder)
+
+
+def inputs(rows, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {"x": torch.randn(rows, 4, generator=generator), "y": torch.randn(rows, 2, generator=generator)}
+
+
+def expected(layer, given):
+    return layer(given["x"]) + given["y"]
+
+
+@torch.inference_mode()
+def test_a_recorded_shape_is_played_with_new_numbers(layer, recorder, pool):
+    pool.record(inputs(2))
+    for seed in (1, 2):
+        given = inputs(2, seed)
+        assert torch.equal(pool(given)[0], expected(layer, given))
+    assert [recording.replays for recording in recorder.made] == [2]
+
+
+@torch.inference_mode()
+def test_a_result_is_not_overwritten_by_the_next_call(layer, pool):
+    pool.record(inputs(2))
+    first = inputs(2, 1)
+    kept = pool(first)[0]
+    pool(inputs(2, 2))
+    assert torch.equal(kept, expected(layer, first))
+
+
+@torch.inference_mode()
+def test_a_caller_s_tensor_is_no_part_of_a_recording(layer, pool):
+    given = inputs(2)
+    pool.record(given)
+    given["x"].zero_()
+    other = inputs(2, 1)
+    assert torch.equal(pool(other)[0], expected(layer, other))
+
+
+@torch.inference_mode()
+def test_a_shape_that_was_not_recorded_runs_plainly(layer, recorder, pool):
+    pool.record(inputs(2))
+    given = inputs(3)
+    assert torch.equal(pool(given)[0], expected(layer, given))
+    assert recorder.made[0].replays == 0
+
+
+@torch.inference_mode()
+def test_every_shape_is_recorded_once(recorder, pool):
+    for rows in (1, 2, 1, 2):
+        pool.record(inputs(rows))
+    assert len(recorder.made) == pool.num_recordings == 2
+    assert pool.num_bytes == sum(4 * rows * (4 + 2 + 2) for rows in (1, 2))
+
+
+@torch.inference_mode()
+def test_switched_off_nothing_is_played(layer, recorder, pool):
+    pool.record(inputs(2))
+    pool.is_on = False
+    given = inputs(2, 1)
+    assert torch.equal(pool(given)[0], expected(layer, given))
+    assert recorder.made[0].replays == 0
+
+
+@torch.inference_mode()
+def test_without_a_recorder_nothing_is_recorded(layer):
+    pool = GraphPool(lambda given: (layer(given["x"]),), [layer], None)
+    pool.record(inputs(2))
+    assert pool.num_recordings == 0
+    assert not pool.is_on
+    assert torch.equal(pool(inputs(2))[0], layer(inputs(2)["x"]))
+
+
+@torch.inference_mode()
+def test_overwritten_weights_are_seen_and_replaced_ones_are_refused(layer, pool):
+    pool.record(inputs(2))
+    layer.weight.mul_(2)  # as a LoRA is worn
+    pool.check()
+    given = inputs(2, 1)
+    assert torch.equal(pool(given)[0], expected(layer, given))
+    layer.weight = nn.Parameter(layer.weight.clone())
+    with pytest.raises(Moved, match="a weight was replaced"):
+        pool.check()
+
+
+@torch.inference_mode()
+def test_a_lost_buffer_is_refused(recorder, pool):
+    pool.record(inputs(2))
+    recorder.made[0].outputs = tuple(output.clone() for output in recorder.made[0].outputs)
+    with pytest.raises(Moved, match="a buffer"):
+        pool.check()
