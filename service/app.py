@@ -16,7 +16,7 @@ from service.api.openapi import openapi_config
 from service.api.portraits import create_portraits
 from service.api.problems import EXCEPTION_HANDLERS
 from service.images import Decoders
-from service.jobs.job import Jobs
+from service.jobs.jobs import Jobs
 from service.jobs.sealing import Sealer
 from service.metrics import Metrics
 from service.settings import Settings
@@ -34,7 +34,7 @@ def create_app(
     sealer: Sealer | None = None,
 ) -> Litestar:
     """The application. Its lifespan starts and stops the workers and the decoders; it does not wait until warm."""
-    jobs = Jobs(workers, metrics_page, max_jobs=settings.max_jobs, max_uploads=settings.max_uploads)
+    jobs = Jobs(workers, metrics_page, settings)
     front = Front(
         settings=settings,
         styles=styles,
@@ -56,7 +56,7 @@ def create_app(
             await decoders.start()
             yield
         finally:
-            jobs.stopping = True
+            await jobs.stop()
             await workers.stop()
             await decoders.stop()
 

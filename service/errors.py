@@ -6,8 +6,10 @@
     ├── Forbidden             403  a valid key that may not do this, or another caller's token
     ├── NotFound              404
     ├── NotAcceptable         406  no answer form that the caller accepts
+    ├── JobCancelled          409  somebody cancelled the job while another waited for it
     ├── TooLarge              413  bytes over a limit; the connection is closed
     ├── UnsupportedMedia      415  a body or a picture of a kind that we don't read
+    ├── BadInput              422  the input of a prediction is wrong, or can't be had here
     ├── BadPicture            422  the bytes are no picture, or a picture over a limit
     ├── BadSelfie             422  a picture that the photo judge can't use
     ├── QuotaExceeded         429  this caller's quota is used up (Retry-After); others are still served
@@ -19,7 +21,7 @@ The class carries the status, the instance the stable `code`, a sentence for a p
 measured, the value and its limit. Answers are application/problem+json (RFC 9457).
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 JsonValue = float | int | str | None
 
@@ -51,6 +53,18 @@ class ServiceError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.extra = extra or {}
         self.headers = headers or {}
+
+    def again(self) -> Self:
+        """The same refusal for one more caller: a raised exception holds the frames that it went through."""
+        return type(self)(
+            self.code,
+            self.message,
+            value=self.value,
+            limit=self.limit,
+            retry_after_seconds=self.retry_after_seconds,
+            extra=dict(self.extra),
+            headers=dict(self.headers),
+        )
 
     def problem(self, request_id: str) -> dict[str, Any]:
         """The RFC 9457 body."""
@@ -98,6 +112,11 @@ class NotAcceptable(ServiceError):
     title = "No acceptable form of answer"
 
 
+class JobCancelled(ServiceError):
+    status = 409
+    title = "The job was cancelled"
+
+
 class TooLarge(ServiceError):
     status = 413
     title = "The body is too large"
@@ -107,6 +126,11 @@ class TooLarge(ServiceError):
 class UnsupportedMedia(ServiceError):
     status = 415
     title = "This kind of content is not read here"
+
+
+class BadInput(ServiceError):
+    status = 422
+    title = "The input is not valid"
 
 
 class BadPicture(ServiceError):

@@ -21,7 +21,7 @@ import uvicorn
 from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.jobs.job import Jobs
+from service.jobs.jobs import Jobs
 from service.settings import Settings
 from service.workers.protocol import Workers
 

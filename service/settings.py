@@ -47,6 +47,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     default_style: Annotated[str, Meta(description="Used when a request names neither style nor prompt.")] = "corporate"
     max_jobs: Annotated[int, Meta(ge=1, le=10_000, description="Jobs accepted at once; more get a 503.")] = 16
     max_uploads: Annotated[int, Meta(ge=1, le=10_000, description="Bodies being received at once.")] = 16
+    result_seconds: Annotated[
+        float,
+        Meta(gt=0, description="How long results that are fetched later stay in memory, and answers for retries."),
+    ] = 600.0
+    max_result_bytes: Annotated[int, Meta(ge=1, description="Memory for such results; the oldest go first.")] = (
+        256_000_000
+    )
     deadline_seconds: Annotated[float, Meta(gt=0, description="A job's time when the request names none.")] = 30.0
     max_deadline_seconds: Annotated[float, Meta(gt=0, description="The longest deadline a request may name.")] = 120.0
     decoders: Annotated[int, Meta(ge=1, le=64, description="Sandboxed processes that decode uploads.")] = 2

@@ -1,15 +1,14 @@
 """What a finished job looks like on the wire: JSON with base64 images, or one plain image."""
 
-import contextlib
-from collections.abc import AsyncGenerator
 from typing import Annotated
 
 import msgspec
 from litestar.response.base import ASGIResponse
 from msgspec import Meta, Struct
 
-from models.messages import Done, FaceReport, JobEvent, Portrait, Started, Timings
+from models.messages import FaceReport, Portrait, Timings
 from service.api.record import RequestRecord
+from service.jobs.job import Finished, Job
 
 
 class ImageAnswer(Struct, frozen=True, kw_only=True):
@@ -52,45 +51,6 @@ class PortraitsAnswer(Struct, frozen=True, kw_only=True):
     timings_ms: TimingsAnswer
 
 
-class JobInWords(Struct, frozen=True, kw_only=True):
-    """What an answer says of its job besides the worker's events. `position` counts jobs not started, this included."""
-
-    job_id: str
-    position: int
-    seeds: list[int]
-    model: str
-    style: str | None
-    record: RequestRecord
-
-
-class Finished(Struct, frozen=True, kw_only=True):
-    """A job's good end, collected."""
-
-    started: Started
-    portraits: list[Portrait]
-    timings: Timings
-
-
-async def collect(events: AsyncGenerator[JobEvent, None]) -> Finished:
-    """All of a job's events; the portraits in the order of their seeds. Raises what the job raises."""
-    started: Started | None = None
-    portraits: list[Portrait] = []
-    async with contextlib.aclosing(events):
-        async for event in events:
-            match event:
-                case Started():
-                    started = event
-                case Portrait():
-                    portraits.append(event)
-                case Done():
-                    assert started is not None
-                    portraits.sort(key=lambda portrait: portrait.index)
-                    return Finished(started=started, portraits=portraits, timings=event.timings)
-                case _:
-                    pass
-    raise AssertionError("a job's events ended without an end")
-
-
 def note_timings(record: RequestRecord, timings: Timings) -> None:
     """The worker's stages join the request's own in the Server-Timing header."""
     for name in ("face", "identity", "text", "queue", "steps", "decode", "encode"):
@@ -98,10 +58,10 @@ def note_timings(record: RequestRecord, timings: Timings) -> None:
     record.stages["worker"] = round(timings.total_ms, 2)
 
 
-def timings_answer(record: RequestRecord, timings: Timings) -> TimingsAnswer:
+def timings_answer(job: Job, timings: Timings, total_ms: float) -> TimingsAnswer:
     return TimingsAnswer(
-        upload=round(record.stages.get("upload", 0.0), 2),
-        decode_upload=round(record.stages.get("decode_upload", 0.0), 2),
+        upload=job.front_ms.get("upload", 0.0),
+        decode_upload=job.front_ms.get("decode_upload", 0.0),
         face=timings.face_ms,
         identity=timings.identity_ms,
         text=timings.text_ms,
@@ -110,7 +70,7 @@ def timings_answer(record: RequestRecord, timings: Timings) -> TimingsAnswer:
         decode=timings.decode_ms,
         encode=timings.encode_ms,
         worker_total=timings.total_ms,
-        total=round(record.elapsed_ms, 2),
+        total=round(total_ms, 2),
     )
 
 
@@ -125,22 +85,22 @@ def image_answer(portrait: Portrait) -> ImageAnswer:
     )
 
 
-def json_response(job: JobInWords, finished: Finished) -> ASGIResponse:
-    note_timings(job.record, finished.timings)
+def json_response(job: Job, record: RequestRecord, finished: Finished) -> ASGIResponse:
+    note_timings(record, finished.timings)
     answer = PortraitsAnswer(
-        id=job.job_id,
-        model=job.model,
+        id=job.id,
+        model=job.summary.model,
         adapter=finished.started.adapter,
-        style=job.style,
+        style=job.summary.style,
         images=[image_answer(portrait) for portrait in finished.portraits],
         faces=finished.started.faces,
-        timings_ms=timings_answer(job.record, finished.timings),
+        timings_ms=timings_answer(job, finished.timings, record.elapsed_ms),
     )
     return ASGIResponse(body=msgspec.json.encode(answer), media_type="application/json")
 
 
-def image_response(job: JobInWords, finished: Finished) -> ASGIResponse:
-    note_timings(job.record, finished.timings)
+def image_response(job: Job, record: RequestRecord, finished: Finished) -> ASGIResponse:
+    note_timings(record, finished.timings)
     portrait = finished.portraits[0]
-    headers = {"X-Seed": str(portrait.seed), "X-Job-Id": job.job_id}
+    headers = {"X-Seed": str(portrait.seed), "X-Job-Id": job.id}
     return ASGIResponse(body=portrait.data, media_type=f"image/{portrait.format}", headers=headers)

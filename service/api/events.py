@@ -1,25 +1,22 @@
 """A job as server-sent events: queued, started, step, image, done, or error.
 
 Every event has a counting `id:`, a name and JSON data; comments keep the connection alive while nothing happens.
-The stream watches its client: when it goes, the job is cancelled.
+The stream watches its client: when the last one goes, the job is cancelled, or finished for later if it was asked so.
 """
 
 import asyncio
-import contextlib
-import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 
 import msgspec
 from litestar.types import HTTPResponseBodyEvent, Receive, Scope, Send
 from msgspec import Struct
 
-from models.messages import Done, FaceReport, JobEvent, Portrait, Started, Stepped
-from service.api.answers import JobInWords, TimingsAnswer, image_answer, note_timings, timings_answer
+from models.messages import Done, FaceReport, Portrait, Started, Stepped
+from service.api.answers import TimingsAnswer, image_answer, note_timings, timings_answer
 from service.api.presence import disconnected, settle
-from service.errors import JobFailed, ServiceError
-from service.logs import describe_exception
-
-logger = logging.getLogger("proofsheet.error")
+from service.api.record import RequestRecord
+from service.jobs.job import Job
+from service.jobs.log import Ended, JobNews, Logged, Queued
 
 KEEP_ALIVE_SECONDS = 10.0
 KEEP_ALIVE = b": still working\n\n"
@@ -31,6 +28,7 @@ class QueuedEvent(Struct, frozen=True, kw_only=True):
 
     id: str
     position: int
+    eta_seconds: float | None
     seeds: list[int]
 
 
@@ -60,76 +58,65 @@ class DoneEvent(Struct, frozen=True, kw_only=True):
 
 
 class EventStream:
-    """The ASGI application that sends a job's events as they come.
+    """The ASGI application that sends a job's events as they come, from the one after id `after` on.
 
-    It owns the job from here: `job_end` is called when the stream is over, whoever ended it.
+    It takes over an attached job: when the stream is over, whoever ended it, the job is detached.
     """
 
     def __init__(
-        self,
-        job: JobInWords,
-        events: AsyncGenerator[JobEvent, None],
-        job_end: Callable[[], None],
-        *,
-        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+        self, job: Job, record: RequestRecord, *, after: int = 0, keep_alive_seconds: float = KEEP_ALIVE_SECONDS
     ) -> None:
         self._keep_alive_seconds = keep_alive_seconds
         self._job = job
-        self._events = events
-        self._job_end = job_end
-        self._count = 0
+        self._record = record
+        self._after = after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         leaving = asyncio.create_task(disconnected(receive))
-        texts = self._texts()
+        events = self._job.follow(self._after)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            await self._send_all(texts, leaving, send)
+            await self._send_all(events, leaving, send)
         finally:
             await settle(leaving)
-            await texts.aclose()
-            self._job_end()
+            await events.aclose()
+            self._job.detach()
 
-    async def _send_all(self, texts: AsyncGenerator[bytes, None], leaving: asyncio.Task[None], send: Send) -> None:
+    async def _send_all(self, events: AsyncGenerator[Logged, None], leaving: asyncio.Task[None], send: Send) -> None:
         while True:
-            coming = asyncio.create_task(_next(texts))
+            coming = asyncio.create_task(_next(events))
             try:
                 await self._keep_alive_until(coming, leaving, send)
             finally:
                 if not coming.done():
                     await settle(coming)
             if leaving.done():
-                self._job.record.disconnected = True
+                self._record.disconnected = True
                 return
-            text = coming.result()
-            await send(_body(text or b"", more=text is not None))
-            if text is None:
+            logged = coming.result()
+            await send(_body(self._text(logged) if logged is not None else b"", more=logged is not None))
+            if logged is None:
                 return
 
     async def _keep_alive_until(
-        self, coming: asyncio.Task[bytes | None], leaving: asyncio.Task[None], send: Send
+        self, coming: asyncio.Task[Logged | None], leaving: asyncio.Task[None], send: Send
     ) -> None:
         pause, first = self._keep_alive_seconds, asyncio.FIRST_COMPLETED
         while not (await asyncio.wait({coming, leaving}, timeout=pause, return_when=first))[0]:
             await send(_body(KEEP_ALIVE, more=True))
 
-    async def _texts(self) -> AsyncGenerator[bytes, None]:
-        """The events as bytes. A failure after the headers are out is an event, not a status."""
-        job = self._job
-        yield self._event("queued", QueuedEvent(id=job.job_id, position=job.position, seeds=job.seeds))
-        try:
-            async with contextlib.aclosing(self._events) as events:
-                async for event in events:
-                    yield self._event(*self._data(event))
-        except ServiceError as error:
-            yield self._error(error)
-        except Exception as error:  # the answer's edge: logged with types only, told to the caller
-            logger.error(describe_exception(error), extra={"fields": {"request_id": job.record.request_id}})
-            yield self._error(JobFailed("internal_error", "This is a bug; the request id finds it in our log."))
+    def _text(self, logged: Logged) -> bytes:
+        name, data = self._data(logged.event)
+        return b"id: %d\nevent: %s\ndata: %s\n\n" % (logged.id, name.encode(), msgspec.json.encode(data))
 
-    def _data(self, event: JobEvent) -> tuple[str, Struct]:
-        job = self._job
+    def _data(self, event: JobNews) -> tuple[str, object]:
+        job, summary = self._job, self._job.summary
         match event:
+            case Queued():
+                queued = QueuedEvent(
+                    id=job.id, position=event.position, eta_seconds=event.eta_seconds, seeds=summary.seeds
+                )
+                return "queued", queued
             case Started():
                 names = StartedEvent.__struct_fields__
                 return "started", StartedEvent(**{name: getattr(event, name) for name in names})
@@ -139,23 +126,16 @@ class EventStream:
             case Portrait():
                 return "image", image_answer(event)
             case Done():
-                note_timings(job.record, event.timings)
-                timings = timings_answer(job.record, event.timings)
-                return "done", DoneEvent(id=job.job_id, model=job.model, style=job.style, timings_ms=timings)
-            case _:
-                raise AssertionError("a Failed is raised before it gets here")
-
-    def _error(self, error: ServiceError) -> bytes:
-        self._job.record.code = error.code
-        return self._event("error", error.problem(self._job.record.request_id))
-
-    def _event(self, name: str, data: object) -> bytes:
-        self._count += 1
-        return b"id: %d\nevent: %s\ndata: %s\n\n" % (self._count, name.encode(), msgspec.json.encode(data))
+                note_timings(self._record, event.timings)
+                timings = timings_answer(job, event.timings, self._record.elapsed_ms)
+                return "done", DoneEvent(id=job.id, model=summary.model, style=summary.style, timings_ms=timings)
+            case Ended():  # after the headers are out a failure is an event, not a status
+                self._record.code = event.error.code
+                return "error", event.error.problem(self._record.request_id)
 
 
-async def _next(texts: AsyncGenerator[bytes, None]) -> bytes | None:
-    return await anext(texts, None)
+async def _next(events: AsyncGenerator[Logged, None]) -> Logged | None:
+    return await anext(events, None)
 
 
 def _body(text: bytes, *, more: bool) -> HTTPResponseBodyEvent:

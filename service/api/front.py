@@ -4,7 +4,7 @@ import dataclasses
 
 from service.api.forms import UploadLimits
 from service.images import Decoders
-from service.jobs.job import Jobs
+from service.jobs.jobs import Jobs
 from service.jobs.sealing import Sealer
 from service.metrics import Metrics
 from service.settings import Settings

@@ -9,6 +9,7 @@ from typing import TypeVar
 from models.messages import KNOWN_ADAPTERS, BundleInfo, Generate, Picture
 from service.api.forms import PortraitForm
 from service.errors import BadRequest
+from service.jobs.job import Summary
 from service.styles import PLACE, SUBJECTS, Style, Styles
 
 MAX_SEED = 2**32
@@ -41,7 +42,7 @@ class Wish:
         _check_at_most("n", form.n, max_images)
         _check_at_most("steps", form.steps, bundle.max_steps)
         self.form = form
-        self.model = bundle.name
+        self.bundle = bundle
         self.style: Style | None = styles.find(form.style) if form.prompt is None else None
         self.size = _size(form.size, bundle.sizes)
         self.seeds = _seeds(form.seed, form.n)
@@ -51,6 +52,27 @@ class Wish:
         if self.style is not None:
             return self.style.prompt_for(self.form.subject)
         return with_subject(self.form.prompt or "", self.form.subject)
+
+    @property
+    def summary(self) -> Summary:
+        """With the bundle's defaults where form and style are silent."""
+        form, bundle = self.form, self.bundle
+        width, height = self.size or bundle.default_size
+        steps = form.steps or bundle.default_steps
+        guidance = _first(form.guidance, self.style and self.style.guidance)
+        is_guided = (bundle.default_guidance if guidance is None else guidance) > 1
+        area = width * height / (bundle.default_size[0] * bundle.default_size[1])
+        return Summary(
+            model=bundle.name,
+            style=self.style.name if self.style is not None else None,
+            adapter=form.adapter or bundle.default_adapter,
+            seeds=self.seeds,
+            width=width,
+            height=height,
+            steps=steps,
+            format=form.format,
+            cost=len(self.seeds) * steps * area * (2 if is_guided else 1),
+        )
 
     def order(self, job_id: str, photos: Photos, seconds_left: float) -> Generate:
         """The message, with the style's defaults where the form is silent; None is the bundle's default."""
@@ -91,14 +113,6 @@ def with_subject(prompt: str, subject: str) -> str:
     if re.search(rf"\b{re.escape(subject)}\b", prompt, flags=re.IGNORECASE):
         return prompt
     return f"portrait photo of a {subject}, {prompt}"
-
-
-def deadline_of(form: PortraitForm, *, default: float, longest: float) -> float:
-    """The job's time in seconds. Raises BadRequest over the longest."""
-    if form.deadline is None:
-        return default
-    _check_at_most("deadline", form.deadline, longest)
-    return form.deadline
 
 
 def _first(mine: T | None, default: T | None) -> T | None:

@@ -1,4 +1,4 @@
-"""Who may come in: two bounds and an honest Retry-After. Nobody waits for a no."""
+"""Who may come in: bounds in jobs, uploads and bytes, and an honest Retry-After. Nobody waits for a no."""
 
 import math
 from collections import deque

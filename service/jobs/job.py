@@ -1,142 +1,201 @@
-"""A job from its place in the house to its one end, and the desk that hands out the places."""
+"""One accepted generation: its state, its events, who follows it, and its one end. `Jobs` runs it."""
 
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Generator
+import time
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Literal
 
-from models.messages import Done, Failed, Generate, JobEvent, Portrait, Ready, Started
-from service.errors import DeadlineExceeded, NoCapacity
-from service.jobs.admission import Places, RecentDurations, full
-from service.jobs.failures import to_error
-from service.metrics import Metrics
-from service.workers.protocol import Workers
+from msgspec import Struct
+
+from models.messages import Done, Failed, ImageFormat, JobEvent, Portrait, Started, Stepped, Timings
+from service.access.caller import Caller
+from service.errors import JobCancelled, ServiceError
+from service.jobs.log import Ended, EventLog, Logged, Queued
+from service.jobs.terms import Terms
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
-class Jobs:
-    """All jobs of this front. Used from the event loop's thread only."""
+class Summary(Struct, frozen=True, kw_only=True):
+    """What is asked for, with every default filled in: for answers and for admission. Holds no prompt."""
 
-    def __init__(self, workers: Workers, metrics: Metrics, *, max_jobs: int, max_uploads: int) -> None:
-        self.workers = workers
-        self.metrics = metrics
-        self.stopping = False
-        self._jobs = Places(max_jobs)
-        self._uploads = Places(max_uploads)
-        self._durations = RecentDurations()
-        self._waiting = 0
-        metrics.queue_depth.set_function(lambda: self._waiting)
-        metrics.jobs_running.set_function(lambda: self._jobs.taken)
-        metrics.uploads_running.set_function(lambda: self._uploads.taken)
-        metrics.ready.set_function(lambda: float(self.is_ready))
-
-    @property
-    def is_ready(self) -> bool:
-        return self.workers.ready and not self.stopping
+    model: str
+    style: str | None  # None: a prompt of the caller's own
+    adapter: str
+    seeds: list[int]
+    width: int
+    height: int
+    steps: int
+    format: ImageFormat
+    cost: float  # images x steps, of the default size and without guidance
 
     @property
-    def in_flight(self) -> int:
-        return self._jobs.taken
+    def num_images(self) -> int:
+        return len(self.seeds)
 
-    @property
-    def waiting(self) -> int:
-        """Jobs accepted and not started yet."""
-        return self._waiting
 
-    def warm(self) -> Ready:
-        """What a warm worker said of itself. Raises NoCapacity while there is none."""
-        ready = self.workers.describe()
-        if not ready:
-            raise NoCapacity("not_ready", "The models are not warm yet; try again shortly.", retry_after_seconds=5)
-        return ready[0]
+class Finished(Struct, frozen=True, kw_only=True):
+    """A job's good end."""
 
-    def check_open(self) -> None:
-        """Refuse before a body is read what would be refused after it. Raises NoCapacity."""
-        if self.stopping:
-            raise NoCapacity("stopping", "The service is stopping; try again shortly.", retry_after_seconds=5)
-        self.warm()
-        for places in (self._jobs, self._uploads):
-            if places.is_full:
-                raise full(places, self._durations)
-
-    @contextlib.contextmanager
-    def uploading(self) -> Generator[None]:
-        """The time in which one body is received. Raises NoCapacity."""
-        self.check_open()
-        self._uploads.take()
-        try:
-            yield
-        finally:
-            self._uploads.give_back()
-
-    def accept(self, deadline_seconds: float) -> "Job":
-        """A place for a job; whoever gets it calls `end`. Raises NoCapacity."""
-        if self._jobs.is_full:
-            raise full(self._jobs, self._durations)
-        self._jobs.take()
-        self._waiting += 1
-        return Job(self, deadline_seconds)
-
-    def _start(self, job: "Job") -> None:
-        if not job.has_started:
-            job.has_started = True
-            self._waiting -= 1
-
-    def _end(self, job: "Job", seconds: float) -> None:
-        if job.has_started:
-            self._durations.add(seconds)
-        self._start(job)
-        self._jobs.give_back()
-
-    def retry_after_seconds(self) -> int:
-        return self._durations.retry_after_seconds()
+    started: Started
+    portraits: list[Portrait]  # in the order of their seeds
+    timings: Timings
 
 
 class Job:
-    """One accepted generation. Made by `Jobs.accept`; `end` gives its place back, once, whatever happened."""
+    """Made and run by `Jobs`; everybody else reads, follows, attaches and cancels. Event loop's thread only.
 
-    def __init__(self, jobs: Jobs, deadline_seconds: float) -> None:
+    `created` is wall-clock time and only for people; all else is counted on the loop's monotonic clock.
+    """
+
+    def __init__(self, caller: Caller, summary: Summary, terms: Terms, *, deadline_seconds: float) -> None:
         self.id = secrets.token_hex(16)
-        self.has_started = False
-        self.has_ended = False
-        self._jobs = jobs
-        self._clock = asyncio.get_running_loop().time
-        self._accepted_at = self._clock()
-        self._deadline_seconds = deadline_seconds
+        self.caller = caller
+        self.summary = summary
+        self.keep = terms.keep
+        self.on_disconnect = terms.on_disconnect
+        self.webhook = terms.webhook
+        self.deadline_seconds = deadline_seconds
+        self.created = time.time()
+        self.clock = asyncio.get_running_loop().time
+        self.accepted_at = self.clock()
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self.state: JobState = "queued"
+        self.error: ServiceError | None = None
+        self.started: Started | None = None
+        self.portraits: list[Portrait] = []
+        self.timings: Timings | None = None
+        self.front_ms: dict[str, float] = {}  # the front's own stages, by their names in Server-Timing
+        self.log = EventLog()
+        self.is_prepared = False
+        self._num_followers = 0
+        self._moved = asyncio.Event()  # prepared, or ended before
+        self._over = asyncio.Event()
+        # Set by the desk, which knows the line and the clock's predictions, and owns the task.
+        self.place_in_line: Callable[[], int] = lambda: 1
+        self.predict: Callable[[], float | None] = lambda: None
+        self.abort: Callable[[], None] = lambda: None
 
+    def __repr__(self) -> str:
+        return f"Job({self.id}, {self.state})"
+
+    # ---- for everybody
+
+    @property
+    def has_ended(self) -> bool:
+        return self.ended_at is not None
+
+    @property
+    def position(self) -> int:
+        """Jobs before it in line and itself; 0 from its start on."""
+        return self.place_in_line() if self.state == "queued" else 0
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Until the predicted end; None once it has ended, and while nothing was measured yet."""
+        return None if self.has_ended else self.predict()
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """From acceptance to its end or to now."""
+        return (self.ended_at if self.ended_at is not None else self.clock()) - self.accepted_at
+
+    @property
     def seconds_left(self) -> float:
-        """Until the deadline. Raises DeadlineExceeded when there is nothing left."""
-        left = self._accepted_at + self._deadline_seconds - self._clock()
-        if left <= 0:
-            raise DeadlineExceeded(
-                "deadline_exceeded", "The deadline passed before the job began.", limit=self._deadline_seconds
-            )
-        return left
+        """Until the deadline; negative after it."""
+        return self.accepted_at + self.deadline_seconds - self.clock()
 
-    async def events(self, generate: Generate) -> AsyncGenerator[JobEvent, None]:
-        """Started, Stepped and Portrait events, with Done as the last; a failure is raised as its ServiceError.
+    def follow(self, after: int = 0) -> AsyncGenerator[Logged, None]:
+        """The events with a greater id than `after`, as they come, up to the end."""
+        return self.log.follow(after)
 
-        Closing it early cancels the job in the worker.
-        """
-        metrics = self._jobs.metrics
-        async with contextlib.aclosing(self._jobs.workers.submit(generate)) as events:
-            async for event in events:
-                match event:
-                    case Started():
-                        self._jobs._start(self)  # pyright: ignore[reportPrivateUsage] - the desk keeps the count
-                        metrics.add_faces(event.faces)
-                    case Portrait():
-                        metrics.images.labels(event.format).inc()
-                    case Done():
-                        metrics.add_timings(event.timings)
-                    case Failed():
-                        metrics.add_faces(event.faces)
-                        raise to_error(event, retry_after_seconds=self._jobs.retry_after_seconds())
-                    case _:
-                        pass
-                yield event
+    async def prepared(self) -> None:
+        """Wait until the photos were read and the job is on its way. Raises what refused them."""
+        await self._moved.wait()
+        if self.error is not None:
+            raise self.error.again()
 
-    def end(self) -> None:
-        """Give the place back. Calling it again does nothing."""
-        if not self.has_ended:
-            self.has_ended = True
-            self._jobs._end(self, self._clock() - self._accepted_at)  # pyright: ignore[reportPrivateUsage]
+    async def finished(self) -> Finished:
+        """Wait for the end. Raises the job's ServiceError."""
+        await self._over.wait()
+        if self.error is not None:
+            raise self.error.again()
+        assert self.started is not None
+        assert self.timings is not None
+        return Finished(started=self.started, portraits=self.portraits, timings=self.timings)
+
+    def cancel(self, reason: str = "The job was cancelled.") -> bool:
+        """End it and free its rows at the next step; False when it had ended already. `reason` is a sentence."""
+        return self.stop(JobCancelled("cancelled", reason))
+
+    def attach(self) -> None:
+        """Somebody waits for this job. Whoever attached detaches."""
+        self._num_followers += 1
+
+    def detach(self) -> None:
+        """Somebody waits no more. The last one takes the job along, unless it is to be finished for later."""
+        assert self._num_followers > 0
+        self._num_followers -= 1
+        if self._num_followers == 0 and self.on_disconnect == "cancel" and not self.has_ended:
+            self.cancel("Everybody who waited for the job has left.")
+
+    @contextlib.contextmanager
+    def attached(self) -> Generator[None]:
+        self.attach()
+        try:
+            yield
+        finally:
+            self.detach()
+
+    # ---- for the desk that runs it
+
+    def stop(self, error: ServiceError) -> bool:
+        """End with an error from outside and abort the work. False when it had ended already."""
+        if not self.end(error):
+            return False
+        self.abort()
+        return True
+
+    def queue(self) -> None:
+        """The first event: the job has its place."""
+        self.log.add(Queued(self.position, self.eta_seconds))
+
+    def set_prepared(self) -> None:
+        self.is_prepared = True
+        self._moved.set()
+
+    def take(self, event: JobEvent) -> None:
+        """One event of its worker's, other than Failed."""
+        if self.has_ended:
+            return
+        match event:
+            case Started():
+                self.started, self.started_at, self.state = event, self.clock(), "running"
+            case Portrait():
+                self.portraits.append(event)
+                self.portraits.sort(key=lambda portrait: portrait.index)
+            case Done():
+                self.timings = event.timings
+                self._close("succeeded")
+            case Stepped():
+                pass
+            case Failed():
+                raise AssertionError("a Failed is an error before it gets here")
+        self.log.add(event)
+
+    def end(self, error: ServiceError) -> bool:
+        """The one bad end; the good one is Done. False when it had ended already."""
+        if self.has_ended:
+            return False
+        self.error = error.again()
+        self._close("cancelled" if isinstance(error, JobCancelled) else "failed")
+        self.log.add(Ended(self.error))
+        return True
+
+    def _close(self, state: JobState) -> None:
+        self.state, self.ended_at = state, self.clock()
+        self._moved.set()
+        self._over.set()

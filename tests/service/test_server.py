@@ -13,13 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from service.api.answers import JobInWords
 from service.api.events import EventStream
 from service.api.record import RequestRecord
 from service.errors import DeadlineExceeded
 from tests.fakes import Script
 from tests.service.harness import JPEG, SELFIE, build_house, listening, post_request, until
 from tests.service.pictures import plain
+from tests.service.some_job import some_job
 
 SLOW = Script(step_seconds=0.02)
 
@@ -157,16 +157,7 @@ def test_events_arrive_while_the_job_runs():
 
 
 def test_a_quiet_event_stream_is_kept_alive_by_comments():
-    job = JobInWords(
-        job_id="job", position=1, seeds=[1], model="fake", style=None, record=RequestRecord(request_id=None)
-    )
-    ended = []
     sent = bytearray()
-
-    async def nothing_happens():
-        await asyncio.sleep(0.3)
-        raise DeadlineExceeded("deadline_exceeded", "Too late.")
-        yield
 
     async def receive():
         await asyncio.Event().wait()
@@ -175,13 +166,17 @@ def test_a_quiet_event_stream_is_kept_alive_by_comments():
         sent.extend(message.get("body", b""))
 
     async def run():
-        stream = EventStream(job, nothing_happens(), lambda: ended.append(True), keep_alive_seconds=0.05)
-        await stream({}, receive, send)
+        job = some_job()
+        job.attach()
+        asyncio.get_running_loop().call_later(0.3, job.end, DeadlineExceeded("deadline_exceeded", "Too late."))
+        await EventStream(job, RequestRecord(request_id=None), keep_alive_seconds=0.05)({}, receive, send)
+        return job
 
-    asyncio.run(run())
+    job = asyncio.run(run())
     assert sent.count(b": still working\n\n") >= 3
     assert b'"code":"deadline_exceeded"' in sent
-    assert ended == [True]
+    with pytest.raises(AssertionError):
+        job.detach()  # the stream has done it
 
 
 def test_a_full_house_is_refused_without_reading_the_body_and_the_connection_closes():

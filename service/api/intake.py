@@ -1,0 +1,113 @@
+"""The one way from a request to a job: every surface parses its own wire format and comes through here."""
+
+import asyncio
+from typing import Any
+
+from litestar import Request
+
+from models.messages import Generate, Picture
+from service.access.caller import caller_of
+from service.api.forms import Upload, read_upload, wipe
+from service.api.front import Front
+from service.api.orders import Photos, Wish
+from service.api.portrait_form import POSE_FIELD
+from service.api.presence import settle, while_present
+from service.api.record import RequestRecord, record_of
+from service.errors import BadRequest, ServiceError
+from service.images import Decoders
+from service.jobs.job import Finished, Job, Summary
+from service.jobs.jobs import Prepare
+from service.jobs.terms import Terms
+
+__all__ = ["Terms", "answered", "enter", "place", "prepared", "receive", "terms_of"]
+
+AnyRequest = Request[Any, Any, Any]
+
+
+async def receive(request: AnyRequest, front: Front) -> Upload:
+    """The body, within its bounds. Raises NoCapacity before a byte of it is read."""
+    with front.jobs.uploading(), record_of(request.scope).stage("upload"):
+        return await read_upload(request, limits=front.upload_limits)
+
+
+def terms_of(request: AnyRequest, front: Front, upload: Upload) -> Terms:
+    """What the headers and fields say of the job besides its pictures. Raises BadRequest."""
+    deadline, longest = upload.form.deadline, front.settings.max_deadline_seconds
+    if deadline is not None and deadline > longest:
+        message = "The field deadline is over its limit."
+        raise BadRequest("deadline_too_large", message, value=deadline, limit=longest, extra={"field": "deadline"})
+    return Terms(deadline_seconds=deadline)
+
+
+async def place(request: AnyRequest, front: Front, upload: Upload, terms: Terms) -> Job:
+    """Portraits of the uploaded photos, on their way: checked, admitted, decoded. Raises as `enter` and `prepared` do.
+
+    The upload is ours from here: its bytes are wiped whatever happens.
+    """
+    record = record_of(request.scope)
+    try:
+        bundle, settings = front.jobs.warm().bundle, front.settings
+        wish = Wish(upload.form, front.styles, bundle, max_images=settings.max_images, has_pose=upload.pose is not None)
+
+        async def prepare(job: Job) -> Generate:
+            photos = await _decode(record, front.decoders, upload)
+            return wish.order(job.id, photos, job.seconds_left)
+
+        job = enter(request, front, wish.summary, terms, prepare)
+    except BaseException:
+        wipe(upload.files)
+        raise
+    return await prepared(request, job)
+
+
+def enter(request: AnyRequest, front: Front, summary: Summary, terms: Terms, prepare: Prepare) -> Job:
+    """Admit any job of this request's caller. Raises QuotaExceeded or NoCapacity, and then `prepare` is never called.
+
+    The job comes attached on behalf of this request: whoever answers detaches (`answered` and `EventStream` do).
+    """
+    job = front.jobs.accept(caller_of(request.scope), summary, terms, prepare)
+    job.attach()
+    record_of(request.scope).job_id = job.id
+    return job
+
+
+async def prepared(request: AnyRequest, job: Job) -> Job:
+    """The job with its photos read. Raises what refused them, or ClientLeft; then the job is detached."""
+    try:
+        await while_present(request.receive, job.prepared())
+    except BaseException:
+        job.detach()
+        raise
+    stages = record_of(request.scope).stages
+    job.front_ms = {name: stages[name] for name in ("upload", "decode_upload") if name in stages}
+    return job
+
+
+async def answered(request: AnyRequest, job: Job) -> Finished:
+    """The job's good end, while the client is there. Detaches. Raises the job's ServiceError, or ClientLeft."""
+    try:
+        return await while_present(request.receive, job.finished())
+    finally:
+        job.detach()
+
+
+async def _decode(record: RequestRecord, decoders: Decoders, upload: Upload) -> Photos:
+    """All photos as pixels, side by side, and their bytes wiped. Raises the first refusal, saying of which photo."""
+    with record.stage("decode_upload"):
+        named = [({"selfie": index}, data) for index, data in enumerate(upload.images)]
+        named += [({"field": POSE_FIELD}, upload.pose)] if upload.pose is not None else []
+        tasks = [asyncio.create_task(_decode_one(decoders, which, data)) for which, data in named]
+        try:
+            pictures = await asyncio.gather(*tasks)
+        finally:
+            await settle(*tasks)  # a decoder may still read the bytes
+            wipe(upload.files)
+    return Photos(pictures[: len(upload.images)], pictures[-1] if upload.pose is not None else None)
+
+
+async def _decode_one(decoders: Decoders, which: dict[str, Any], data: bytearray) -> Picture:
+    try:
+        return await decoders.decode(data)
+    except ServiceError as error:
+        error.extra |= which
+        raise
