@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 ImageFormat = Literal["jpeg", "webp", "png"]
+MAX_SELFIES = 8  # in one job
 SeveralFaces = Literal["largest", "refuse"]
 Framing = Literal["selfie", "front", "slight-left", "slight-right", "closer", "wider"]  # left and right of the picture
 Region = Literal["picture", "face"]

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from models.faces.face import Face
-from models.messages import Framing, Picture, Region
+from models.messages import MAX_SELFIES, Framing, Picture, Region
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.lora_choice import LoraChoice
 
@@ -32,11 +33,26 @@ class Pose:
 class Identity:
     """What the adapter needs of one person. Lives as long as its job; never logged, never written."""
 
-    tokens: Tensor  # [M, D]: k tokens a picture, picture-major
+    tokens: Tensor  # [M, D], as the adapter's TokenShape says; picture-major
     pose: Pose | None = None  # as in the first selfie, for adapters with `takes_pose`
 
     def __repr__(self) -> str:
         return f"Identity({len(self.tokens)} tokens)"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenShape:
+    """What `Identity.tokens` of one adapter look like, and where it wants them."""
+
+    rows_a_selfie: int
+    width: int
+    dtype: torch.dtype
+    device: torch.device
+    one_for_all: bool = False  # as many rows for several selfies as for one
+
+    @property
+    def max_rows(self) -> int:
+        return self.rows_a_selfie * (1 if self.one_for_all else MAX_SELFIES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +85,9 @@ class Adapter(Protocol):
     face_space: str | None  # which recogniser's embeddings it was trained on; None needs no embedding
     takes_pose: bool  # whether it can be told where the face goes
     spoiled_sizes: frozenset[Size]  # sizes at which its pictures have faults; no default, but served when asked for
+
+    @property
+    def tokens(self) -> TokenShape: ...
 
     def modules(self) -> list[nn.Module]:
         """Its own weights, for reports of memory; what it shares with others is not among them."""

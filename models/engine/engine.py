@@ -30,6 +30,8 @@ class Denoises(Protocol):
 class Decodes(Protocol):
     def decode(self, latents: Tensor) -> Tensor: ...
 
+    def resized(self, latents: Tensor, width: int, height: int) -> Tensor: ...
+
 
 Exit = Literal["cancelled", "expired", "not_a_number"]
 
@@ -105,9 +107,11 @@ class Engine:
         self._cancelled.add(job_id)
 
     def abandon_batch(self) -> list[Row]:
-        """After a tick that raised: take out the rows it ran on and return them."""
+        """After a tick that raised: take out the rows it ran on and return them, finished ones too: they were not
+        reported."""
         failed = {id(row) for row in self._batch}
-        return self._scheduler.remove(lambda row: id(row) in failed)
+        self._scheduler.remove(lambda row: id(row) in failed)
+        return self._batch
 
     def tick(self) -> TickReport:
         """Rows leave, the next batch makes one step, finished rows become pixels."""
@@ -149,7 +153,7 @@ class Engine:
         step = row.now
         moved = step.a * x + step.b * m
         if step.c:
-            moved = moved + step.c * self._draw_noise(row.seed, row.step + 1, tuple(x.shape), x.device)
+            moved = moved + step.c * self._draw_noise(row.seed, row.next_draw, tuple(x.shape), x.device)
         if row.wants_previews:
             of_x, of_m = step.clean
             row.clean = of_x * x + of_m * m
@@ -157,11 +161,26 @@ class Engine:
         row.step += 1
 
     def _retire(self, report: TickReport) -> None:
-        """Decode what is finished, one picture at a time: a row's pixels never depend on who finished beside it."""
+        """Decode what is finished, one picture at a time: a row's pixels never depend on who finished beside it.
+
+        A row with a refinement makes place for the row that it goes on as.
+        """
         for row in self._scheduler.remove(lambda row: row.is_finished):
             started = self._clock()
             if not bool(torch.isfinite(row.latent).all()):  # the tick's one sync; a black picture is never sent
                 report.left.append((row, "not_a_number"))
                 continue
+            if row.refinement is not None:
+                self.add(self._refined(row))
+                continue
             pixels = self._decoder.decode(row.latent[None])[0].cpu()
             report.finished.append(Finished(row, pixels, self._clock() - started))
+
+    def _refined(self, row: Row) -> Row:
+        """The row that a finished one goes on as, its picture enlarged if the next key is larger."""
+        assert row.refinement is not None
+        key, picture = row.refinement.key, row.latent
+        if (key.width, key.height) != (row.key.width, row.key.height):
+            picture = self._decoder.resized(picture[None], key.width, key.height)[0]
+        veil = self._draw_noise(row.seed, row.next_draw, tuple(picture.shape), picture.device)
+        return row.refined(picture, veil)

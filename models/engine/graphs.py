@@ -5,16 +5,15 @@ them all at once, but it reads and writes fixed addresses: the buffers here belo
 ever sees them. What was not recorded runs as it is, and so does everything once the pool is switched off, to bisect.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-Inputs = Mapping[str, Tensor]
-Outputs = tuple[Tensor, ...]
-Call = Callable[[Inputs], Outputs]
+from models.sdxl.call import Call, Inputs, Outputs
+
 Signature = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
 
 WARM_UPS = 3  # calls before a capture, in which libraries choose their algorithms and allocate their workspaces
@@ -96,20 +95,20 @@ class _Held:
 
 
 class GraphPool:
-    """A call that is played where it was recorded for inputs of this shape. Belongs to one thread."""
+    """A player of calls that were recorded for inputs of the same shape. Belongs to one thread."""
 
-    def __init__(self, call: Call, modules: Sequence[nn.Module], recorder: Recorder | None) -> None:
-        """`modules` own every weight that `call` reads. Without a `recorder` every call is a plain one."""
+    def __init__(self, call: Call, modules: Sequence[nn.Module], *, recorder: Recorder) -> None:
+        """`modules` own every weight that `call` reads."""
         self._call = call
         self._modules = modules
         self._recorder = recorder
         self._held: dict[Signature, _Held] = {}
         self._weights: list[int] = []
-        self.is_on = recorder is not None
+        self.is_on = True
 
     def record(self, inputs: Inputs) -> None:
-        """For inputs of this shape, if there is a recorder and no recording yet."""
-        if self._recorder is None or signature(inputs) in self._held:
+        """For inputs of this shape, if there is no recording yet."""
+        if signature(inputs) in self._held:
             return
         self.check()
         self._held[signature(inputs)] = _Held(self._call, inputs, self._recorder)

@@ -69,6 +69,23 @@ class NoiseSchedule:
         return result
 
 
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A noise level of the variance-preserving process: the shares of the picture and of the noise in a latent."""
+
+    alpha: float
+    sigma: float
+
+    @staticmethod
+    def at(alpha_cumprod: float) -> "Level":
+        return Level(math.sqrt(alpha_cumprod), math.sqrt(1 - alpha_cumprod))
+
+
+def level_at(t: int, schedule: NoiseSchedule) -> Level:
+    """How noisy a latent is that the network sees at timestep `t`."""
+    return Level.at(schedule.alphas_cumprod()[t])
+
+
 def make_plan(sampler: str, num_steps: int, schedule: NoiseSchedule, *, gamma: float = 0.3) -> Plan:
     """The table for `num_steps` steps (1 to 50). `gamma` is TCD's stochasticity: 0 is DDIM, 1 nearly LCM.
 
@@ -83,24 +100,12 @@ def make_plan(sampler: str, num_steps: int, schedule: NoiseSchedule, *, gamma: f
     grid = rule.grid(num_steps, schedule.train_steps)
     steps = []
     for t, t_next in zip(grid, [*grid[1:], None], strict=True):
-        now = _Level.at(acp[t])
-        then = _Level.at(acp[t_next]) if t_next is not None else _final_level(rule, acp, schedule)
+        now = Level.at(acp[t])
+        then = Level.at(acp[t_next]) if t_next is not None else _final_level(rule, acp, schedule)
         c = rule.noise(now, then, t_next, acp, gamma)
         steps.append(_fold(_affine(t, now, then, c, rule), now, schedule.prediction))
-    first = _Level.at(acp[grid[0]])
+    first = Level.at(acp[grid[0]])
     return Plan(tuple(steps), initial_scale=first.sigma if rule.starts_scaled else 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Level:
-    """A noise level of the variance-preserving process."""
-
-    alpha: float
-    sigma: float
-
-    @staticmethod
-    def at(alpha_cumprod: float) -> "_Level":
-        return _Level(math.sqrt(alpha_cumprod), math.sqrt(1 - alpha_cumprod))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +113,13 @@ class _Rule:
     """One sampler: its timesteps, and how much of each step's noise is drawn anew."""
 
     grid: Callable[[int, int], list[int]]
-    noise: Callable[[_Level, _Level, int | None, list[float], float], float]
+    noise: Callable[[Level, Level, int | None, list[float], float], float]
     starts_scaled: bool  # Euler starts from sigma_max noise, i.e. sigma*z here; the others from z
     final: Literal["one", "first", "schedule"]  # the last step's target: alpha 1, sqrt(acp[0]), or as trained
     boundary: bool = False  # LCM's skip and out scalings
 
 
-def _affine(t: int, now: _Level, then: _Level, c: float, rule: _Rule) -> PlanStep:
+def _affine(t: int, now: Level, then: Level, c: float, rule: _Rule) -> PlanStep:
     a = then.alpha / now.alpha
     b = math.sqrt(max(then.sigma**2 - c**2, 0.0)) - then.alpha * now.sigma / now.alpha
     if rule.boundary:
@@ -125,7 +130,7 @@ def _affine(t: int, now: _Level, then: _Level, c: float, rule: _Rule) -> PlanSte
     return PlanStep(t, a, b, c, clean=(1 / now.alpha, -now.sigma / now.alpha))
 
 
-def _fold(step: PlanStep, now: _Level, prediction: Prediction) -> PlanStep:
+def _fold(step: PlanStep, now: Level, prediction: Prediction) -> PlanStep:
     """Rewrite an epsilon table for what the network predicts."""
     if prediction == "v_prediction":  # eps = alpha*v + sigma*x, x0 = alpha*x - sigma*v
         a, b, clean = step.a + step.b * now.sigma, step.b * now.alpha, (now.alpha, -now.sigma)
@@ -136,9 +141,9 @@ def _fold(step: PlanStep, now: _Level, prediction: Prediction) -> PlanStep:
     return PlanStep(step.t, a, b, step.c, clean)
 
 
-def _final_level(rule: _Rule, acp: list[float], schedule: NoiseSchedule) -> _Level:
+def _final_level(rule: _Rule, acp: list[float], schedule: NoiseSchedule) -> Level:
     at_one = rule.final == "one" or (rule.final == "schedule" and schedule.final_alpha_is_one)
-    return _Level(1.0, 0.0) if at_one else _Level.at(acp[0])
+    return Level(1.0, 0.0) if at_one else Level.at(acp[0])
 
 
 def _trailing_grid(num_steps: int, train_steps: int) -> list[int]:
@@ -159,22 +164,22 @@ def _distilled_grid(num_steps: int, train_steps: int) -> list[int]:
     return [origin[math.floor(i * _ORIGINAL_STEPS / num_steps)] for i in range(num_steps)]
 
 
-def _no_noise(now: _Level, then: _Level, t_next: int | None, acp: list[float], gamma: float) -> float:
+def _no_noise(now: Level, then: Level, t_next: int | None, acp: list[float], gamma: float) -> float:
     return 0.0
 
 
-def _lcm_noise(now: _Level, then: _Level, t_next: int | None, acp: list[float], gamma: float) -> float:
+def _lcm_noise(now: Level, then: Level, t_next: int | None, acp: list[float], gamma: float) -> float:
     return then.sigma if t_next is not None else 0.0
 
 
-def _tcd_noise(now: _Level, then: _Level, t_next: int | None, acp: list[float], gamma: float) -> float:
+def _tcd_noise(now: Level, then: Level, t_next: int | None, acp: list[float], gamma: float) -> float:
     if t_next is None:
         return 0.0
     middle = acp[math.floor((1 - gamma) * t_next)]
     return math.sqrt(max(1 - then.alpha**2 / middle, 0.0))
 
 
-def _ancestral_noise(now: _Level, then: _Level, t_next: int | None, acp: list[float], gamma: float) -> float:
+def _ancestral_noise(now: Level, then: Level, t_next: int | None, acp: list[float], gamma: float) -> float:
     if t_next is None:
         return 0.0
     sigma, sigma_next = now.sigma / now.alpha, then.sigma / then.alpha  # in the exploding coordinates

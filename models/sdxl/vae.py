@@ -1,6 +1,7 @@
-"""Latents to pixels, with the full VAE or a tiny one (TAESDXL's class)."""
+"""Latents to pixels and back, with the full VAE or a tiny one (TAESDXL's class)."""
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor, nn
@@ -24,11 +25,25 @@ class Decoder:
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels stay on the device, packed for the way out. Not-a-number latents become not-a-number checks'
         business (`is_finite`), never a silent black picture."""
+        pixels = (self._image(latents).float() * 127.5 + 127.5).round().clamp(0, 255)
+        return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+    @torch.inference_mode()
+    def resized(self, latents: Tensor, width: int, height: int) -> Tensor:
+        """Latents of the same pictures at another size, through pixels: bicubic latents are no picture's latents."""
+        pixels = self._image(latents).float()
+        pixels = F.interpolate(pixels, size=(height, width), mode="bicubic", antialias=True).clamp(-1, 1)
+        pixels = pixels.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        (encoded,) = self._vae.encode(pixels, return_dict=False)
+        means = encoded if isinstance(encoded, Tensor) else encoded.mode()  # the full VAE gives a distribution
+        return (means.float() - self._shift.to(means.device)) / self._scale.to(means.device)
+
+    def _image(self, latents: Tensor) -> Tensor:
+        """[B, 3, H, W], about -1 to 1."""
         latents = latents * self._scale.to(latents.device) + self._shift.to(latents.device)
         latents = latents.to(self.dtype).contiguous(memory_format=torch.channels_last)
         (image,) = self._vae.decode(latents, return_dict=False)  # pyright: ignore[reportArgumentType]
-        pixels = (image.float() * 127.5 + 127.5).round().clamp(0, 255)
-        return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return image
 
 
 def _downscaling(vae: AutoencoderKL | AutoencoderTiny) -> int:

@@ -278,7 +278,7 @@ class InstantIDFolder:
             region="face" if recipe.masked else "picture",
         )
         adapter.check(wish, 1)
-        identity = Identity(adapter.tokens_of(self.shared["in.face_embedding"][None]), pose)
+        identity = Identity(self.shared["in.face_embedding"][None], pose)
         conditioning = adapter.condition(identity, wish)
         if recipe.guess:
             conditioning = replace(conditioning, controls=tuple(replace(c, guess=True) for c in conditioning.controls))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.adapters.adapter import Identity, Pose, Wish
+from models.adapters.adapter import Identity, Pose, TokenShape, Wish
 from models.adapters.decoupled import ImageProjection
 from models.adapters.instantid.framing import Placed, place
 from models.adapters.instantid.keypoints import draw_keypoints
@@ -69,6 +69,11 @@ class InstantID:
     def modules(self) -> list[nn.Module]:
         return [self._resampler, self.projection, *self._net.modules()]
 
+    @property
+    def tokens(self) -> TokenShape:
+        """The face's embedding, one for all selfies: the tokens that are made of it are 32 times as large."""
+        return TokenShape(1, self._resampler.proj_in.in_features, torch.float32, torch.device("cpu"), one_for_all=True)
+
     @torch.inference_mode()
     def tokens_of(self, embeddings: Tensor) -> Tensor:
         """Raw face embeddings [N, 512] of one person -> [16, D]. All zeros stand for nobody."""
@@ -81,8 +86,7 @@ class InstantID:
         if missing:
             raise ValueError(f"{self.name} needs face embeddings of {self.face_space}, got {missing[0].space}")
         embeddings = np.stack([face.embedding for face in faces if face.embedding is not None])
-        tokens = self.tokens_of(torch.from_numpy(embeddings).float().mean(dim=0, keepdim=True))
-        return Identity(tokens, Pose.of(selfies[0], faces[0]))
+        return Identity(torch.from_numpy(embeddings).float().mean(dim=0, keepdim=True), Pose.of(selfies[0], faces[0]))
 
     def check(self, wish: Wish, num_selfies: int) -> None:
         """Raises PromptTooLong."""
@@ -99,14 +103,15 @@ class InstantID:
         if not wish.strength and not control_strength:
             return plain
         assert identity.pose is not None, "made by another adapter"
+        tokens = self.tokens_of(identity.tokens)
         placed = place(wish, identity.pose)
         hint = self._net.hint(torch.from_numpy(draw_keypoints(placed.landmarks, wish.width, wish.height)))
         region = _face_region(placed, wish, hint) if wish.region == "face" else None
-        image = ImagePrompt(self.projection(identity.tokens), FULL_SCALE * wish.strength, region)
+        image = ImagePrompt(self.projection(tokens), FULL_SCALE * wish.strength, region)
         control = Control(
             net=IDENTITY_NET,
             hint=hint,
-            context=self._net.context(identity.tokens),
+            context=self._net.context(tokens),
             scale=FULL_SCALE * control_strength,
             steps=_steps_within(wish.control_window, wish.num_steps),
             region=region,

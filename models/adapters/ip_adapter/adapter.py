@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.adapters.adapter import Identity, Size, Wish
+from models.adapters.adapter import Identity, Size, TokenShape, Wish
 from models.adapters.decoupled import ImageProjection
 from models.adapters.ip_adapter.image_encoder import ImageEncoder
 from models.adapters.perceiver import QueryResampler
@@ -48,6 +48,11 @@ class IPAdapter:
 
     def modules(self) -> list[nn.Module]:
         return [self._encoder, self._resampler, self._projection]
+
+    @property
+    def tokens(self) -> TokenShape:
+        out, queries = self._resampler.proj_out, self._resampler.latents.shape[1]
+        return TokenShape(queries, out.out_features, out.weight.dtype, out.weight.device)
 
     @torch.inference_mode()
     def tokens_of(self, pixels: Tensor) -> Tensor:

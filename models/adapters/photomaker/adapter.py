@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import CLIPTokenizer
 
-from models.adapters.adapter import Identity, Size, Wish
+from models.adapters.adapter import Identity, Size, TokenShape, Wish
 from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from models.adapters.photomaker.pixels import clip_pixels
 from models.adapters.photomaker.trigger import check_budget, expand, place_trigger, with_trigger
@@ -48,6 +48,11 @@ class PhotoMaker:
     @property
     def tokens_per_picture(self) -> int:
         return self._encoder.shape.tokens_per_picture
+
+    @property
+    def tokens(self) -> TokenShape:
+        weight = self._encoder.visual_projection.weight
+        return TokenShape(self.tokens_per_picture, self._encoder.shape.cross_attention_dim, weight.dtype, weight.device)
 
     @torch.inference_mode()
     def identity(self, selfies: Sequence[Picture], faces: Sequence[Face]) -> Identity:

@@ -91,7 +91,7 @@ def test_the_keypoint_net_reads_the_face_and_never_the_text(folder, adapter, emb
     identity = identity_of(folder, adapter, embedding)
     control = adapter.condition(identity, wish()).controls[0]
     assert control.net == IDENTITY_NET
-    assert torch.equal(control.context, adapter._net.context(identity.tokens))
+    assert torch.equal(control.context, adapter._net.context(adapter.tokens_of(identity.tokens)))
 
 
 @pytest.mark.parametrize(
@@ -106,13 +106,13 @@ def test_the_window_names_the_steps_that_lie_wholly_inside(folder, adapter, embe
 def test_several_selfies_are_averaged_and_the_first_one_poses(folder, adapter, embedding):
     faces = [face_of(folder, embedding), face_of(folder, 3 * embedding)]
     identity = adapter.identity([picture()] * 2, faces)
-    assert torch.allclose(identity.tokens, adapter.tokens_of(torch.from_numpy(2 * embedding)[None]))
+    assert torch.allclose(identity.tokens, torch.from_numpy(2 * embedding)[None])
     assert identity.pose.landmarks is faces[0].landmarks
 
 
 def test_the_embeddings_length_counts(folder, adapter, embedding):
     """The weights were trained on raw embeddings; unit vectors load, look plausible and weaken the identity."""
-    raw, halved = (identity_of(folder, adapter, e).tokens for e in (embedding, embedding / 2))
+    raw, halved = (adapter.tokens_of(identity_of(folder, adapter, e).tokens) for e in (embedding, embedding / 2))
     assert (raw - halved).abs().max() > 0.01
 
 
@@ -129,7 +129,7 @@ def test_a_prompt_over_77_tokens_is_refused_with_the_numbers(adapter, field):
 
 def test_an_identity_prints_no_biometrics(folder, adapter, embedding):
     identity = identity_of(folder, adapter, embedding)
-    assert repr(identity) == "Identity(16 tokens)"
+    assert repr(identity) == "Identity(1 tokens)"
     assert "landmarks" not in repr(identity.pose)
 
 
@@ -185,5 +185,5 @@ def test_keys_and_values_of_all_layers_are_the_layers_own(folder):
 def test_a_pose_of_nobody_still_composes(folder, adapter, embedding):
     """Warming up has no face; nor has a detector without landmarks a shape worth keeping."""
     nowhere = Pose(torch.zeros(5, 2).numpy(), (0.0, 0.0, 1.0, 1.0), (128, 192))
-    conditioning = adapter.condition(Identity(adapter.tokens_of(torch.zeros(1, 512)), nowhere), wish())
+    conditioning = adapter.condition(Identity(torch.zeros(1, 512), nowhere), wish())
     assert torch.isfinite(conditioning.controls[0].hint).all()

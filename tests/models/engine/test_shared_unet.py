@@ -51,7 +51,7 @@ def people(folder, adapter):
     embeddings = torch.randn(3, 1, 512, generator=generator)
     keypoints = folder.shared["in.kps"].numpy()
     return [
-        Identity(adapter.tokens_of(e), Pose(keypoints + 9 * i, (20.0, 40.0, 100.0, 150.0), (WIDTH, HEIGHT)))
+        Identity(e, Pose(keypoints + 9 * i, (20.0, 40.0, 100.0, 150.0), (WIDTH, HEIGHT)))
         for i, e in enumerate(embeddings)
     ]
 
