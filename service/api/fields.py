@@ -14,6 +14,8 @@ from msgspec import Struct
 from service.api.portrait_form import TEXTS, is_clean, quoted
 from service.errors import BadRequest, ServiceError
 
+LONGEST_WORDS = 10_000  # what is longer is no text but a picture, whose characters are checked when it is decoded
+
 S = TypeVar("S", bound=Struct)
 
 
@@ -43,7 +45,7 @@ def read_one(name: str, value: Any, hint: Any, *, strict: bool = True) -> Any:
         read = msgspec.convert(value, hint, strict=strict)
     except (msgspec.ValidationError, OverflowError):
         read = None
-    if read is None or (isinstance(read, str) and not is_clean(name, read)):
+    if read is None or (isinstance(read, str) and len(read) <= LONGEST_WORDS and not is_clean(name, read)):
         raise field_problem(
             "invalid_field", name, f"The field '{name}' is {_found(name, value)}: it must be {rule(hint)}."
         )

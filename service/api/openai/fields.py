@@ -1,0 +1,198 @@
+"""The fields of an images request: OpenAI's own, and ours where OpenAI has no word for it.
+
+    OpenAI's              ours
+    prompt                prompt; may be empty where a style is named
+    n                     n
+    size                  size: the one the bundle makes whose shape is nearest; the answer states it
+    quality               steps: a share of the bundle's own (STEPS)
+    output_format         format
+    output_compression    quality
+    input_fidelity        strength: "high" is 1, "low" is the bundle's own
+    model                 the bundle, or one of its adapters
+    partial_images        previews
+
+The others of `PortraitForm` keep their names and come through `extra_body`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from models.messages import BundleInfo, ImageFormat
+from service.api.fields import field_problem, read_fields, unknown_field
+from service.api.portrait_form import FIELDS as OUR_FIELDS
+from service.api.portrait_form import MAX_PROMPT_LENGTH, PortraitForm
+from service.errors import BadRequest, NotFound
+
+Quality = Literal["low", "medium", "high", "xhigh", "max"]
+STEPS: dict[str, float] = {"low": 0.5, "medium": 1.0, "high": 2.0, "xhigh": 3.0, "max": 4.0}
+RENAMED = frozenset({"prompt", "n", "size", "quality", "format", "previews"})
+OWN = tuple(name for name in OUR_FIELDS if name not in RENAMED)
+
+Text = Annotated[
+    str, Meta(max_length=MAX_PROMPT_LENGTH, description=f"a text of at most {MAX_PROMPT_LENGTH} characters")
+]
+Name = Annotated[str, Meta(min_length=1, max_length=128, description="a name from GET /v1/models")]
+Label = Annotated[str, Meta(max_length=512, description="a text of at most 512 characters (not read here)")]
+Size = Annotated[
+    str,
+    Meta(pattern=r"^(auto|[1-9][0-9]{1,4}x[1-9][0-9]{1,4})$", description="auto, or width x height as in 1024x1024"),
+]
+
+
+class ImagesFields(Struct, frozen=True, kw_only=True):
+    """OpenAI's fields. None and the defaults are OpenAI's: PNG, one image, no stream."""
+
+    prompt: Text
+    model: Name | None = None
+    n: Annotated[int, Meta(ge=1, le=10, description="a whole number from 1 to 10 (of portraits)")] = 1
+    size: Size = "auto"
+    quality: Annotated[
+        Literal["auto", "standard", "low", "medium", "high", "xhigh", "max"],
+        Meta(description="auto, low, medium, high, xhigh or max"),
+    ] = "auto"
+    output_format: Annotated[ImageFormat, Meta(description="png, webp or jpeg")] = "png"
+    output_compression: Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")] = 100
+    background: Annotated[
+        Literal["auto", "opaque"], Meta(description="auto or opaque: a portrait has a background of its own")
+    ] = "auto"
+    input_fidelity: Annotated[Literal["high", "low"], Meta(description="high or low")] | None = None
+    partial_images: Annotated[int, Meta(ge=0, le=3, description="a whole number from 0 to 3")] = 0
+    stream: Annotated[bool, Meta(description="true or false")] = False
+    response_format: Annotated[Literal["b64_json", "url"], Meta(description="b64_json or url (a data: URL)")] = (
+        "b64_json"
+    )
+    moderation: Annotated[Literal["auto", "low"], Meta(description="auto or low (not read here)")] = "auto"
+    user: Label | None = None
+    safety_identifier: Label | None = None
+
+    def __repr__(self) -> str:
+        return f"ImagesFields(n={self.n})"
+
+
+THEIRS = ImagesFields.__struct_fields__
+REFUSED = {
+    "mask": "A mask has no place here: the portrait is drawn anew, and nothing of the selfie's pixels is kept.",
+    "markup": "Markup is not read here: say it in the prompt.",
+    "svg": "Portraits are pixels: png, webp or jpeg.",
+    "frame_count": "Portraits don't move: leave out frame_count.",
+    "frame_duration_ms": "Portraits don't move: leave out frame_duration_ms.",
+    "complexity": "There is no planning to be steered: leave out complexity, and use quality for more steps.",
+    "file_id": "No files are kept here: send the picture itself.",
+    "url": "Addresses are not fetched here: send the picture's bytes as 'image'.",
+}
+
+
+class ImagesWish(Struct, frozen=True, kw_only=True):
+    """A checked request: OpenAI's part, and ours as given."""
+
+    theirs: ImagesFields
+    ours: PortraitForm
+
+    def __repr__(self) -> str:
+        return f"ImagesWish(n={self.theirs.n})"
+
+    def form(self, bundle: BundleInfo) -> PortraitForm:
+        """What a job is made of. Raises NotFound for a model that is not here."""
+        theirs, ours = self.theirs, self.ours
+        return msgspec.structs.replace(
+            ours,
+            prompt=theirs.prompt.strip() or None,
+            n=theirs.n,
+            size=None if theirs.size == "auto" else nearest_size(theirs.size, bundle.sizes),
+            steps=ours.steps if ours.steps is not None else steps_of(self.quality, bundle),
+            strength=1.0 if ours.strength is None and theirs.input_fidelity == "high" else ours.strength,
+            adapter=ours.adapter or adapter_of(theirs.model, bundle),
+            format=theirs.output_format,
+            quality=max(theirs.output_compression, 1),
+            previews=theirs.partial_images > 0,
+        )
+
+    @property
+    def quality(self) -> Quality:
+        """The tier by its name in answers, which know no auto."""
+        return "medium" if self.theirs.quality in ("auto", "standard") else self.theirs.quality  # type: ignore[return-value]
+
+
+def check_name(name: str) -> None:
+    """Raises BadRequest for a field that is neither OpenAI's nor ours."""
+    if name in REFUSED or name.startswith("svg["):
+        raise field_problem("unsupported_field", name, REFUSED.get(name, REFUSED["svg"]))
+    if name not in THEIRS and name not in OWN:
+        raise unknown_field(name, (*THEIRS, *OWN))
+
+
+def read_wish(values: Mapping[str, Any], *, from_text: bool) -> ImagesWish:
+    """Raises BadRequest for the first wrong field. `from_text`: a multipart form's, where all is text."""
+    for name in values:
+        check_name(name)
+    _refuse_other_kinds(values)
+    theirs = read_fields(ImagesFields, {name: v for name, v in values.items() if name in THEIRS}, from_text=from_text)
+    ours = read_fields(PortraitForm, {name: v for name, v in values.items() if name in OWN}, from_text=from_text)
+    if theirs.prompt.strip() and ours.style is not None:
+        message = "Both 'style' and 'prompt' are given: a style is a ready-made prompt, so leave the prompt empty."
+        raise field_problem("style_and_prompt", "style", message)
+    if not theirs.prompt.strip() and ours.style is None:
+        raise field_problem("field_missing", "prompt", "The prompt is empty: say what to draw, or name a 'style'.")
+    if theirs.output_format == "png" and theirs.output_compression != 100:
+        message = "A PNG is not compressed with loss: leave out output_compression, or ask for webp or jpeg."
+        raise field_problem("compression_of_png", "output_compression", message)
+    if theirs.partial_images and not theirs.stream:
+        raise field_problem(
+            "partials_need_stream", "partial_images", "Partial images come in a stream: send stream=true."
+        )
+    return ImagesWish(theirs=theirs, ours=ours)
+
+
+def _refuse_other_kinds(values: Mapping[str, Any]) -> None:
+    if values.get("background") == "transparent":
+        message = "A portrait has a background of its own: transparent can't be had. Leave it out, or say opaque."
+        raise field_problem("background_unsupported", "background", message)
+    if values.get("output_format") in ("gif", "svg"):
+        raise field_problem("format_unsupported", "output_format", "Portraits are png, webp or jpeg.")
+
+
+def nearest_size(text: str, sizes: Sequence[tuple[int, int]]) -> str:
+    """Of the sizes that the bundle makes the one of the nearest shape, and of those the one of the nearest area."""
+    width, height = (int(number) for number in text.split("x"))
+
+    def distance(size: tuple[int, int]) -> tuple[float, float]:
+        shape = abs(math.log(size[0] / size[1]) - math.log(width / height))
+        return round(shape, 3), abs(math.log(size[0] * size[1] / (width * height)))
+
+    best = min(sizes, key=distance)
+    return f"{best[0]}x{best[1]}"
+
+
+def steps_of(quality: Quality, bundle: BundleInfo) -> int | None:
+    """None, the bundle's own, for medium."""
+    if quality == "medium":
+        return None
+    return min(max(1, round(STEPS[quality] * bundle.default_steps)), bundle.max_steps)
+
+
+def adapter_of(model: str | None, bundle: BundleInfo) -> str | None:
+    """The adapter that `model` names; None is the bundle's own. Raises NotFound as OpenAI does."""
+    names = [adapter.name for adapter in bundle.adapters]
+    if model is None or model == bundle.name:
+        return None
+    if model in names:
+        return model
+    raise NotFound(
+        "model_not_found",
+        f"There is no model of that name here: choose {', '.join([bundle.name, *names])}, or leave it out.",
+        extra={"field": "model", "allowed": [bundle.name, *names]},
+    )
+
+
+def no_selfie() -> BadRequest:
+    """Why text alone makes no portrait."""
+    return BadRequest(
+        "selfie_needed",
+        "A portrait is of somebody, and a prompt does not say of whom: send a selfie to /v1/images/edits, or an "
+        "'identity' from POST /v1/identities (in the openai client: extra_body={'identity': ...}).",
+        extra={"field": "image"},
+    )

@@ -1,0 +1,117 @@
+"""`tencentarc/photomaker`: its inputs, and what they become here.
+
+Names, ranges and defaults as published (github.com/TencentARC/PhotoMaker; replicate.com/tencentarc/photomaker). The
+styles' words are ours: short, because a text encoder reads 77 tokens.
+"""
+
+import re
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from models.messages import BundleInfo
+from service.api.portrait_form import MAX_SEED, PortraitForm
+from service.api.replicate.translation import Prompt, Translated, Uri, YesNo, fit_guidance, fit_steps, refuse
+from service.styles import SUBJECTS
+
+ADAPTER = "photomaker"
+TRIGGER = "img"
+MAX_THEIR_SEED = 2**31 - 1
+STYLES = {
+    "(No style)": "{prompt}",
+    "Cinematic": "cinematic still, {prompt}, dramatic light, shallow depth of field",
+    "Disney Charactor": "3d animated film character, {prompt}, soft light, expressive",
+    "Digital Art": "digital painting, {prompt}, vivid colours, fine detail",
+    "Photographic (Default)": "photograph, {prompt}, 35mm, soft light, fine detail",
+    "Fantasy art": "fantasy illustration, {prompt}, magical light, ornate",
+    "Neonpunk": "neon lit cyberpunk, {prompt}, magenta and teal glow, night",
+    "Enhance": "high resolution photo, {prompt}, crisp, fine detail",
+    "Comic book": "comic book drawing, {prompt}, bold ink, flat colours",
+    "Lowpoly": "low poly render, {prompt}, faceted, simple shapes",
+    "Line art": "line drawing, {prompt}, clean black lines, white paper",
+}
+StyleName = Literal[
+    "(No style)",
+    "Cinematic",
+    "Disney Charactor",
+    "Digital Art",
+    "Photographic (Default)",
+    "Fantasy art",
+    "Neonpunk",
+    "Enhance",
+    "Comic book",
+    "Lowpoly",
+    "Line art",
+]
+DEFAULT_STYLE: StyleName = "Photographic (Default)"
+DEFAULT_PROMPT = "A photo of a person img"
+DEFAULT_STEPS = 20
+DEFAULT_GUIDANCE = 5.0
+DEFAULT_RATIO = 20.0
+
+
+class PhotoMakerInput(Struct, frozen=True, kw_only=True):
+    """The inputs of `tencentarc/photomaker`."""
+
+    input_image: Uri
+    input_image2: Uri | None = None
+    input_image3: Uri | None = None
+    input_image4: Uri | None = None
+    prompt: Prompt = DEFAULT_PROMPT
+    style_name: Annotated[StyleName, Meta(description="one of " + ", ".join(STYLES))] = DEFAULT_STYLE
+    negative_prompt: Prompt = ""
+    num_steps: Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100")] = DEFAULT_STEPS
+    style_strength_ratio: Annotated[float, Meta(ge=15, le=50, description="a number from 15 to 50")] = DEFAULT_RATIO
+    num_outputs: Annotated[int, Meta(ge=1, le=4, description="a whole number from 1 to 4")] = 1
+    guidance_scale: Annotated[float, Meta(ge=1, le=10, description="a number from 1 to 10")] = DEFAULT_GUIDANCE
+    seed: Annotated[int, Meta(ge=0, le=MAX_THEIR_SEED, description="a whole number from 0 to 2147483647")] | None = None
+    disable_safety_checker: YesNo = False
+
+    def __repr__(self) -> str:
+        return f"PhotoMakerInput(num_outputs={self.num_outputs})"
+
+
+assert MAX_THEIR_SEED < MAX_SEED
+
+
+def translate(given: PhotoMakerInput, bundle: BundleInfo) -> Translated:
+    """Raises BadInput."""
+    notes: list[str] = []
+    if re.search(rf"\b{TRIGGER}\b", given.negative_prompt, re.IGNORECASE):
+        raise refuse("negative_prompt", f"The trigger word '{TRIGGER}' has no place in the negative prompt.")
+    prompt, subject = place_subject(given.prompt)
+    ratio = given.style_strength_ratio
+    form = PortraitForm(
+        prompt=STYLES[given.style_name].format(prompt=prompt),
+        negative_prompt=given.negative_prompt or None,
+        subject=subject,
+        n=given.num_outputs,
+        seed=given.seed,
+        steps=fit_steps("num_steps", given.num_steps, DEFAULT_STEPS, bundle, notes),
+        guidance=fit_guidance("guidance_scale", given.guidance_scale, DEFAULT_GUIDANCE, bundle, notes),
+        strength=None if ratio == DEFAULT_RATIO else 1 - ratio / 100,  # identity enters after this share of the steps
+        adapter=ADAPTER,
+        format="png",
+    )
+    names = ("input_image", "input_image2", "input_image3", "input_image4")
+    selfies = [(name, uri) for name in names if (uri := getattr(given, name)) is not None]
+    return Translated(form=form, selfies=selfies, notes=notes)
+
+
+def place_subject(prompt: str) -> tuple[str, str]:
+    """The prompt without its trigger word, and the class word that the trigger stood behind.
+
+    "a photo of a woman img" -> "a photo of a woman", "woman". Behind any other word the person is put in its place: "a
+    wizard img" -> "a wizard person". Raises BadInput where the trigger stands more than once.
+    """
+    found = list(re.finditer(rf"\b{TRIGGER}\b", prompt, re.IGNORECASE))
+    if len(found) > 1:
+        message = f"The prompt has the trigger word '{TRIGGER}' {len(found)} times: write it once, behind the person."
+        raise refuse("prompt", message)
+    if not found:
+        return prompt, next((word for word in SUBJECTS if re.search(rf"\b{word}\b", prompt, re.IGNORECASE)), "person")
+    before, behind = prompt[: found[0].start()], prompt[found[0].end() :]
+    class_word = re.search(r"(\w+)\s*$", before)
+    if class_word is not None and class_word[1].lower() in SUBJECTS:
+        return before.rstrip() + behind, class_word[1].lower()
+    return before + "person" + behind, "person"
