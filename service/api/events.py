@@ -5,7 +5,7 @@ The stream watches its client: when the last one goes, the job is cancelled, or 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 import msgspec
 from litestar.types import HTTPResponseBodyEvent, Receive, Scope, Send
@@ -60,12 +60,20 @@ class DoneEvent(Struct, frozen=True, kw_only=True):
 class EventStream:
     """The ASGI application that sends a job's events as they come, from the one after id `after` on.
 
-    It takes over an attached job: when the stream is over, whoever ended it, the job is detached.
+    It takes over an attached job: when the stream is over, whoever ended it, the job is detached. `tell` makes an
+    event's bytes where they are not ours: nothing for one that has no word there.
     """
 
     def __init__(
-        self, job: Job, record: RequestRecord, *, after: int = 0, keep_alive_seconds: float = KEEP_ALIVE_SECONDS
+        self,
+        job: Job,
+        record: RequestRecord,
+        *,
+        tell: Callable[[Logged], bytes] | None = None,
+        after: int = 0,
+        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
     ) -> None:
+        self._tell = tell or self._text
         self._keep_alive_seconds = keep_alive_seconds
         self._job = job
         self._record = record
@@ -94,9 +102,11 @@ class EventStream:
                 self._record.disconnected = True
                 return
             logged = coming.result()
-            await send(_body(self._text(logged) if logged is not None else b"", more=logged is not None))
             if logged is None:
+                await send(_body(b"", more=False))
                 return
+            if text := self._tell(logged):
+                await send(_body(text, more=True))
 
     async def _keep_alive_until(
         self, coming: asyncio.Task[Logged | None], leaving: asyncio.Task[None], send: Send
