@@ -1,19 +1,17 @@
 """The command line and the composition root: reads the settings, builds the parts, runs them.
 
-proofsheet serve | generate SELFIE ... | fetch PROFILE | doctor
+proofsheet serve | generate SELFIE ... | fetch PROFILE | doctor | keys add|list|revoke
 """
 
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from socket import socket
-from typing import Any, NoReturn, TypeVar
 
 import click
 import uvloop
 
 from models.messages import Setup
+from service.access.commands import keys_command
 from service.api.portrait_form import parse_form
 from service.app import create_app
 from service.decoder_process import DecoderDied
@@ -22,19 +20,19 @@ from service.errors import ServiceError
 from service.fetch import fetch
 from service.generate import StartFailed, generate
 from service.images import Decoders, ImageLimits
-from service.jobs.sealing import Sealer
 from service.logs import set_up_logging
 from service.memory import forbid_core_dumps, keep_freed_pages
 from service.metrics import Metrics, package_version
+from service.options import fail, read_settings, setting_options
+from service.secrets import Secrets, SecretsError, open_secrets
 from service.server import listen, serve
-from service.settings import Settings, SettingsError, describe_setting, env_key, load_settings
+from service.settings import Settings, SettingsError, refuse_open_network
 from service.styles import BUILT_IN, Styles, StylesError, load_styles
 from service.workers.process import launch_process
 from service.workers.protocol import Launcher
 from service.workers.supervised import SupervisedWorkers
 from service.workers.supervisor import Patience
 
-F = TypeVar("F", bound=Callable[..., Any])
 PHOTO = click.Path(exists=True, dir_okay=False, path_type=Path)
 WORKER_SETTINGS = (
     "bundle",
@@ -46,20 +44,6 @@ WORKER_SETTINGS = (
     "devices",
     "threads",
 )
-
-
-def setting_options(*names: str) -> Callable[[F], F]:
-    """One text option per setting; what is given goes through the same reading as the environment."""
-
-    def decorate(function: F) -> F:
-        for name in reversed(names):
-            sentence, default = describe_setting(name)
-            text = f"{sentence}  [{env_key(name)}; default: {default}]"
-            flag: dict[str, Any] = {"is_flag": False, "flag_value": "true"} if default in ("True", "False") else {}
-            function = click.option(f"--{name.replace('_', '-')}", name, metavar="VALUE", help=text, **flag)(function)
-        return function
-
-    return decorate
 
 
 @click.group()
@@ -78,6 +62,7 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
     """Serve portraits over HTTP. Every option is a setting too; flags win over the environment."""
     settings = read_settings(flags)
     styles = read_styles(settings)
+    secrets = read_secrets(settings)
     set_up_logging()
     forbid_core_dumps()
     keep_freed_pages()
@@ -85,7 +70,7 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
         bound = listen(settings)
     except OSError as error:
         fail(f"can't listen on {settings.host}:{settings.port}: {error.strerror}")
-    sys.exit(uvloop.run(serve_parts(settings, styles, launcher or launch_process, bound, ready_file)))
+    sys.exit(uvloop.run(serve_parts(settings, styles, secrets, launcher or launch_process, bound, ready_file)))
 
 
 @main.command(name="generate")
@@ -164,14 +149,16 @@ def fetch_command(profile: str, dry_run: bool, offline: bool, from_dir: str | No
     sys.exit(fetch(read_settings(flags), profile, dry_run=dry_run, offline=offline, from_dir=from_dir))
 
 
+main.add_command(keys_command)
+
+
 async def serve_parts(
-    settings: Settings, styles: Styles, launcher: Launcher, bound: socket, ready_file: Path | None
+    settings: Settings, styles: Styles, secrets: Secrets, launcher: Launcher, bound: socket, ready_file: Path | None
 ) -> int:
     """Build the service and run it; the exit status."""
     metrics = Metrics()
     workers = build_workers(settings, launcher, metrics)
-    sealer = read_sealing_keys(settings)
-    app = create_app(settings, workers, build_decoders(settings), styles, metrics, sealer=sealer)
+    app = create_app(settings, workers, build_decoders(settings), styles, metrics, secrets)
     return await serve(app, settings, workers, bound, ready_file)
 
 
@@ -202,10 +189,12 @@ def build_decoders(settings: Settings) -> Decoders:
     return Decoders(limits, processes=settings.decoders, heic=settings.heic)
 
 
-def read_settings(flags: dict[str, str | None]) -> Settings:
+def read_secrets(settings: Settings) -> Secrets:
+    """The service's keys; fails for a service that would be open to a network by oversight."""
     try:
-        return load_settings(os.environ, {name: text for name, text in flags.items() if text is not None})
-    except SettingsError as error:
+        refuse_open_network(settings)
+        return open_secrets(settings)
+    except (SettingsError, SecretsError) as error:
         fail(str(error))
 
 
@@ -215,21 +204,6 @@ def read_styles(settings: Settings) -> Styles:
         return load_styles(path, default=settings.default_style)
     except StylesError as error:
         fail(str(error))
-
-
-def read_sealing_keys(settings: Settings) -> Sealer | None:
-    if settings.sealing_keys is None:
-        return None
-    try:
-        return Sealer.from_file(Path(settings.sealing_keys))
-    except OSError as error:
-        fail(f"can't read the file of sealing keys {settings.sealing_keys}: {error.strerror}")
-    except ValueError as error:
-        fail(f"{settings.sealing_keys}: {error}")
-
-
-def fail(text: str) -> NoReturn:
-    raise click.ClickException(text)
 
 
 if __name__ == "__main__":

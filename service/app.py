@@ -5,9 +5,12 @@ from collections.abc import AsyncGenerator
 
 from litestar import Litestar
 from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
 
 from service.access.guard import Guard
+from service.access.quota import Quotas
 from service.api.catalogue import list_models, list_styles
+from service.api.cors import cors_config
 from service.api.envelope import Envelope
 from service.api.forms import UploadLimits
 from service.api.front import Front
@@ -17,8 +20,8 @@ from service.api.portraits import create_portraits
 from service.api.problems import EXCEPTION_HANDLERS
 from service.images import Decoders
 from service.jobs.jobs import Jobs
-from service.jobs.sealing import Sealer
 from service.metrics import Metrics
+from service.secrets import Secrets
 from service.settings import Settings
 from service.styles import Styles
 from service.workers.protocol import Workers
@@ -30,10 +33,13 @@ def create_app(
     decoders: Decoders,
     styles: Styles,
     metrics_page: Metrics,
-    *,
-    sealer: Sealer | None = None,
+    secrets: Secrets | None = None,
 ) -> Litestar:
-    """The application. Its lifespan starts and stops the workers and the decoders; it does not wait until warm."""
+    """The application. Its lifespan starts and stops the workers and the decoders; it does not wait until warm.
+
+    Without `secrets` everyone may do everything, and sealed tokens die with the application.
+    """
+    secrets = secrets or Secrets.of_this_process()
     jobs = Jobs(workers, metrics_page, settings)
     front = Front(
         settings=settings,
@@ -42,7 +48,8 @@ def create_app(
         jobs=jobs,
         metrics=metrics_page,
         upload_limits=upload_limits(settings),
-        sealer=sealer or Sealer.with_random_key(),
+        sealer=secrets.sealer,
+        quotas=Quotas(),
     )
     metrics_page.decoder_restarts.set_function(lambda: decoders.restarts)
 
@@ -63,6 +70,8 @@ def create_app(
     app = Litestar(
         [create_portraits, list_styles, list_models, livez, readyz, health, metrics],
         dependencies={"front": Provide(give_front, sync_to_thread=False)},
+        middleware=[DefineMiddleware(Guard, keys=secrets.keys, quotas=front.quotas)],
+        cors_config=cors_config(settings),
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[parts],
         openapi_config=openapi_config(),
@@ -70,7 +79,7 @@ def create_app(
         debug=False,  # a traceback page would show callers' values
     )
     app.state.jobs = jobs
-    app.asgi_handler = Envelope(Guard(app.asgi_handler), metrics_page)
+    app.asgi_handler = Envelope(app.asgi_handler, metrics_page)
     return app
 
 

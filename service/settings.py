@@ -5,6 +5,8 @@ A key that does not exist and a value of the wrong kind are errors that name bot
 """
 
 import difflib
+import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, cast, get_type_hints
 
@@ -12,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 PREFIX = "PROOFSHEET_"
+ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 class SettingsError(Exception):
@@ -63,6 +66,18 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=1, description="Largest request body, in bytes.")] = 48_000_000
     max_selfies: Annotated[int, Meta(ge=1, le=8, description="Selfies in one request.")] = 8
     max_images: Annotated[int, Meta(ge=1, le=8, description="Portraits in one request (n).")] = 8
+    keys: Annotated[
+        str | None, Meta(description="File of API keys (`proofsheet keys add`); unset, everyone may do everything.")
+    ] = None
+    keys_secret: Annotated[
+        str | None, Meta(description="File of the secret that keys the hashes; unset, the keys' file with .secret.")
+    ] = None
+    insecure: Annotated[
+        bool, Meta(description="Listen to other machines without API keys: everyone who reaches it may use it.")
+    ] = False
+    cors_origins: Annotated[
+        tuple[str, ...], Meta(description="Origins whose pages may read answers, as https://shop.example.")
+    ] = ()
     sealing_keys: Annotated[
         str | None,
         Meta(
@@ -93,7 +108,7 @@ def describe_setting(name: str) -> tuple[str, str]:
     meta: Meta = hint.__metadata__[0]
     default = getattr(Settings(), name)
     if isinstance(default, tuple):
-        return meta.description or "", ",".join(cast(tuple[str, ...], default))
+        return meta.description or "", ",".join(cast(tuple[str, ...], default)) or "none"
     return meta.description or "", "unset" if default is None else str(default)
 
 
@@ -111,7 +126,30 @@ def load_settings(environ: Mapping[str, str], flags: Mapping[str, str] | None = 
             f"{env_key('deadline_seconds')}={settings.deadline_seconds:g}: "
             f"wanted at most {env_key('max_deadline_seconds')}, which is {settings.max_deadline_seconds:g}"
         )
+    for origin in settings.cors_origins:
+        if ORIGIN.fullmatch(origin) is None:
+            raise SettingsError(
+                f"{env_key('cors_origins')}: {origin!r} is no origin; wanted scheme, host and port as a browser sends "
+                "them, with no path and no pattern: https://shop.example, http://localhost:5173"
+            )
     return settings
+
+
+def refuse_open_network(settings: Settings) -> None:
+    """Without keys a service is for its own machine. Raises SettingsError for one that others could reach."""
+    if settings.keys is None and not settings.insecure and not _is_loopback(settings.host):
+        raise SettingsError(
+            f"{env_key('host')}={settings.host}: without API keys only this machine may reach the service. Make keys "
+            f"with `proofsheet keys add` and name their file in {env_key('keys')}, or say --insecure if everyone who "
+            "can reach this address may use it"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _refuse_unknown(texts: Mapping[str, str], keys: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from service.access.quota import Quotas
 from service.api.forms import UploadLimits
 from service.images import Decoders
 from service.jobs.jobs import Jobs
@@ -22,3 +23,4 @@ class Front:
     metrics: Metrics
     upload_limits: UploadLimits
     sealer: Sealer
+    quotas: Quotas

@@ -4,6 +4,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from msgspec import Struct
 
+from service.access.guard import ADMIN, OPEN
 from service.api.front import Front
 from service.errors import NoCapacity
 from service.metrics import CONTENT_TYPE, package_version
@@ -26,13 +27,13 @@ class HealthAnswer(Struct, frozen=True, kw_only=True):
     workers: list[WorkerStatus]
 
 
-@get("/livez", operation_id="livez", summary="Is the process alive", sync_to_thread=False)
+@get("/livez", opt=OPEN, operation_id="livez", summary="Is the process alive", sync_to_thread=False)
 def livez() -> StatusAnswer:
     """The event loop answers. Says nothing of the workers, so that a slow load is no reason for a restart."""
     return StatusAnswer(status="alive")
 
 
-@get("/readyz", operation_id="readyz", summary="Can it take jobs", sync_to_thread=False)
+@get("/readyz", opt=OPEN, operation_id="readyz", summary="Can it take jobs", sync_to_thread=False)
 def readyz(front: NamedDependency[Front]) -> StatusAnswer:
     """200 while a warm worker can take jobs; 503 before and while stopping. A full queue is still ready."""
     if not front.jobs.is_ready:
@@ -42,7 +43,7 @@ def readyz(front: NamedDependency[Front]) -> StatusAnswer:
     return StatusAnswer(status="ready")
 
 
-@get("/health", operation_id="health", summary="The state of every part", sync_to_thread=False)
+@get("/health", opt=ADMIN, operation_id="health", summary="The state of every part", sync_to_thread=False)
 def health(front: NamedDependency[Front]) -> HealthAnswer:
     """The state of every part, always with 200."""
     jobs = front.jobs
@@ -57,7 +58,7 @@ def health(front: NamedDependency[Front]) -> HealthAnswer:
     )
 
 
-@get("/metrics", include_in_schema=False, sync_to_thread=False)
+@get("/metrics", opt=ADMIN, include_in_schema=False, sync_to_thread=False)
 def metrics(front: NamedDependency[Front]) -> Response[bytes]:
     """The page that Prometheus reads."""
     return Response(front.metrics.page(), media_type=CONTENT_TYPE)

@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any, cast
 
 import msgspec
-from litestar import Request
+from litestar import Request, Router
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
@@ -19,7 +19,9 @@ from litestar.openapi.spec import (
     RequestBody,
 )
 
+from service.access.guard import OPEN
 from service.api.answers import PortraitsAnswer
+from service.api.job_answer import JobAnswer
 from service.api.portrait_form import PortraitForm
 from service.metrics import package_version
 
@@ -73,6 +75,7 @@ PROBLEM = {
 PROBLEMS = {
     "400": "A field is wrong, missing or unknown.",
     "406": "No form of answer that the caller accepts.",
+    "409": "Another request cancelled the job.",
     "408": "The body took too long to arrive.",
     "413": "Bytes over a limit; the connection is closed.",
     "415": "A body or a picture of a kind that is not read here.",
@@ -82,11 +85,18 @@ PROBLEMS = {
     "504": "Accepted, but not finished within the deadline.",
 }
 
+JOB_NOT_FOUND = "The caller has no such job, or not any more: results are kept for a stated time."
+
 EVENTS_DESCRIPTION = (
-    "Server-sent events, each with a counting id: `queued` {id, position, seeds}, `started` {adapter, sampler, steps, "
+    "Server-sent events, each with a counting id: `queued` {id, position, eta_seconds, seeds}, `started` {adapter, sampler, steps, "
     "width, height, faces}, `step` {index, step, steps, preview_b64?}, `image` {index, seed, format, width, height, "
     "b64}, `done` {id, model, style, timings_ms}, or `error` with a problem as its data. Comments keep it alive."
 )
+
+WAITING_HEADERS = {
+    "Prefer": "`respond-async`: 202 at once, with the job's address. `wait=10`: 202 if it takes longer than 10 s.",
+    "Cancel-After": "A deadline such as `15s` or `1m`, from acceptance on; like the field `deadline`.",
+}
 
 FORM_EXAMPLE = {"image": ["(the bytes of selfie.jpg)"], "style": "corporate", "subject": "woman", "n": 2, "seed": 7}
 
@@ -127,15 +137,47 @@ class PortraitsOperation(Operation):
             )
             for name, schema in form.items()
         ]
-        self.responses = {"200": _answers()}
+        self.parameters += [_header(name, text) for name, text in WAITING_HEADERS.items()]
+        self.responses = {"200": _answers(), "202": _accepted()}
         self.responses |= {status: _problem(text) for status, text in PROBLEMS.items()}
+
+
+@dataclasses.dataclass
+class JobOperation(Operation):
+    """What GET and DELETE of a job give."""
+
+    def __post_init__(self) -> None:
+        schema = {"$ref": REFERENCE.format(name="JobAnswer")}
+        answer = OpenAPIResponse(description="How the job goes.", content={"application/json": _media(schema)})
+        self.responses = {"200": answer, "404": _problem(JOB_NOT_FOUND)}
+
+
+@dataclasses.dataclass
+class EventsOperation(Operation):
+    """What following a job takes and gives."""
+
+    def __post_init__(self) -> None:
+        after = Parameter(
+            name="Last-Event-ID",
+            param_in="header",
+            required=False,
+            description="Go on after the event with this id.",
+            schema=cast(Any, {"type": "integer", "minimum": 0}),
+        )
+        self.parameters = [*(self.parameters or []), after]
+        events = {"text/event-stream": _media({"type": "string", "description": EVENTS_DESCRIPTION})}
+        self.responses = {
+            "200": OpenAPIResponse(description="The job's events up to its end.", content=events),
+            "400": _problem("The Last-Event-ID is none of ours."),
+            "404": _problem(JOB_NOT_FOUND),
+        }
 
 
 class DocumentPlugin(JsonRenderPlugin):
     """The document as JSON, with the schemas that only our own operations refer to."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        _, schemas = msgspec.json.schema_components([PortraitsAnswer], ref_template=REFERENCE)
+        _, schemas = msgspec.json.schema_components([PortraitsAnswer, JobAnswer], ref_template=REFERENCE)
         components = openapi_schema["components"]
         whole = openapi_schema | {"components": components | {"schemas": components["schemas"] | schemas}}
         whole["components"]["schemas"]["Problem"] = PROBLEM
@@ -150,7 +192,7 @@ def openapi_config() -> OpenAPIConfig:
         description=DESCRIPTION,
         render_plugins=[DocumentPlugin()],
         use_handler_docstrings=True,
-        path="/schema",
+        openapi_router=Router("/schema", route_handlers=[], opt=OPEN),
     )
 
 
@@ -182,6 +224,25 @@ def _answers() -> OpenAPIResponse:
         description="The portraits, in the form that Accept asks for.",
         headers={name: OpenAPIHeader(description=text) for name, text in headers.items()},
         content=content,
+    )
+
+
+def _accepted() -> OpenAPIResponse:
+    headers = {
+        "Location": "The job: GET it, follow its events, DELETE it.",
+        "Retry-After": "When it may be done, in seconds.",
+        "Preference-Applied": "The preference that was followed.",
+    }
+    return OpenAPIResponse(
+        description="The job runs on: with `Prefer: respond-async`, or after the time of `Prefer: wait`.",
+        headers={name: OpenAPIHeader(description=text) for name, text in headers.items()},
+        content={"application/json": _media({"$ref": REFERENCE.format(name="JobAnswer")})},
+    )
+
+
+def _header(name: str, text: str) -> Parameter:
+    return Parameter(
+        name=name, param_in="header", required=False, description=text, schema=cast(Any, {"type": "string"})
     )
 
 
