@@ -56,6 +56,7 @@ class Job:
     watch: Stopwatch
     open_images: set[int] = field(default_factory=set)
     started: Started | None = None  # told when the first row steps
+    size: tuple[int, int] = (0, 0)  # width and height of the pictures that leave; known when it is prepared
     has_ended: bool = False
 
     @classmethod

@@ -10,36 +10,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from models.adapters.adapter import Pose, Size, Wish
-from models.engine.plan import Plan, make_plan
-from models.engine.rows import BatchKey, Row, initial_latent
+from models.adapters.adapter import Adapter, Pose, Size
+from models.adapters.packing import IdentityRefused, Kept, pack, unpack
+from models.engine.rows import Refinement, Row, initial_latent
 from models.faces.agreement import disagreement
 from models.faces.face import Face, FaceAnalyzer, Rgb
 from models.faces.judge import Judgement, Limits, judge
 from models.job import Job, JobRefused
 from models.messages import FaceReport, Failed, Generate, Picture, Started
-from models.sdxl.lora_choice import LoraChoice
-from models.weights.bundle import Bundle, Stack
+from models.orders import FinalOrder, Order, read_order
+from models.weights.bundle import Bundle
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Ready to run: the rows, and what the caller is told when the first of them starts."""
+    """Ready to run: the rows, the size of what leaves, and what the caller is told when the first row starts."""
 
     job: Job
     rows: list[Row]
+    size: Size
     started: Started
-
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """A request with the bundle's defaults filled in, and checked against its limits."""
-
-    stack: Stack
-    wish: Wish
-    sampler: str
-    plan: Plan
-    guidance: float
 
 
 class Preparer:
@@ -59,116 +49,86 @@ class Preparer:
         self._clock = clock
 
     def prepare(self, job: Job) -> Prepared:
-        """Raises JobRefused with what the caller is to be told."""
-        job.watch.preparation_began = self._clock()
+        """Raises JobRefused with what the caller is to be told. An enrolment comes out without rows."""
         request = job.request
-        order = self._order(request)
-        self._check_prompt(order, request)
-        checked = self._clock()
-        faces, reports = self._find_faces(job, self._analyzer.for_space(order.stack.adapter.face_space))
-        wish = replace(order.wish, pose=self._find_pose(request))
-        embedded = self._clock()
-        identity = order.stack.adapter.identity(request.selfies, faces)
-        encoded = self._clock()
-        conditioning = order.stack.adapter.condition(identity, wish)
-        job.watch.face = embedded - checked
-        job.watch.identity = encoded - embedded
+        job.watch.preparation_began = self._clock()
+        order = read_order(request, self._bundle)
+        if request.identity is None:
+            _check_prompt(order, request, len(request.selfies))
+            kept, reports = self._get_to_know(job, order.stack.adapter)
+        else:
+            kept, reports = self._remember(job, order, request.identity), []
+        known = self._clock()
+        rows = self._rows(job, order, kept) if request.seeds else []
         job.watch.prepared = self._clock()
-        job.watch.text = job.watch.prepared - encoded
-        width, height = order.wish.width, order.wish.height
-        shape = (
-            self._bundle.decoder.latent_channels,
-            *(side // self._bundle.decoder.factor for side in (height, width)),
-        )
-        rows = [
+        job.watch.text = job.watch.prepared - known
+        identity = pack(kept, order.stack.adapter, self._bundle.info.revision) if request.wants_identity else None
+        return Prepared(job, rows, order.size, _started(request, reports, order, identity))
+
+    # ---- who it is
+
+    def _get_to_know(self, job: Job, adapter: Adapter) -> tuple[Kept, list[FaceReport]]:
+        """The photos' way to an identity."""
+        began = self._clock()
+        faces, reports = self._find_faces(job, self._analyzer.for_space(adapter.face_space))
+        stands = self._find_pose(job.request)
+        embedded = self._clock()
+        identity = adapter.identity(job.request.selfies, faces)
+        job.watch.face, job.watch.identity = embedded - began, self._clock() - embedded
+        return Kept(identity, stands), reports
+
+    def _remember(self, job: Job, order: Order, identity: bytes) -> Kept:
+        """The short way: what was packed before. No selfie, no face, no encoder."""
+        request, adapter = job.request, order.stack.adapter
+        began = self._clock()
+        try:
+            kept = unpack(identity, adapter, self._bundle.info.revision)
+        except IdentityRefused as refused:
+            failed = Failed(job_id=request.job_id, code=refused.code, message=str(refused), fault="caller")
+            raise JobRefused(failed) from None
+        unpacked = self._clock()
+        _check_prompt(order, request, len(kept.identity.tokens) // adapter.tokens.rows_a_selfie)
+        stands = self._find_pose(request) or kept.stands
+        job.watch.identity, job.watch.face = unpacked - began, self._clock() - unpacked
+        return replace(kept, stands=stands)
+
+    # ---- what is drawn
+
+    def _rows(self, job: Job, order: Order, kept: Kept) -> list[Row]:
+        request, bundle = job.request, self._bundle
+        wish = replace(order.wish, pose=kept.stands)
+        conditioning = order.stack.adapter.condition(kept.identity, wish)
+        refinement = self._refinement(order, order.final, kept) if order.final else None
+        sides = (side // bundle.decoder.factor for side in (wish.height, wish.width))
+        shape = (bundle.decoder.latent_channels, *sides)
+        return [
             Row(
                 job_id=request.job_id,
                 index=index,
                 seed=seed,
-                key=self._key(order),
+                key=order.key(bundle.info, wish),
                 plan=order.plan,
                 conditioning=conditioning,
                 guidance=order.guidance,
                 deadline=job.deadline,
-                latent=initial_latent(seed, order.plan, shape, self._bundle.device),
-                wants_previews=request.previews and self._bundle.preview_decoder is not None,
+                latent=initial_latent(seed, order.plan, shape, bundle.device),
+                wants_previews=request.previews and bundle.preview_decoder is not None,
+                refinement=refinement,
             )
             for index, seed in enumerate(request.seeds)
         ]
-        return Prepared(job, rows, _started(request, reports, order))
 
-    def _key(self, order: _Order) -> BatchKey:
-        wish = order.wish
-        return BatchKey(
-            self._bundle.info.name, order.stack.denoiser.name, wish.width, wish.height, wish.guided, wish.lora
+    def _refinement(self, order: Order, final: FinalOrder, kept: Kept) -> Refinement:
+        wish = replace(final.wish, pose=kept.stands)
+        return Refinement(
+            key=order.key(self._bundle.info, wish),
+            plan=final.plan,
+            first=final.first,
+            level=final.level,
+            conditioning=order.stack.adapter.condition(kept.identity, wish),
         )
 
-    def _order(self, request: Generate) -> _Order:
-        info = self._bundle.info
-        adapter = request.adapter or info.default_adapter
-        sampler = request.sampler or info.default_sampler
-        steps = request.steps or info.default_steps
-        guidance = info.default_guidance if request.guidance is None else request.guidance
-        strength = info.default_strength if request.strength is None else request.strength
-        adapters = [one.name for one in info.adapters]
-        _require(adapter in adapters, request, "unknown_adapter", adapter, adapters)
-        _require(sampler in info.samplers, request, "unknown_sampler", sampler, info.samplers)
-        _require(steps <= info.max_steps, request, "too_many_steps", steps, info.max_steps)
-        stack = self._bundle.stacks[adapter]
-        width, height = self._size(request, stack)
-        sizes = [f"{w}x{h}" for w, h in info.sizes]
-        _require((width, height) in info.sizes, request, "unknown_size", f"{width}x{height}", sizes)
-        wish = Wish(
-            prompt=request.prompt,
-            negative_prompt=request.negative_prompt,
-            subject=request.subject,
-            width=width,
-            height=height,
-            num_steps=steps,
-            strength=strength,
-            guided=guidance > 1,  # at 1 the negative branch cancels out, below it would push away from the prompt
-            lora=self._lora(request),
-            framing=request.framing,
-            control_strength=request.control_strength,
-            control_window=request.control_window,
-            region=request.region,
-        )
-        plan = make_plan(sampler, steps, self._bundle.schedule)
-        return _Order(stack, wish, sampler, plan, guidance)
-
-    def _size(self, request: Generate, stack: Stack) -> Size:
-        """The bundle's own, or where the adapter spoils its pictures the next in area that it doesn't."""
-        width, height = self._bundle.info.default_size
-        if (width, height) in stack.adapter.spoiled_sizes:
-            good = [size for size in self._bundle.info.sizes if size not in stack.adapter.spoiled_sizes]
-            width, height = min(good, key=lambda size: abs(size[0] * size[1] - width * height), default=(width, height))
-        return request.width or width, request.height or height
-
-    def _lora(self, request: Generate) -> LoraChoice | None:
-        """The style LoRA, fetched here if it has to be, so that the engine's thread never waits for a disk."""
-        if request.lora is None:
-            return None
-        known = {lora.name: lora for lora in self._bundle.info.loras}
-        _require(request.lora in known, request, "unknown_lora", request.lora, list(known))
-        scale = known[request.lora].scale if request.lora_scale is None else request.lora_scale
-        if scale == 0 or self._bundle.shelf is None:
-            return None
-        self._bundle.shelf.take(request.lora)
-        return LoraChoice(request.lora, scale)
-
-    def _check_prompt(self, order: _Order, request: Generate) -> None:
-        try:
-            order.stack.adapter.check(order.wish, len(request.selfies))
-        except ValueError as error:
-            failed = Failed(
-                job_id=request.job_id,
-                code=getattr(error, "code", "prompt_too_long"),
-                message=str(error),
-                fault="caller",
-                value=getattr(error, "value", None),
-                limit=getattr(error, "limit", None),
-            )
-            raise JobRefused(failed) from None
+    # ---- the photos
 
     def _find_faces(self, job: Job, analyzer: FaceAnalyzer) -> tuple[list[Face], list[FaceReport]]:
         """One usable face per selfie. Every selfie is looked at, so that one answer names all that is wrong."""
@@ -241,28 +201,36 @@ def _refuse_several_people(request: Generate, faces: list[Face], reports: list[F
     )
 
 
-def _require(holds: bool, request: Generate, code: str, value: str | int, allowed: list[str] | int) -> None:
-    if holds:
+def _check_prompt(order: Order, request: Generate, num_selfies: int) -> None:
+    if not request.seeds:
         return
-    limit = ", ".join(allowed) if isinstance(allowed, list) else allowed
-    words = code.split("_", 1)[1].replace("_", " ")
-    if isinstance(allowed, int):
-        message = f"{value} {words} are over the limit of {limit}."
-    else:
-        choice = f". Choose one of: {limit}." if allowed else "; there is none to choose."
-        message = f"The {words} {value!r} is not available here{choice}"
-    raise JobRefused(
-        Failed(job_id=request.job_id, code=code, message=message, fault="caller", value=value, limit=limit)
-    )
+    try:
+        order.stack.adapter.check(order.wish, num_selfies)
+    except ValueError as error:
+        failed = Failed(
+            job_id=request.job_id,
+            code=getattr(error, "code", "prompt_too_long"),
+            message=str(error),
+            fault="caller",
+            value=getattr(error, "value", None),
+            limit=getattr(error, "limit", None),
+        )
+        raise JobRefused(failed) from None
 
 
-def _started(request: Generate, reports: list[FaceReport], order: _Order) -> Started:
+def _started(request: Generate, reports: list[FaceReport], order: Order, identity: bytes | None) -> Started:
+    wish, final = order.wish, order.final
+    width, height = final.size if final else (wish.width, wish.height)
     return Started(
         job_id=request.job_id,
         faces=reports,
         adapter=order.stack.adapter.name,
         sampler=order.sampler,
-        steps=order.wish.num_steps,
-        width=order.wish.width,
-        height=order.wish.height,
+        steps=wish.num_steps + (final.num_steps if final else 0),
+        width=width,
+        height=height,
+        guidance=order.guidance,
+        strength=wish.strength,
+        lora_scale=wish.lora.scale if wish.lora else None,
+        identity=identity,
     )

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import click
+import msgspec
 import torch
 
 from models.channel import Channel
@@ -22,6 +23,7 @@ from models.devices import device_name, exit_on_cuda_fault, trace_of
 from models.engine.engine import Engine, Finished, TickReport
 from models.engine.rows import Row
 from models.finish.encoding import encode_image, encode_preview
+from models.finish.presenting import present
 from models.job import Fault, Job, JobRefused
 from models.loading import Parts, load_parts
 from models.messages import (
@@ -194,8 +196,12 @@ class Worker:
         job = prepared.job
         if job.has_ended:
             return
-        job.started = prepared.started
-        engine = self._engines[prepared.rows[0].key.unet]
+        job.started, job.size = prepared.started, prepared.size
+        if not prepared.rows:
+            self._send(prepared.started)
+            self._end(job, Done(job_id=job.request.job_id, timings=job.watch.timings(self._clock())))
+            return
+        engine = self._engines[prepared.rows[0].key.unet]  # a refinement's, too
         for row in prepared.rows:
             engine.add(row)
 
@@ -231,19 +237,17 @@ class Worker:
             assert job.started is not None
             self._send(job.started)
         job.watch.last_step_ended = report.step_ended
-        step = Stepped(job_id=row.job_id, index=row.index, step=row.step, steps=len(row.plan))
+        step = Stepped(job_id=row.job_id, index=row.index, step=row.steps_made, steps=row.steps_wanted)
         if row.clean is None or row.is_finished or bundle.preview_decoder is None:
             self._send(step)
             return
         pixels = bundle.preview_decoder.decode(row.clean[None])[0].cpu()
-        self._finishing.submit(self._send_preview, step, pixels)
+        self._finishing.submit(self._send_preview, job, step, pixels)
 
-    def _send_preview(self, step: Stepped, pixels: torch.Tensor) -> None:
-        self._send(
-            Stepped(
-                job_id=step.job_id, index=step.index, step=step.step, steps=step.steps, preview=encode_preview(pixels)
-            )
-        )
+    def _send_preview(self, job: Job, step: Stepped, pixels: torch.Tensor) -> None:
+        """On the finishing thread. An unfinished picture shows no more than the finished one will."""
+        picture = encode_preview(present(pixels, job.size, job.request.mark))
+        self._send(msgspec.structs.replace(step, preview=picture))
 
     def _finish(self, finished: Finished) -> None:
         job = self._jobs.get(finished.row.job_id)
@@ -255,7 +259,8 @@ class Worker:
         """On the finishing thread."""
         try:
             began = self._clock()
-            request, pixels = job.request, finished.pixels
+            request = job.request
+            pixels = present(finished.pixels, job.size, request.mark)
             data = encode_image(pixels, request.format, request.quality)
             portrait = Portrait(
                 job_id=request.job_id,

@@ -1,5 +1,6 @@
 """A bundle: the modules that one worker keeps warm, loaded from verified files."""
 
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from models.sdxl.vae import Decoder
 from models.weights.errors import WeightsError
 from models.weights.integrity import verify
 from models.weights.loader import Loaded, Loader, Stack
-from models.weights.manifest import BundleSpec, Manifest, refuse_noncommercial, root_of
+from models.weights.manifest import BundleSpec, FinalSpec, Manifest, refuse_noncommercial, root_of
 from models.weights.memory import footprints
 from models.weights.modules import Place
 
@@ -32,6 +33,7 @@ class Bundle:
     decoder: Decoder
     preview_decoder: Decoder | None
     shelf: LoraShelf | None  # of the style LoRAs
+    final: FinalSpec | None = None  # how it makes finals, if it does
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +76,14 @@ def load_bundle(
         decoder=loaded.decoder,
         preview_decoder=loaded.preview_decoder,
         shelf=loaded.shelf,
+        final=spec.final,
     )
+
+
+def _revision(files: list[FileInfo]) -> str:
+    """Of all the bundle's weights: other bytes in any file are another revision."""
+    lines = sorted(f"{file.id} {file.sha256}" for file in files)
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
 def _adapters(loaded: Loaded) -> list[AdapterInfo]:
@@ -123,4 +132,6 @@ def _describe(
         default_strength=spec.strength,
         accepted_noncommercial=accepted,
         files=files,
+        revision=_revision(files),
+        final_sizes=list(spec.final.sizes) if spec.final else [],
     )

@@ -132,6 +132,19 @@ class StyleLora(Lora, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: str
 
 
+class FinalSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the bundle makes a final of a preview: the last `refining` of `steps` steps are made again, on its picture.
+
+    A UNet that knows larger sizes refines at the final's ("before": the preview is enlarged before); one that knows a
+    single size refines at that, and the finished picture is enlarged.
+    """
+
+    sizes: tuple[tuple[int, int], ...]  # (width, height), each of the shape of a preview's size
+    steps: int
+    refining: int
+    enlarge: Literal["before", "after"] = "before"
+
+
 class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A set of modules to keep warm together. Components are folders in the published diffusers layout."""
 
@@ -165,6 +178,7 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     strength: float = 0.8
     size: tuple[int, int] = (1024, 1024)
     sizes: tuple[tuple[int, int], ...] = ((1024, 1024),)  # (width, height)
+    final: FinalSpec | None = None
 
     def parts(self, *, faces: bool = True) -> list[str]:
         """Every folder or file that this bundle reads."""
