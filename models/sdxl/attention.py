@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from models.sdxl.region import Region
 
+_REGION = "image.region."
+
 
 @dataclass(frozen=True, slots=True)
 class ImagePrompt:
@@ -41,8 +43,26 @@ class ImageBatch:
     regions: Mapping[int, Tensor]  # latent tokens of a layer, N -> [B, N, 1]; empty if no row has a region
     mask: Tensor | None  # [B, 1, 1, T], added to the logits; only if rows have different numbers of tokens
 
+    def tensors(self) -> dict[str, Tensor]:
+        """By names that `image_batch` knows."""
+        named = {"image.keys_values": self.keys_values, "image.scale": self.scale}
+        named |= {f"{_REGION}{size}": region for size, region in self.regions.items()}
+        return named if self.mask is None else named | {"image.mask": self.mask}
+
     def weight(self, num_tokens: int) -> Tensor:
         return self.scale * self.regions[num_tokens] if self.regions else self.scale
+
+
+def image_batch(tensors: Mapping[str, Tensor]) -> ImageBatch | None:
+    """The mirror of `ImageBatch.tensors`, out of all tensors of a call."""
+    if "image.scale" not in tensors:
+        return None
+    return ImageBatch(
+        keys_values=tensors["image.keys_values"],
+        scale=tensors["image.scale"],
+        regions={int(name.removeprefix(_REGION)): t for name, t in tensors.items() if name.startswith(_REGION)},
+        mask=tensors.get("image.mask"),
+    )
 
 
 def stack_images(images: Sequence[ImagePrompt | None]) -> ImageBatch | None:

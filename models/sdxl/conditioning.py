@@ -10,9 +10,12 @@ from models.sdxl.attention import ImageBatch, ImagePrompt, stack_images
 from models.sdxl.control import Control
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Prompt:
-    """One encoded prompt: the token embeddings for cross-attention and the pooled one for `text_time`."""
+    """One encoded prompt: the token embeddings for cross-attention and the pooled one for `text_time`.
+
+    Equal only to itself: what is made of a prompt is kept as long as the prompt.
+    """
 
     embeds: Tensor  # [77, D]
     pooled: Tensor  # [P]
@@ -65,7 +68,6 @@ class RowConditioning:
 class Batch:
     """The stacked inputs of one UNet call, in row order."""
 
-    embeds: Tensor  # [B, 77, D]
     pooled: Tensor  # [B, P]
     time_ids: Tensor  # [B, 6]
     image: ImageBatch | None
@@ -73,7 +75,6 @@ class Batch:
 
 def stack(branches: Sequence[Branch]) -> Batch:
     return Batch(
-        embeds=torch.stack([branch.prompt.embeds for branch in branches]),
         pooled=torch.stack([branch.prompt.pooled for branch in branches]),
         time_ids=torch.stack([branch.time_ids for branch in branches]),
         image=stack_images([branch.image for branch in branches]),

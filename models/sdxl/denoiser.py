@@ -1,17 +1,21 @@
 """One backbone behind one call: rows at different steps in, the network's prediction for each out."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Mapping, Sequence
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from models.sdxl.attention import install_attention
+from models.sdxl.attention import image_batch, install_attention
+from models.sdxl.call import Inputs, MakePlayer, Outputs, Plain
 from models.sdxl.conditioning import Batch, Branch, RowConditioning, stack
+from models.sdxl.contexts import Contexts
 from models.sdxl.control import Control, ControlNet
 from models.sdxl.lora_choice import LoraChoice, Rack, wear
 
 PLAIN = "plain"  # the UNet that has no adapter's LoRA in it
+_RESIDUAL = "residual."
 
 
 class Denoiser:
@@ -28,12 +32,19 @@ class Denoiser:
         name: str = PLAIN,
         nets: Mapping[str, ControlNet] | None = None,
         rack: Rack | None = None,
+        make_player: MakePlayer = Plain,
     ) -> None:
-        """`name` tells UNets of one bundle apart; rows' controls may ask for `nets`, and for LoRAs on the `rack`."""
+        """`name` tells UNets of one bundle apart; rows' controls may ask for `nets`, and for LoRAs on the `rack`.
+
+        The player that is made here is asked to record what it sees inside `learning`.
+        """
         install_attention(unet)
         self._unet = unet
         self._rack = rack
         self._nets = dict(nets or {})
+        self._contexts = Contexts(unet)
+        self._player = make_player(self._forward, [unet])
+        self._is_learning = False
         self.name = name
         self.device = unet.device
         self.dtype = unet.dtype
@@ -42,6 +53,15 @@ class Denoiser:
     def modules(self) -> list[nn.Module]:
         """The UNet; a net belongs to the adapter that asks for it."""
         return [self._unet]
+
+    @contextlib.contextmanager
+    def learning(self) -> Generator[None]:
+        """The time in which every new shape is recorded: before the first caller, who would have to wait for it."""
+        self._is_learning = True
+        try:
+            yield
+        finally:
+            self._is_learning = False
 
     @torch.inference_mode()
     def predict(
@@ -61,27 +81,44 @@ class Denoiser:
         wear(self._rack, lora)
         positive = [conditioning.towards(step) for conditioning, step in rows]
         if guidance is None:
-            return self._unet_call(latents, timesteps, positive)
+            return self._unet_call(latents, timesteps, positive, lora)
         negative = [conditioning.against(step) for conditioning, step in rows]
-        output = self._unet_call(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), [*negative, *positive])
+        output = self._unet_call(latents.repeat(2, 1, 1, 1), timesteps.repeat(2), [*negative, *positive], lora)
         against, towards = output.chunk(2)
         return against + guidance[:, None, None, None] * (towards - against)
 
-    def _unet_call(self, latents: Tensor, timesteps: Tensor, branches: Sequence[Branch]) -> Tensor:
+    def _unet_call(
+        self, latents: Tensor, timesteps: Tensor, branches: Sequence[Branch], lora: LoraChoice | None
+    ) -> Tensor:
         batch = stack(branches)
         latents = latents.to(self.dtype).contiguous(memory_format=torch.channels_last)
         residuals = self._residuals(latents, timesteps, branches, batch)
-        (output,) = self._unet(
-            latents,
-            timesteps,
-            encoder_hidden_states=batch.embeds,
-            added_cond_kwargs={"text_embeds": batch.pooled, "time_ids": batch.time_ids},
-            cross_attention_kwargs={"image": batch.image},
+        inputs = {
+            "latents": latents,
+            "timesteps": timesteps,
+            "context": self._contexts.stack([branch.prompt for branch in branches], lora),
+            "pooled": batch.pooled,
+            "time_ids": batch.time_ids,
+            **(batch.image.tensors() if batch.image is not None else {}),
+            **{f"{_RESIDUAL}{i:02}": residual for i, residual in enumerate(residuals)},
+        }
+        if self._is_learning:
+            self._player.record(inputs)
+        return self._player(inputs)[0].float()
+
+    def _forward(self, inputs: Inputs) -> Outputs:
+        """The UNet on named tensors alone, so that a recording of it can be given others."""
+        residuals = tuple(inputs[name] for name in sorted(inputs) if name.startswith(_RESIDUAL))
+        return self._unet(
+            inputs["latents"],
+            inputs["timesteps"],
+            encoder_hidden_states=None,
+            added_cond_kwargs={"text_embeds": inputs["pooled"], "time_ids": inputs["time_ids"]},
+            cross_attention_kwargs={"context": inputs["context"], "image": image_batch(inputs)},
             down_block_additional_residuals=residuals[:-1] or None,
             mid_block_additional_residual=residuals[-1] if residuals else None,
             return_dict=False,
         )
-        return output.float()
 
     def _residuals(
         self, latents: Tensor, timesteps: Tensor, branches: Sequence[Branch], batch: Batch

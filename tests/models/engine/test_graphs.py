@@ -1,33 +1,11 @@
-"""The pool of recordings, on a recorder that keeps a GPU's rules on the CPU: fixed inputs, fixed outputs."""
+"""The pool of recordings, on a recorder that keeps a GPU's rules on the CPU."""
 
 import pytest
 import torch
 from torch import nn
 
 from models.engine.graphs import GraphPool, Moved
-
-
-class Replayed:
-    """Like a captured graph: `replay` reads and writes the memory of the recorded call, and nothing else."""
-
-    def __init__(self, call):
-        self._call = call
-        self.outputs = call()
-        self.replays = 0
-
-    def replay(self):
-        self.replays += 1
-        for output, fresh in zip(self.outputs, self._call(), strict=True):
-            output.copy_(fresh)
-
-
-class Recorder:
-    def __init__(self):
-        self.made = []
-
-    def record(self, call):
-        self.made.append(Replayed(call))
-        return self.made[-1]
+from tests.models.engine.recorder import CpuRecorder
 
 
 @pytest.fixture
@@ -38,12 +16,12 @@ def layer():
 
 @pytest.fixture
 def recorder():
-    return Recorder()
+    return CpuRecorder()
 
 
 @pytest.fixture
 def pool(layer, recorder):
-    return GraphPool(lambda inputs: (layer(inputs["x"]) + inputs["y"],), [layer], recorder)
+    return GraphPool(lambda inputs: (layer(inputs["x"]) + inputs["y"],), [layer], recorder=recorder)
 
 
 def inputs(rows, seed=0):
@@ -105,15 +83,6 @@ def test_switched_off_nothing_is_played(layer, recorder, pool):
     given = inputs(2, 1)
     assert torch.equal(pool(given)[0], expected(layer, given))
     assert recorder.made[0].replays == 0
-
-
-@torch.inference_mode()
-def test_without_a_recorder_nothing_is_recorded(layer):
-    pool = GraphPool(lambda given: (layer(given["x"]),), [layer], None)
-    pool.record(inputs(2))
-    assert pool.num_recordings == 0
-    assert not pool.is_on
-    assert torch.equal(pool(inputs(2))[0], layer(inputs(2)["x"]))
 
 
 @torch.inference_mode()

@@ -1,0 +1,136 @@
+"""The denoiser's own: what it makes once for a prompt, and that a recorded call is the call."""
+
+import gc
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from models.adapters.adapter import Identity, Pose, Wish
+from models.engine.graphs import GraphPool
+from models.sdxl.attention import cross_attention_slots
+from models.sdxl.conditioning import Prompt
+from models.sdxl.contexts import Contexts
+from models.sdxl.denoiser import Denoiser
+from models.sdxl.lora_choice import LoraChoice
+from scripts.golden.instantid import InstantIDFolder
+from tests.models.conftest import GOLDEN_INSTANTID
+from tests.models.engine.recorder import CpuRecorder
+
+WIDTH, HEIGHT = 128, 192
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """InstantID's adapter and its denoiser, on small random weights."""
+    folder = InstantIDFolder(GOLDEN_INSTANTID)
+    return folder, *folder.parts[:2]
+
+
+@pytest.fixture(scope="module")
+def conditioning(parts):
+    folder, adapter, _ = parts
+    keypoints = folder.shared["in.kps"].numpy()
+    pose = Pose(keypoints, (20.0, 40.0, 100.0, 150.0), (WIDTH, HEIGHT))
+    embedding = torch.randn(1, 512, generator=torch.Generator().manual_seed(1))
+    wish = Wish(
+        prompt="portrait photo of a man wearing a hat", negative_prompt="blurry", subject="man", width=WIDTH,
+        height=HEIGHT, num_steps=4, strength=1.0, guided=True, framing="selfie",
+    )  # fmt: skip
+    return adapter.condition(Identity(embedding, pose), wish)
+
+
+def unet_of(denoiser):
+    return denoiser.modules()[0]
+
+
+def recorded(denoiser, recorder):
+    nets = denoiser._nets
+    return Denoiser(unet_of(denoiser), nets=nets, make_player=partial(GraphPool, recorder=recorder))
+
+
+def call(denoiser, rows, guidance=None, seed=1):
+    noise = torch.randn(len(rows), 4, HEIGHT // 8, WIDTH // 8, generator=torch.Generator().manual_seed(seed))
+    scales = None if guidance is None else torch.full((len(rows),), guidance)
+    return denoiser.predict(noise, torch.tensor([999, 499, 249][: len(rows)]), [(row, 0) for row in rows], scales)
+
+
+def mates(conditioning):
+    """With a person and keypoints, and without."""
+    return [conditioning, replace(conditioning, image=None, controls=())]
+
+
+@pytest.mark.parametrize("guidance", [None, 3.0])
+def test_a_recorded_call_gives_the_bits_of_a_plain_one(parts, conditioning, guidance):
+    recorder = CpuRecorder()
+    plain, player = parts[2], recorded(parts[2], recorder)
+    with player.learning():
+        call(player, mates(conditioning), guidance)
+    for seed in (2, 3):
+        assert torch.equal(
+            call(player, mates(conditioning), guidance, seed), call(plain, mates(conditioning), guidance, seed)
+        )
+    assert [recording.replays for recording in recorder.made] == [3]  # the first one as well: a recorded call is played
+
+
+def test_callers_do_not_record(parts, conditioning):
+    recorder = CpuRecorder()
+    call(recorded(parts[2], recorder), [conditioning])
+    assert not recorder.made
+
+
+def test_a_recording_of_rows_without_a_person_is_not_played_for_rows_with_one(parts, conditioning):
+    recorder = CpuRecorder()
+    plain, player = parts[2], recorded(parts[2], recorder)
+    alone = [replace(conditioning, image=None, controls=())]
+    with player.learning():
+        call(player, alone)
+    assert torch.equal(call(player, [conditioning]), call(plain, [conditioning]))
+    assert torch.equal(call(player, alone), call(plain, alone))
+    assert recorder.made[0].replays == 2
+
+
+def test_a_prompt_is_projected_once_however_many_steps_and_rows_read_it(parts, conditioning):
+    denoiser = recorded(parts[2], CpuRecorder())
+    _, layer, _ = next(cross_attention_slots(unet_of(denoiser)))
+    seen = []
+    hook = layer.to_k.register_forward_hook(lambda _module, given, _out: seen.append(given[0].shape[0]))
+    for seed in range(4):
+        call(denoiser, [conditioning, conditioning], seed=seed)
+    hook.remove()
+    assert seen == [77]
+
+
+def test_what_was_made_of_a_prompt_goes_with_it(parts):
+    contexts = Contexts(unet_of(parts[2]))
+    prompt = Prompt(torch.zeros(77, 64), torch.zeros(8))
+    contexts.stack([prompt, prompt], None)
+    assert len(contexts) == 1
+    del prompt
+    gc.collect()
+    assert len(contexts) == 0
+
+
+def test_the_oldest_prompts_make_room(parts):
+    contexts = Contexts(unet_of(parts[2]), capacity=2)
+    prompts = [Prompt(torch.full((77, 64), float(i)), torch.zeros(8)) for i in range(3)]
+    first = contexts.stack(prompts[:1], None)
+    contexts.stack(prompts[1:], None)
+    assert len(contexts) == 2
+    assert torch.equal(contexts.stack(prompts[:1], None), first)
+
+
+def test_a_prompt_is_projected_again_for_another_lora(parts):
+    unet = unet_of(parts[2])
+    _, layer, slot = next(cross_attention_slots(unet))
+    contexts, prompt = Contexts(unet), Prompt(torch.ones(77, 64), torch.zeros(8))
+    before = contexts.stack([prompt], None)
+    kept = layer.to_k.weight.clone()
+    with torch.no_grad():
+        layer.to_k.weight.mul_(2)  # as a rack does
+    worn = contexts.stack([prompt], LoraChoice("film", 1.0))
+    with torch.no_grad():
+        layer.to_k.weight.copy_(kept)
+    assert torch.allclose(worn[..., 0, slot], 2 * before[..., 0, slot])
+    assert torch.equal(contexts.stack([prompt], None), before)
