@@ -18,6 +18,7 @@ from models.messages import Picture, Setup
 from service.app import create_app
 from service.errors import BadPicture
 from service.metrics import Metrics
+from service.secrets import Secrets
 from service.server import make_server
 from service.settings import Settings
 from service.styles import load_styles
@@ -90,6 +91,7 @@ def build_house(
     patience: Patience = QUICK,
     num_workers: int = 1,
     decoders: Any = None,
+    secrets: Secrets | None = None,
     **settings: Any,
 ) -> House:
     fakes: list[FakeWorker] = []
@@ -108,7 +110,7 @@ def build_house(
         on_restart=metrics.count_restart,
     )
     decoders = decoders or FakeDecoders()
-    app = create_app(chosen, workers, decoders, load_styles(), metrics)
+    app = create_app(chosen, workers, decoders, load_styles(), metrics, secrets)
     return House(app=app, settings=chosen, workers=workers, decoders=decoders, metrics=metrics, fakes=fakes)
 
 
