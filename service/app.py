@@ -15,6 +15,7 @@ from service.api.envelope import Envelope
 from service.api.forms import UploadLimits
 from service.api.front import Front
 from service.api.health import health, livez, metrics, readyz
+from service.api.jobs import cancel_job, follow_job, get_job
 from service.api.openapi import openapi_config
 from service.api.portraits import create_portraits
 from service.api.problems import EXCEPTION_HANDLERS
@@ -68,7 +69,7 @@ def create_app(
             await decoders.stop()
 
     app = Litestar(
-        [create_portraits, list_styles, list_models, livez, readyz, health, metrics],
+        [create_portraits, get_job, follow_job, cancel_job, list_styles, list_models, livez, readyz, health, metrics],
         dependencies={"front": Provide(give_front, sync_to_thread=False)},
         middleware=[DefineMiddleware(Guard, keys=secrets.keys, quotas=front.quotas)],
         cors_config=cors_config(settings),

@@ -76,7 +76,8 @@ def _headers(message: HTTPResponseStartEvent, record: RequestRecord) -> list[tup
     """The answer's own headers, ours where it sets none of that name, and what is known only now."""
     headers = list(message.get("headers", []))
     names = {name.lower() for name, _ in headers}
-    headers += [(name, value) for name, value in FIXED_HEADERS if name not in names]
+    noted = [(name.lower().encode(), value.encode("latin-1")) for name, value in record.headers.items()]
+    headers += [(name, value) for name, value in (*noted, *FIXED_HEADERS) if name not in names]
     headers += [
         (b"x-request-id", record.request_id.encode()),
         (b"server-timing", record.server_timing().encode()),

@@ -137,7 +137,7 @@ class EventStream:
                 return "image", image_answer(event)
             case Done():
                 note_timings(self._record, event.timings)
-                timings = timings_answer(job, event.timings, self._record.elapsed_ms)
+                timings = timings_answer(job, event.timings, job.total_ms)
                 return "done", DoneEvent(id=job.id, model=summary.model, style=summary.style, timings_ms=timings)
             case Ended():  # after the headers are out a failure is an event, not a status
                 self._record.code = event.error.code

@@ -11,6 +11,7 @@ from service.api.forms import Upload, read_upload, wipe
 from service.api.front import Front
 from service.api.orders import Photos, Wish
 from service.api.portrait_form import POSE_FIELD
+from service.api.prefer import read_cancel_after, read_prefer
 from service.api.presence import settle, while_present
 from service.api.record import RequestRecord, record_of
 from service.errors import BadRequest, ServiceError
@@ -19,7 +20,17 @@ from service.jobs.job import Finished, Job, Summary
 from service.jobs.jobs import Prepare
 from service.jobs.terms import Terms
 
-__all__ = ["Terms", "answered", "enter", "place", "prepared", "receive", "terms_of"]
+__all__ = [
+    "Terms",
+    "answered",
+    "answered_within",
+    "enter",
+    "hand_over",
+    "place",
+    "prepared",
+    "receive",
+    "terms_of",
+]
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -32,11 +43,25 @@ async def receive(request: AnyRequest, front: Front) -> Upload:
 
 def terms_of(request: AnyRequest, front: Front, upload: Upload) -> Terms:
     """What the headers and fields say of the job besides its pictures. Raises BadRequest."""
-    deadline, longest = upload.form.deadline, front.settings.max_deadline_seconds
-    if deadline is not None and deadline > longest:
-        message = "The field deadline is over its limit."
-        raise BadRequest("deadline_too_large", message, value=deadline, limit=longest, extra={"field": "deadline"})
-    return Terms(deadline_seconds=deadline)
+    form, preferences = upload.form, read_prefer(request.headers.get("prefer"))
+    is_async = preferences.respond_async
+    on_disconnect = form.on_disconnect or ("finish" if is_async else "cancel")
+    return Terms(
+        deadline_seconds=_deadline(form.deadline, request, front.settings.max_deadline_seconds),
+        on_disconnect=on_disconnect,
+        keep=is_async or preferences.waits or on_disconnect == "finish",
+    )
+
+
+def _deadline(field: float | None, request: AnyRequest, longest: float) -> float | None:
+    """The field's or the header's seconds, whichever ends first; None is the service's default."""
+    header = read_cancel_after(request.headers.get("cancel-after"))
+    given = [("field", "deadline", field), ("header", "Cancel-After", header)]
+    for kind, name, seconds in given:
+        if seconds is not None and seconds > longest:
+            message = f"The {kind} {name} is over its limit of {longest:g} s."
+            raise BadRequest("deadline_too_large", message, value=seconds, limit=longest, extra={kind: name})
+    return min((seconds for _, _, seconds in given if seconds is not None), default=None)
 
 
 async def place(request: AnyRequest, front: Front, upload: Upload, terms: Terms) -> Job:
@@ -89,6 +114,24 @@ async def answered(request: AnyRequest, job: Job) -> Finished:
         return await while_present(request.receive, job.finished())
     finally:
         job.detach()
+
+
+async def answered_within(request: AnyRequest, job: Job, seconds: float) -> Finished | None:
+    """As `answered`, but None when the time is up first: then the job runs on, to be fetched later, and is kept."""
+    waiting = asyncio.wait_for(job.finished(), seconds)
+    try:
+        return await while_present(request.receive, waiting)
+    except TimeoutError:
+        job.on_disconnect = "finish"
+        return None
+    finally:
+        job.detach()
+
+
+def hand_over(job: Job) -> None:
+    """Let the job run on without this request. Detaches."""
+    job.on_disconnect = "finish"
+    job.detach()
 
 
 async def _decode(record: RequestRecord, decoders: Decoders, upload: Upload) -> Photos:

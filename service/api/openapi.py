@@ -88,8 +88,9 @@ PROBLEMS = {
 JOB_NOT_FOUND = "The caller has no such job, or not any more: results are kept for a stated time."
 
 EVENTS_DESCRIPTION = (
-    "Server-sent events, each with a counting id: `queued` {id, position, eta_seconds, seeds}, `started` {adapter, sampler, steps, "
-    "width, height, faces}, `step` {index, step, steps, preview_b64?}, `image` {index, seed, format, width, height, "
+    "Server-sent events, each with a counting id: `queued` {id, position, eta_seconds, seeds}, "
+    "`started` {adapter, sampler, steps, width, height, faces}, `step` {index, step, steps, preview_b64?}, "
+    "`image` {index, seed, format, width, height, "
     "b64}, `done` {id, model, style, timings_ms}, or `error` with a problem as its data. Comments keep it alive."
 )
 

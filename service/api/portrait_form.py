@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from models.messages import Framing, ImageFormat, Region, SeveralFaces
 from service.errors import BadRequest
+from service.jobs.terms import OnDisconnect
 
 MAX_PROMPT_LENGTH = 2000  # a text encoder reads about 300 letters at a time
 MAX_SEED = 2**32 - 1  # exact in JSON and JavaScript, and what other tools for these models take
@@ -71,6 +72,10 @@ Deadline = Annotated[
     float, Meta(ge=0.1, le=600, description="a number of seconds from 0.1 to 600, for the whole answer")
 ]
 Previews = Annotated[bool, Meta(description="true or false")]
+OnLeaving = Annotated[
+    OnDisconnect,
+    Meta(description="cancel (stop when the client leaves) or finish (go on; fetch the result as a job)"),
+]
 Several = Annotated[SeveralFaces, Meta(description="largest (take the largest face) or refuse (refuse the photo)")]
 
 
@@ -97,6 +102,7 @@ class PortraitForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     format: Format = "jpeg"
     quality: Quality = 90
     deadline: Deadline | None = None
+    on_disconnect: OnLeaving | None = None
     previews: Previews = False
     several_faces: Several = "largest"
 

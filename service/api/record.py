@@ -26,6 +26,7 @@ class RequestRecord:
         self.code: str | None = None  # the problem's, if any
         self.disconnected = False
         self.job_id: str | None = None
+        self.headers: dict[str, str] = {}  # of the answer, where it sets none of that name
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Generator[None]:

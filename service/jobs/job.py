@@ -104,6 +104,11 @@ class Job:
         return (self.ended_at if self.ended_at is not None else self.clock()) - self.accepted_at
 
     @property
+    def total_ms(self) -> float:
+        """As `elapsed_seconds`, and the upload before it."""
+        return self.front_ms.get("upload", 0.0) + self.elapsed_seconds * 1e3
+
+    @property
     def seconds_left(self) -> float:
         """Until the deadline; negative after it."""
         return self.accepted_at + self.deadline_seconds - self.clock()

@@ -1,0 +1,275 @@
+"""/v1/jobs and the ways to wait: 202, polling, events that resume, cancelling; over a fake worker."""
+
+import asyncio
+import base64
+
+import httpx
+import msgspec
+import pytest
+
+from service.api.intake import Terms
+from service.api.prefer import read_cancel_after, read_prefer
+from service.errors import BadRequest
+from tests.fakes import Script
+from tests.service.harness import JPEG, SELFIE, build_house, client_of, listening, parse_events, until
+
+SLOW = Script(step_seconds=0.02)
+ASYNC = {"Prefer": "respond-async"}
+
+
+async def post(client, query="", **headers):
+    return await client.post(f"/v1/portraits?{query}", content=SELFIE, headers=JPEG | headers)
+
+
+async def get_until(client, job_id, status):
+    async with asyncio.timeout(5):
+        while (answer := (await client.get(f"/v1/jobs/{job_id}")).json())["status"] != status:
+            await asyncio.sleep(0.01)
+    return answer
+
+
+def run_in(house, scenario):
+    async def run():
+        async with client_of(house) as client:
+            return await scenario(client)
+
+    return asyncio.run(run())
+
+
+def test_respond_async_answers_202_with_the_jobs_place_and_the_images_come_later():
+    async def scenario(client):
+        accepted = await post(client, "n=2&seed=7", **ASYNC)
+        return accepted, await get_until(client, accepted.json()["id"], "succeeded")
+
+    accepted, done = run_in(build_house(script=SLOW), scenario)
+    assert accepted.status_code == 202
+    assert accepted.headers["location"] == f"/v1/jobs/{accepted.json()['id']}" == accepted.json()["links"]["self"]
+    assert accepted.headers["preference-applied"] == "respond-async"
+    assert accepted.headers["vary"] == "Prefer"
+    assert int(accepted.headers["retry-after"]) >= 1
+    assert (accepted.json()["status"], accepted.json()["position"]) in (("queued", 1), ("running", 0))
+    assert accepted.json()["images"] == []
+    assert [base64.b64decode(image["b64"]) for image in done["images"]] == [b"image of seed 7", b"image of seed 8"]
+    assert (done["position"], done["eta_seconds"], done["error"]) == (0, None, None)
+    assert done["timings_ms"]["worker_total"] == 28.0
+
+
+def test_a_job_without_a_listener_runs_to_its_end():
+    house = build_house(script=SLOW)
+
+    async def run():
+        async with listening(house) as port, httpx.AsyncClient() as client:
+            accepted = await client.post(
+                f"http://127.0.0.1:{port}/v1/portraits", content=SELFIE, headers=JPEG | ASYNC | {"Connection": "close"}
+            )
+            async with asyncio.timeout(5):
+                while house.figure("images_total", format="jpeg") < 1:
+                    await asyncio.sleep(0.01)
+            return await client.get(f"http://127.0.0.1:{port}{accepted.headers['location']}")
+
+    assert asyncio.run(run()).json()["status"] == "succeeded"
+    assert house.cancelled == []
+
+
+def test_wait_answers_in_time_like_any_request_and_says_so():
+    answer = run_in(build_house(), lambda client: post(client, "seed=1", Prefer="wait=5"))
+    assert answer.status_code == 200
+    assert answer.headers["preference-applied"] == "wait=5"
+    assert answer.json()["images"][0]["seed"] == 1
+
+
+def test_wait_becomes_202_when_its_seconds_are_over_and_the_job_goes_on():
+    async def scenario(client):
+        answer = await post(client, "steps=20", Prefer="wait=0")
+        return answer, await get_until(client, answer.json()["id"], "succeeded")
+
+    house = build_house(script=SLOW)
+    answer, done = run_in(house, scenario)
+    assert (answer.status_code, answer.headers["preference-applied"]) == (202, "wait=0")
+    assert len(done["images"]) == 1
+    assert house.cancelled == []
+
+
+def test_a_bad_photo_is_refused_at_once_even_when_the_answer_could_come_later():
+    async def scenario(client):
+        return await client.post("/v1/portraits", content=b"bad", headers=JPEG | ASYNC)
+
+    answer = run_in(build_house(), scenario)
+    assert (answer.status_code, answer.json()["code"]) == (422, "image_undecodable")
+
+
+def test_the_events_of_a_job_can_be_followed_from_the_start_and_resumed():
+    async def scenario(client):
+        accepted = await post(client, "seed=1&steps=2", **ASYNC)
+        events = accepted.json()["links"]["events"]
+        whole = await client.get(events)
+        rest = await client.get(events, headers={"Last-Event-ID": "4"})
+        nothing = await client.get(events, headers={"Last-Event-ID": "999"})
+        return whole, rest, nothing
+
+    whole, rest, nothing = run_in(build_house(script=SLOW), scenario)
+    assert [name for name, _ in parse_events(whole.text)] == ["queued", "started", "step", "step", "image", "done"]
+    assert rest.text.startswith("id: 5\nevent: image\n")
+    assert whole.text.endswith(rest.text)
+    assert nothing.text == ""
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", "99999999999", "é"])
+def test_a_last_event_id_that_is_none_of_ours_is_refused(last):
+    async def scenario(client):
+        accepted = await post(client, **ASYNC)
+        return await client.get(f"{accepted.headers['location']}/events", headers={"Last-Event-ID": last.encode()})
+
+    answer = run_in(build_house(), scenario)
+    assert (answer.status_code, answer.json()["code"]) == (400, "last_event_id_invalid")
+
+
+def test_a_follower_that_leaves_an_async_job_does_not_cancel_it():
+    house = build_house(script=SLOW)
+
+    async def run():
+        async with listening(house) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            accepted = await post(client, "steps=20", **ASYNC)
+            async with client.stream("GET", accepted.json()["links"]["events"]) as stream:
+                await anext(stream.aiter_lines())
+            return await get_until(client, accepted.json()["id"], "succeeded")
+
+    assert len(asyncio.run(run())["images"]) == 1
+
+
+def test_delete_cancels_at_the_next_step_and_again_is_no_error():
+    house = build_house(script=SLOW)
+
+    async def scenario(client):
+        accepted = await post(client, "prompt=STALL", **ASYNC)
+        job = accepted.headers["location"]
+        await until(lambda: house.fakes[0].generates)
+        first, second = await client.delete(job), await client.delete(job)
+        await until(lambda: house.cancelled)
+        events = await client.get(f"{job}/events")
+        return first, second, events
+
+    first, second, events = run_in(house, scenario)
+    assert (first.status_code, first.json()["status"]) == (200, "cancelled")
+    assert (second.status_code, second.json()["error"]["code"]) == (200, "cancelled")
+    assert parse_events(events.text)[-1][0] == "error"
+    assert house.cancelled == [first.json()["id"]]
+
+
+def test_cancelling_a_finished_job_leaves_its_images():
+    async def scenario(client):
+        accepted = await post(client, **ASYNC)
+        await get_until(client, accepted.json()["id"], "succeeded")
+        return await client.delete(accepted.headers["location"])
+
+    answer = run_in(build_house(), scenario)
+    assert (answer.json()["status"], len(answer.json()["images"])) == ("succeeded", 1)
+
+
+def test_who_waits_for_a_job_that_another_request_cancels_is_told_so():
+    house = build_house(script=SLOW)
+
+    async def scenario(client):
+        waiting = asyncio.create_task(post(client, "prompt=STALL"))
+        await until(lambda: house.fakes[0].generates)
+        await client.delete(f"/v1/jobs/{house.fakes[0].generates[0].job_id}")
+        return await waiting
+
+    answer = run_in(house, scenario)
+    assert (answer.status_code, answer.json()["code"]) == (409, "cancelled")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("GET", "/events"), ("DELETE", "")])
+def test_an_unknown_job_is_404_with_a_sentence(method, path):
+    answer = run_in(build_house(), lambda client: client.request(method, f"/v1/jobs/{'0' * 32}{path}"))
+    assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
+    assert "600 s" in answer.json()["detail"]
+
+
+def test_results_are_gone_after_their_time():
+    async def scenario(client):
+        accepted = await post(client, **ASYNC)
+        await get_until(client, accepted.json()["id"], "succeeded")
+        await asyncio.sleep(0.25)
+        return await client.get(accepted.headers["location"])
+
+    assert run_in(build_house(result_seconds=0.2), scenario).status_code == 404
+
+
+def test_a_failed_job_says_why_when_it_is_asked():
+    async def scenario(client):
+        accepted = await post(client, "prompt=FAIL:no_face:caller", **ASYNC)
+        return await get_until(client, accepted.json()["id"], "failed")
+
+    answer = run_in(build_house(), scenario)
+    assert (answer["error"]["status"], answer["error"]["code"]) == (422, "no_face")
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+def test_on_disconnect_finish_keeps_the_job_of_a_client_that_left(accept):
+    house = build_house(script=SLOW)
+
+    async def run():
+        async with listening(house) as port:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+                leaving = asyncio.create_task(post(client, "steps=20&on_disconnect=finish", Accept=accept))
+                await until(lambda: house.fakes[0].generates)
+                leaving.cancel()
+                await asyncio.gather(leaving, return_exceptions=True)
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+                return await get_until(client, house.fakes[0].generates[0].job_id, "succeeded")
+
+    assert len(asyncio.run(run())["images"]) == 1
+    assert house.cancelled == []
+
+
+def test_a_deadline_in_cancel_after_is_kept():
+    answer = run_in(build_house(), lambda client: post(client, "prompt=STALL", **{"Cancel-After": "200ms"}))
+    assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (504, "deadline_exceeded", 0.2)
+
+
+@pytest.mark.parametrize(("text", "code"), [("soon", "cancel_after_invalid"), ("1h", "deadline_too_large")])
+def test_a_cancel_after_that_can_not_be_kept_is_refused_by_its_header(text, code):
+    answer = run_in(build_house(), lambda client: post(client, **{"Cancel-After": text}))
+    assert (answer.status_code, answer.json()["code"], answer.json()["header"]) == (400, code, "Cancel-After")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("15s", 15), ("1m", 60), ("1.5m", 90), ("900ms", 0.9), ("2H", 7200), (" 7 ", 7), (None, None)]
+)
+def test_cancel_after_reads_durations(text, seconds):
+    assert read_cancel_after(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "0s", "-1s", "1d", "s", "1 m", "1e3", "9" * 20])
+def test_a_cancel_after_that_is_no_duration_is_refused(text):
+    with pytest.raises(BadRequest):
+        read_cancel_after(text)
+
+
+@pytest.mark.parametrize(
+    ("header", "is_async", "waits", "seconds"),
+    [
+        (None, False, False, None),
+        ("respond-async", True, False, None),
+        ("Respond-Async, WAIT=10", True, True, 10),
+        ("wait", False, True, None),
+        ('wait="7"; strict', False, True, 7),
+        ("handling=lenient;x, wait=abc", False, True, None),
+        ("wait=1, wait=9", False, True, 1),
+        (",,;=", False, False, None),
+    ],
+)
+def test_prefer_is_read_as_a_list_whatever_its_case(header, is_async, waits, seconds):
+    read = read_prefer(header)
+    assert (read.respond_async, read.waits, read.wait_seconds) == (is_async, waits, seconds)
+
+
+def test_terms_show_neither_key_nor_address():
+    assert "secret" not in repr(Terms(idempotency_key="secret", webhook="https://secret"))
+
+
+def test_the_openapi_document_knows_the_jobs():
+    document = run_in(build_house(), lambda client: client.get("/schema/openapi.json")).json()
+    assert {"get", "delete"} <= document["paths"]["/v1/jobs/{job_id}"].keys()
+    assert msgspec.json.encode(document["paths"]["/v1/jobs/{job_id}/events"]).count(b"text/event-stream") >= 1
