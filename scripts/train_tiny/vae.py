@@ -28,6 +28,7 @@ CROP = 64
 CROPS = 14
 WHOLE = 256
 FACES = 6  # crops of HALF pixels
+IRIS, IRIS_SPREAD = 25.0, 5.0  # weight beside 1 for any pixel; pixels of 256
 NOISE, LATER_NOISE = 0.06, 0.12  # of unit-spread latents; the second is the most, half of it the average
 
 
@@ -98,9 +99,19 @@ def decode(vae: AutoencoderTiny, z: Tensor) -> Tensor:
     return vae.decode(z, return_dict=False)[0]  # pyright: ignore[reportIndexIssue]
 
 
-def draw_portraits(pool: Pool, number: int, rng: np.random.Generator) -> Tensor:
-    """[N, 3, 256, 256] in -1..1."""
-    return to_planes([shard.portrait(p, int(rng.integers(PORTRAITS))) for shard, p in pool.people(number)]) * 2 - 1
+def draw_portraits(pool: Pool, number: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """[N, 3, 256, 256] in -1..1, and how much each of their pixels matters, [N, 1, 256, 256]."""
+    chosen = [(shard, p, int(rng.integers(PORTRAITS))) for shard, p in pool.people(number)]
+    pictures = to_planes([shard.portrait(p, k) for shard, p, k in chosen]) * 2 - 1
+    irises = torch.stack([iris_weight(shard.portrait_landmarks[p, k], WHOLE) for shard, p, k in chosen])
+    return pictures, face_weight(WHOLE) + irises
+
+
+def iris_weight(landmarks: np.ndarray, size: int) -> Tensor:
+    """[1, size, size]: bumps of height IRIS at both eyes; without them a colour of a few pixels is never learnt."""
+    x, y = torch.arange(size)[None], torch.arange(size)[:, None]
+    bumps = [torch.exp(-((x - eye[0]) ** 2 + (y - eye[1]) ** 2) / (2 * IRIS_SPREAD**2)) for eye in landmarks[:2]]
+    return IRIS * (bumps[0] + bumps[1])[None].float()
 
 
 def face_weight(size: int) -> Tensor:
@@ -135,7 +146,7 @@ def train_vae(shards: Path, folder: Path, budget_seconds: float) -> None:
     weight = face_weight(HALF)
 
     def loss_of(step: int) -> dict[str, Tensor]:
-        pictures = halved(draw_portraits(pool, CROPS // 2, rng))
+        pictures = halved(draw_portraits(pool, CROPS // 2, rng)[0])
         places = [_crop_place(rng) for _ in range(CROPS)]
         crops = [pictures[i // 2, :, y : y + CROP, x : x + CROP] for i, (y, x) in enumerate(places)]
         wanted = torch.stack(crops).contiguous(memory_format=torch.channels_last)
@@ -160,7 +171,7 @@ def latent_vae(shards: Path, folder: Path) -> AutoencoderTiny:
     vae = build_vae(LEVELS - 1)
     vae.load_state_dict(averaged_state(folder, "vae"))
     rng = np.random.default_rng(4)
-    latents = encode(vae, halved(draw_portraits(Pool(shards, rng), 96, rng)))
+    latents = encode(vae, halved(draw_portraits(Pool(shards, rng), 96, rng)[0]))
     mean, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     last = vae.encoder.layers[-1]
     assert isinstance(last, nn.Conv2d)
@@ -214,17 +225,17 @@ def sharpen_decoder(shards: Path, folder: Path, budget_seconds: float) -> None:
 def _train_whole(name: str, vae: AutoencoderTiny, shards: Path, folder: Path, budget_seconds: float) -> None:
     """On faces mostly, every third step on whole pictures."""
     rng, _ = seeded(5, folder, name, join())
-    pool, weight = Pool(shards, rng), face_weight(WHOLE)
+    pool = Pool(shards, rng)
     channels_last(vae)
 
     def loss_of(step: int) -> dict[str, Tensor]:
         if step % 3 == 0:
-            wanted, weights = draw_portraits(pool, 2, rng), weight
+            wanted, weights = draw_portraits(pool, 2, rng)
         else:
-            pictures = draw_portraits(pool, FACES, rng)
+            pictures, everywhere = draw_portraits(pool, FACES, rng)
             places = [_face_place(rng) for _ in range(FACES)]
             wanted = torch.stack([pictures[i, :, y : y + HALF, x : x + HALF] for i, (y, x) in enumerate(places)])
-            weights = torch.stack([weight[0, :, y : y + HALF, x : x + HALF] for y, x in places])
+            weights = torch.stack([everywhere[i, :, y : y + HALF, x : x + HALF] for i, (y, x) in enumerate(places)])
         wanted = wanted.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             latents = encode(vae, wanted)
