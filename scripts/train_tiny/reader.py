@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from scripts.train_tiny.cache import Portraits, read_portraits
 from scripts.train_tiny.identity import CATEGORIES, MEASURES
+from scripts.train_tiny.ranks import join
 from scripts.train_tiny.recogniser import Residual
 from scripts.train_tiny.style import ARTS, BACKDROPS, COLOURS, GARMENTS, LIGHTS, PLACES, Style
 from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last, seeded
@@ -78,7 +79,7 @@ class LatentPool:
 
 
 def train_reader(shards: Path, cache: Path, folder: Path, budget_seconds: float) -> None:
-    rng, _ = seeded(9, folder, "reader")
+    rng, _ = seeded(9, folder, "reader", join())
     pool, reader = LatentPool(read_portraits(shards, cache)), channels_last(LatentReader())
 
     def loss_of(step: int) -> dict[str, Tensor]:
