@@ -67,6 +67,7 @@ class Job:
         self.error: ServiceError | None = None
         self.started: Started | None = None
         self.portraits: list[Portrait] = []
+        self.last_step: Stepped | None = None
         self.timings: Timings | None = None
         self.front_ms: dict[str, float] = {}  # the front's own stages, by their names in Server-Timing
         self.log = EventLog()
@@ -186,7 +187,7 @@ class Job:
                 self.timings = event.timings
                 self._close("succeeded")
             case Stepped():
-                pass
+                self.last_step = event
             case Failed():
                 raise AssertionError("a Failed is an error before it gets here")
         self.log.add(event)
