@@ -14,7 +14,8 @@ T = TypeVar("T")
 
 
 class Watched(Generic[T]):
-    """What `parse` makes of the file's text. The first reading raises OSError or what `parse` raises (a ValueError).
+    """What `parse` makes of the file's text. The first reading raises OSError or what `parse` raises: a ValueError
+    whose words may be logged.
 
     A later text that can't be read or parsed is refused with a log line, and what was read before goes on: a slip of
     an editor must not lock every caller out. Saying so again waits for the next change.
@@ -36,18 +37,21 @@ class Watched(Generic[T]):
         return self._value
 
     def _look(self) -> None:
+        fingerprint = self._fingerprint()
+        if fingerprint == self._seen:
+            return
+        self._seen = fingerprint
         try:
-            fingerprint = self._fingerprint()
-            if fingerprint == self._seen:
-                return
-            self._seen = fingerprint
             self._value = self._parse(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            fields = {"file": self._path.name, "reason": type(error).__name__}
+            fields = {"file": self._path.name, "reason": str(error)}
             logger.error("a changed file can't be used; its old content stays", extra={"fields": fields})
         else:
             logger.info("a changed file was read again", extra={"fields": {"file": self._path.name}})
 
-    def _fingerprint(self) -> tuple[int, int, int]:
-        found = os.stat(self._path)
+    def _fingerprint(self) -> tuple[int, int, int] | None:
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return None
         return found.st_mtime_ns, found.st_size, found.st_ino
