@@ -109,6 +109,15 @@ async def read_raw(body: "Body", parts: "Parts") -> None:
 
 
 async def read_multipart(body: "Body", boundary: str, parts: "Parts") -> None:
+    """A form with selfies. Raises BadRequest when there is none among its parts."""
+    await read_parts(body, boundary, parts.take)
+    if not parts.images:
+        raise field_error("image_missing", "image", "There is no selfie: send one to eight files named 'image'.")
+
+
+async def read_parts(
+    body: "Body", boundary: str, take: Callable[[MultipartSegment | bytes | bytearray | None], None]
+) -> None:
     """RFC 7578. The parser's own messages stay here: they are for programmers, and some quote the body."""
     if not 0 < len(boundary) <= MAX_BOUNDARY_LENGTH:
         raise BadRequest("form_malformed", "The Content-Type has no usable boundary: let your HTTP client write it.")
@@ -116,12 +125,10 @@ async def read_multipart(body: "Body", boundary: str, parts: "Parts") -> None:
         with PushMultipartParser(boundary, max_header_count=MAX_PART_HEADERS) as parser:
             async for chunk in body:
                 for event in parser.parse(chunk):
-                    parts.take(event)
+                    take(event)
     except (MultipartError, UnicodeError):
         message = "The multipart body is malformed or cut off: let your HTTP client write it, boundary and all."
         raise BadRequest("form_malformed", message) from None
-    if not parts.images:
-        raise field_error("image_missing", "image", "There is no selfie: send one to eight files named 'image'.")
 
 
 class Body:
