@@ -62,7 +62,7 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
     """Serve portraits over HTTP. Every option is a setting too; flags win over the environment."""
     settings = read_settings(flags)
     styles = read_styles(settings)
-    secrets = read_secrets(settings)
+    secrets, tracer = read_secrets(settings), read_tracer(settings)
     set_up_logging()
     forbid_core_dumps()
     keep_freed_pages()
@@ -70,7 +70,8 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
         bound = listen(settings)
     except OSError as error:
         fail(f"can't listen on {settings.host}:{settings.port}: {error.strerror}")
-    sys.exit(uvloop.run(serve_parts(settings, styles, secrets, launcher or launch_process, bound, ready_file)))
+    parts = (settings, styles, secrets, tracer, launcher or launch_process)
+    sys.exit(uvloop.run(serve_parts(*parts, bound, ready_file)))
 
 
 @main.command(name="generate")
@@ -153,12 +154,18 @@ main.add_command(keys_command)
 
 
 async def serve_parts(
-    settings: Settings, styles: Styles, secrets: Secrets, launcher: Launcher, bound: socket, ready_file: Path | None
+    settings: Settings,
+    styles: Styles,
+    secrets: Secrets,
+    tracer: Tracer,
+    launcher: Launcher,
+    bound: socket,
+    ready_file: Path | None,
 ) -> int:
     """Build the service and run it; the exit status."""
     metrics = Metrics()
     workers = build_workers(settings, launcher, metrics)
-    app = create_app(settings, workers, build_decoders(settings), styles, metrics, secrets)
+    app = create_app(settings, workers, build_decoders(settings), styles, metrics, secrets, tracer)
     return await serve(app, settings, workers, bound, ready_file)
 
 
@@ -195,6 +202,13 @@ def read_secrets(settings: Settings) -> Secrets:
         refuse_open_network(settings)
         return open_secrets(settings)
     except (SettingsError, SecretsError) as error:
+        fail(str(error))
+
+
+def read_tracer(settings: Settings) -> Tracer:
+    try:
+        return open_tracer(settings.traces)
+    except TelemetryError as error:
         fail(str(error))
 
 

@@ -25,6 +25,7 @@ from service.metrics import Metrics
 from service.secrets import Secrets
 from service.settings import Settings
 from service.styles import Styles
+from service.telemetry import IdsOnly, Tracer
 from service.workers.protocol import Workers
 
 
@@ -35,11 +36,14 @@ def create_app(
     styles: Styles,
     metrics_page: Metrics,
     secrets: Secrets | None = None,
+    tracer: Tracer | None = None,
 ) -> Litestar:
     """The application. Its lifespan starts and stops the workers and the decoders; it does not wait until warm.
 
     Without `secrets` everyone may do everything, and sealed tokens die with the application.
+    Without a `tracer` there are trace ids and no spans.
     """
+    tracer = tracer or IdsOnly()
     secrets = secrets or Secrets.of_this_process()
     jobs = Jobs(workers, metrics_page, settings)
     front = Front(
@@ -80,7 +84,7 @@ def create_app(
         debug=False,  # a traceback page would show callers' values
     )
     app.state.jobs = jobs
-    app.asgi_handler = Envelope(app.asgi_handler, metrics_page)
+    app.asgi_handler = Envelope(app.asgi_handler, metrics_page, tracer)
     return app
 
 

@@ -78,6 +78,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     cors_origins: Annotated[
         tuple[str, ...], Meta(description="Origins whose pages may read answers, as https://shop.example.")
     ] = ()
+    traces: Annotated[
+        str | None,
+        Meta(description="Where OpenTelemetry spans go, as http://collector:4318/v1/traces; needs the extra traces."),
+    ] = None
     sealing_keys: Annotated[
         str | None,
         Meta(

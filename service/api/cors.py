@@ -25,6 +25,7 @@ SHOWN_HEADERS = [  # that a page may read
     "Retry-After",
     "Server-Timing",
     "WWW-Authenticate",
+    "traceresponse",
     "X-Job-Id",
     "X-Request-Id",
     "X-Seed",

@@ -10,6 +10,8 @@ import time
 from collections.abc import Generator
 from typing import Any, cast
 
+from service.telemetry import Trace, continue_trace
+
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 KEY = "proofsheet_record"
 
@@ -17,9 +19,10 @@ KEY = "proofsheet_record"
 class RequestRecord:
     """One per request, made by the envelope and found by `record_of`."""
 
-    def __init__(self, request_id: str | None) -> None:
+    def __init__(self, request_id: str | None, trace: Trace | None = None) -> None:
         given = request_id is not None and SANE_ID.fullmatch(request_id) is not None
         self.request_id: str = request_id if given and request_id else secrets.token_hex(8)
+        self.trace = trace or continue_trace(None)
         self.started = time.perf_counter()
         self.stages: dict[str, float] = {}  # name -> milliseconds, in the order they ended
         self.status = 0
