@@ -28,6 +28,7 @@ from service.secrets import Secrets, SecretsError, open_secrets
 from service.server import listen, serve
 from service.settings import Settings, SettingsError, refuse_open_network
 from service.styles import BUILT_IN, Styles, StylesError, load_styles
+from service.telemetry import TelemetryError, Tracer, open_tracer
 from service.workers.process import launch_process
 from service.workers.protocol import Launcher
 from service.workers.supervised import SupervisedWorkers
