@@ -113,7 +113,7 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
 
 
 class Cancel(Struct, frozen=True, kw_only=True, tag="cancel"):
-    """Drop a job: its rows leave at the next tick. Unknown or finished jobs are ignored."""
+    """Drop a job: its rows leave at the next tick. Answered with Dropped, for unknown and finished jobs too."""
 
     job_id: str
 
@@ -303,6 +303,12 @@ class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
     faces: list[FaceReport] = []
 
 
+class Dropped(Struct, frozen=True, kw_only=True, tag="dropped"):
+    """The answer to every Cancel: from here on the job makes no step, whether or not the worker still had it."""
+
+    job_id: str
+
+
 class Tick(Struct, frozen=True, kw_only=True, array_like=True):
     """One engine iteration: `rows` real rows padded to `bucket`, and how long it took."""
 
@@ -328,7 +334,7 @@ class Broken(Struct, frozen=True, kw_only=True, tag="broken"):
     message: str
 
 
-FromWorker = Ready | Started | Stepped | Portrait | Done | Failed | Figures | Broken
+FromWorker = Ready | Started | Stepped | Portrait | Done | Failed | Dropped | Figures | Broken
 JobEvent = Started | Stepped | Portrait | Done | Failed
 
 

@@ -30,6 +30,7 @@ from models.messages import (
     Broken,
     Cancel,
     Done,
+    Dropped,
     Failed,
     Figures,
     FromWorker,
@@ -299,9 +300,10 @@ class Worker:
     # ---- ends
 
     def _cancel(self, job_id: str) -> None:
-        """No end is sent for a cancelled job: who cancels knows."""
+        """No end is sent for a cancelled job, but that it makes no more steps: messages are read between ticks."""
         if job := self._jobs.get(job_id):
             self._end(job, None)
+        self._send(Dropped(job_id=job_id))
 
     def _fail_batch(self, engine: Engine, error: Exception) -> None:
         """The batch that ran is lost, nothing else is. Done outside the except block: its traceback pins tensors."""

@@ -25,6 +25,7 @@ from models.messages import (
     BundleInfo,
     Cancel,
     Done,
+    Dropped,
     FaceReport,
     Failed,
     Figures,
@@ -131,6 +132,7 @@ class FakeWorker:
         if isinstance(message, Cancel):
             self.cancels.append(message.job_id)
             self._jobs.pop(message.job_id, None)
+            self._send(Dropped(job_id=message.job_id))
         elif isinstance(message, Generate):
             self.generates.append(msgspec.structs.replace(message, selfies=[]))
             self._begin(message)

@@ -21,7 +21,8 @@ class HeldJob:
     worker: Supervisor | None = None
     sends: int = 0
     started: bool = False
-    ended: bool = False
+    ended: bool = False  # for its caller; a worker may still have it
+    gone: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)  # from the workers: its rows are free
     delivered: set[int] = dataclasses.field(default_factory=set[int])
     events: asyncio.Queue[JobEvent] = dataclasses.field(default_factory=asyncio.Queue[JobEvent])
 

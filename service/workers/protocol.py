@@ -55,12 +55,8 @@ class Workers(Protocol):
         """Send a job to the least loaded worker; its events end with one Done or Failed, within its deadline.
 
         A job accepted while a worker was warm is not refused because it died since: it waits for the next. Closing
-        the generator early cancels the job.
+        the generator early cancels the job, and returns when its worker has dropped its rows.
         """
-        ...
-
-    def cancel(self, job_id: str) -> None:
-        """Drop a job; unknown and ended jobs are ignored."""
         ...
 
 

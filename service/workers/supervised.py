@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Sequence
 from models.messages import (
     Cancel,
     Done,
+    Dropped,
     Failed,
     Figures,
     FromWorker,
@@ -28,6 +29,8 @@ from service.workers.protocol import Launcher, OnFigures, OnRestart, WorkerStatu
 from service.workers.supervisor import Patience, Supervisor
 
 logger = logging.getLogger("proofsheet.worker")
+
+DROP_SECONDS = 2.0  # for a worker to say that it dropped a job; longer than the longest step
 
 
 class SupervisedWorkers:
@@ -68,6 +71,7 @@ class SupervisedWorkers:
     async def stop(self) -> None:
         for job in list(self._jobs.values()):
             job.fail("worker_stopping", "The service is stopping.")
+            self._detach(job)
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
 
     async def wait_ready(self) -> None:
@@ -98,17 +102,23 @@ class SupervisedWorkers:
                     return
         finally:
             timer.cancel()
-            self.cancel(generate.job_id)
+            try:
+                await self._withdraw(job)
+            finally:
+                del self._jobs[generate.job_id]
 
-    def cancel(self, job_id: str) -> None:
-        """Forget a job; a worker that still has it is told to drop its rows."""
-        job = self._jobs.pop(job_id, None)
-        if job is None:
-            return
-        if job.worker is not None:
-            job.worker.send(Cancel(job_id=job_id))
-        self._detach(job)
+    async def _withdraw(self, job: HeldJob) -> None:
+        """A worker that still has the job drops it; its rows count as taken until it says so, or is gone."""
         job.fail("cancelled", "The job was cancelled.")
+        if job.worker is None:
+            return
+        job.worker.send(Cancel(job_id=job.generate.job_id))
+        try:
+            await asyncio.wait_for(job.gone.wait(), DROP_SECONDS)
+        except TimeoutError:
+            logger.warning("a worker did not say within %g s that it dropped a job", DROP_SECONDS)
+        finally:
+            self._detach(job)
 
     def _place(self, job: HeldJob) -> None:
         """Give the job to the warm worker with the fewest images, or leave it waiting for one."""
@@ -122,17 +132,19 @@ class SupervisedWorkers:
         if job.worker is not None:
             job.worker.let_go(job.generate)
             job.worker = None
+            job.gone.set()
 
     def _hear(self, worker: Supervisor, message: FromWorker) -> None:
         match message:
             case Figures():
                 self._on_figures(worker.name, message)
-            case Started() | Stepped() | Portrait() | Done() | Failed():
+            case Started() | Stepped() | Portrait() | Done() | Failed() | Dropped():
                 job = self._jobs.get(message.job_id)
                 if job is None or job.worker is not worker:
-                    return  # cancelled, expired, or moved to another worker since
-                job.take(message)
-                if job.ended:
+                    return  # dropped, or moved to another worker since
+                if not isinstance(message, Dropped):
+                    job.take(message)
+                if isinstance(message, Done | Failed | Dropped):
                     self._detach(job)
             case _:
                 pass
@@ -149,6 +161,7 @@ class SupervisedWorkers:
         for job in held:
             self._detach(job)
             if job.may_be_sent_again:
+                job.gone.clear()
                 self._place(job)
             else:
                 job.fail("worker_lost", "The worker that had this job died, twice; try again.")
@@ -163,10 +176,5 @@ class SupervisedWorkers:
         self._hopeless.set()
 
     def _expire(self, job: HeldJob) -> None:
-        """The deadline: end the job for its caller, and free its rows."""
-        if job.ended:
-            return
+        """The deadline: end the job for its caller, who then withdraws it."""
         job.fail("deadline_exceeded", "The portraits were not finished within the deadline.")
-        if job.worker is not None:
-            job.worker.send(Cancel(job_id=job.generate.job_id))
-        self._detach(job)

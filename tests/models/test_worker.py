@@ -15,6 +15,7 @@ from models.messages import (
     Broken,
     Cancel,
     Done,
+    Dropped,
     Failed,
     Figures,
     Generate,
@@ -171,12 +172,13 @@ def test_what_the_bundle_cannot_do_is_refused_before_anything_runs(harness, astr
     assert not any(isinstance(m, Started) for m in harness.sent)
 
 
-def test_a_cancelled_job_sends_nothing_more_and_frees_its_rows(harness, astronaut):
+def test_a_cancelled_job_is_said_to_be_dropped_sends_nothing_more_and_frees_its_rows(harness, astronaut):
     harness.worker.receive(generate(astronaut, "long", steps=50, seeds=(1, 2, 3, 4)))
     harness.wait(Stepped, "long")
     harness.worker.receive(Cancel(job_id="long"))
     harness.worker.receive(generate(astronaut, "next"))
     harness.wait(Done, "next")
+    assert isinstance(harness.of("long")[-1], Dropped)
     count = len(harness.of("long"))
     time.sleep(0.1)
     assert len(harness.of("long")) == count
