@@ -93,8 +93,10 @@ class DecoupledAttention:
     Covers what SDXL's layers use: no spatial or group norm, no residual, no rescaling. Keeps nothing of a call.
     """
 
-    def __init__(self, slot: slice | None) -> None:
+    def __init__(self, slot: slice | None, fused: Tensor | None = None) -> None:
+        """`fused` [3C, C]: the weights of queries, keys and values on top of each other, for a self-attention."""
         self._slot = slot
+        self._fused = fused
 
     def __call__(
         self,
@@ -108,11 +110,14 @@ class DecoupledAttention:
         """[B, N, C] -> [B, N, C]. The first four parameters are diffusers'; `context` [B, T, 2, W] replaces the text
         by keys and values made beforehand."""
         assert attn.to_out
-        query = _heads(attn.to_q(hidden_states), attn.heads)
-        if context is not None and self._slot is not None:
-            key, value = self._read(context, attn.heads)
+        if self._fused is not None:
+            query, key, value = (_heads(x, attn.heads) for x in F.linear(hidden_states, self._fused).chunk(3, dim=-1))
         else:
-            key, value = _project(attn, hidden_states if encoder_hidden_states is None else encoder_hidden_states)
+            query = _heads(attn.to_q(hidden_states), attn.heads)
+            if context is not None and self._slot is not None:
+                key, value = self._read(context, attn.heads)
+            else:
+                key, value = _project(attn, hidden_states if encoder_hidden_states is None else encoder_hidden_states)
         out = _joined(F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask))
         if image is not None and self._slot is not None:
             key, value = self._read(image.keys_values, attn.heads)
@@ -133,11 +138,16 @@ def keys_values_of(model: nn.Module, tokens: Tensor) -> Tensor:
     return torch.stack([torch.cat(keys, dim=-1), torch.cat(values, dim=-1)], dim=1)
 
 
-def install_attention(unet: nn.Module) -> None:
-    """Once, when the UNet is built. Weights are untouched; a UNet without image prompts computes what it did."""
+def install_attention(unet: nn.Module, *, fuse: bool = True) -> None:
+    """Once, when the UNet is built; without image prompts it computes what it did.
+
+    With `fuse` the weights of each self-attention move together, so that one matrix product makes queries, keys and
+    values. They keep their names and may be overwritten, but gradients don't reach them that way.
+    """
     slots = {name: slot for name, _, slot in cross_attention_slots(unet)}
     for name, layer in attention_layers(unet):
-        layer.set_processor(DecoupledAttention(slots.get(name)))  # pyright: ignore[reportArgumentType] - a closed union
+        fused = _moved_together(layer) if fuse and name not in slots else None
+        layer.set_processor(DecoupledAttention(slots.get(name), fused))  # pyright: ignore[reportArgumentType] - a closed union
 
 
 def attention_layers(unet: nn.Module) -> Iterator[tuple[str, Attention]]:
@@ -152,6 +162,16 @@ def cross_attention_slots(unet: nn.Module) -> Iterator[tuple[str, Attention, sli
         if layer.is_cross_attention:
             yield name, layer, slice(start, start + layer.inner_kv_dim)
             start += layer.inner_kv_dim
+
+
+def _moved_together(attn: Attention) -> Tensor:
+    """[3C, C]; the layer's own three weights become views of it."""
+    layers = [layer for layer in (attn.to_q, attn.to_k, attn.to_v) if layer is not None]
+    fused = torch.cat([layer.weight.detach() for layer in layers])
+    for layer, part in zip(layers, fused.chunk(3), strict=True):
+        assert layer.bias is None, "SDXL's projections have no bias"
+        layer.weight.data = part
+    return fused
 
 
 def _flat(attn: Attention, context: Tensor) -> tuple[Tensor, Tensor]:

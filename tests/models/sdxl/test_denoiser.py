@@ -1,5 +1,6 @@
 """The denoiser's own: what it makes once for a prompt, and that a recorded call is the call."""
 
+import copy
 import gc
 from dataclasses import replace
 from functools import partial
@@ -9,7 +10,7 @@ import torch
 
 from models.adapters.adapter import Identity, Pose, Wish
 from models.engine.graphs import GraphPool
-from models.sdxl.attention import cross_attention_slots
+from models.sdxl.attention import DecoupledAttention, attention_layers, cross_attention_slots, install_attention
 from models.sdxl.conditioning import Prompt
 from models.sdxl.contexts import Contexts
 from models.sdxl.denoiser import Denoiser
@@ -134,3 +135,16 @@ def test_a_prompt_is_projected_again_for_another_lora(parts):
         layer.to_k.weight.copy_(kept)
     assert torch.allclose(worn[..., 0, slot], 2 * before[..., 0, slot])
     assert torch.equal(contexts.stack([prompt], None), before)
+
+
+@torch.inference_mode()
+def test_a_fused_self_attention_is_what_it_was_and_follows_its_weights(parts):
+    unet = copy.deepcopy(unet_of(parts[2]))
+    install_attention(unet)
+    layer = next(module for _, module in attention_layers(unet) if not module.is_cross_attention)
+    x = torch.randn(2, 6, layer.to_q.in_features, generator=torch.Generator().manual_seed(5))
+    for change in (1.0, 3.0):
+        layer.to_k.weight.mul_(change)  # as a rack does
+        fused = layer(x)
+        assert torch.allclose(fused, DecoupledAttention(None)(layer, x), atol=1e-6)
+    assert layer.to_q.weight.untyped_storage().data_ptr() == layer.to_v.weight.untyped_storage().data_ptr()
