@@ -25,12 +25,13 @@ from models.faces.face import Face, FaceAnalyzer, Rgb
 from models.faces.judge import Limits, judge
 from models.faces.network import Network
 from models.faces.recogniser import Recogniser
+from models.finish.presenting import present
 from models.job import Job
 from models.loading import Parts, load_parts
-from models.messages import Generate, Picture, Setup
-from models.preparation import Preparer
+from models.messages import Final, Generate, Picture, Setup
+from models.preparation import Prepared, Preparer
 from models.weights.bundle import load_bundle
-from models.weights.manifest import PACKAGE, Manifest, WeightFile, read_manifest
+from models.weights.manifest import PACKAGE, FinalSpec, Manifest, WeightFile, read_manifest
 
 BUNDLE = "tiny"
 PLENTY_SECONDS = 3600.0
@@ -47,6 +48,7 @@ class Order:
     adapter: str | None = None
     steps: int | None = None
     strength: float | None = None
+    final: bool = False
 
 
 class Studio:
@@ -73,6 +75,17 @@ class Studio:
         bundle = dataclasses.replace(self._bundle, stacks=stacks)
         return Studio(dataclasses.replace(self._parts, bundle=bundle, analyzer=self._analyzer), self._recogniser)
 
+    @property
+    def final(self) -> FinalSpec:
+        """How the bundle makes finals."""
+        assert self._bundle.final is not None
+        return self._bundle.final
+
+    def with_final(self, spec: FinalSpec) -> "Studio":
+        """The same, but finals are made in this way."""
+        bundle = dataclasses.replace(self._bundle, final=spec)
+        return Studio(dataclasses.replace(self._parts, bundle=bundle, analyzer=self._analyzer), self._recogniser)
+
     def accepts(self, selfie: Rgb) -> bool:
         """Whether the photo judge would."""
         return judge(selfie, self._analyzer.analyze(selfie), Limits(), "largest").is_ok
@@ -92,6 +105,10 @@ class Studio:
 
     def prepare(self, order: Order) -> Row:
         """Raises JobRefused, as the service would."""
+        [row] = self._prepare(order).rows
+        return row
+
+    def _prepare(self, order: Order) -> Prepared:
         request = Generate(
             job_id="studio",
             selfies=[_picture(selfie) for selfie in order.selfies],
@@ -101,25 +118,35 @@ class Studio:
             adapter=order.adapter,
             strength=order.strength,
             deadline_seconds=PLENTY_SECONDS,
+            final=Final() if order.final else None,
         )
-        [row] = self._preparer.prepare(Job.accept(request, time.monotonic())).rows
-        return row
+        return self._preparer.prepare(Job.accept(request, time.monotonic()))
 
     def shoot(self, orders: Sequence[Order]) -> list[np.ndarray]:
         """Portraits [H, W, 3] uint8 in the order of `orders`, made in as few batches as the buckets allow."""
-        return self.develop([self.prepare(order) for order in orders])
+        prepared = [self._prepare(order) for order in orders]
+        pictures = self.develop([one.rows[0] for one in prepared])
+        return [
+            present(torch.from_numpy(pixels), one.size, None).numpy()
+            for pixels, one in zip(pictures, prepared, strict=True)
+        ]
 
     def develop(self, rows: Sequence[Row]) -> list[np.ndarray]:
-        """Strangers share batches, whatever their adapters, styles and steps, as in the service."""
+        """Strangers share batches, whatever their adapters, styles and steps, as in the service.
+
+        The rows are numbered; a final comes in the size at which it was refined.
+        """
         pixels: dict[int, np.ndarray] = {}
+        for number, row in enumerate(rows):
+            row.index = number
         for unet in {row.key.unet for row in rows}:
             engine = self.engine(unet)
             for row in rows:
                 if row.key.unet == unet:
                     engine.add(row)
             while engine.has_work:
-                pixels |= {id(finished.row): finished.pixels.numpy() for finished in engine.tick().finished}
-        return [pixels[id(row)] for row in rows]
+                pixels |= {finished.row.index: finished.pixels.numpy() for finished in engine.tick().finished}
+        return [pixels[number] for number in range(len(rows))]
 
     def engine(self, unet: str) -> Engine:
         """A new one for rows of this `key.unet`."""
