@@ -98,6 +98,7 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
     deadline_seconds: float
     previews: bool = False
     several_faces: SeveralFaces = "largest"
+    traceparent: str | None = None  # W3C Trace Context: where this job stands in its caller's trace, for log lines
     pose: Picture | None = None
     framing: Framing | None = None
     control_strength: float | None = None

@@ -55,6 +55,7 @@ def create_app(
         upload_limits=upload_limits(settings),
         sealer=secrets.sealer,
         quotas=Quotas(),
+        tracer=tracer,
     )
     metrics_page.decoder_restarts.set_function(lambda: decoders.restarts)
 

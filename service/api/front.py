@@ -10,6 +10,7 @@ from service.jobs.sealing import Sealer
 from service.metrics import Metrics
 from service.settings import Settings
 from service.styles import Styles
+from service.telemetry import Tracer
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,3 +25,4 @@ class Front:
     upload_limits: UploadLimits
     sealer: Sealer
     quotas: Quotas
+    tracer: Tracer

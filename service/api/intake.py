@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request
 
 from models.messages import Generate, Picture
-from service.access.caller import caller_of
+from service.access.caller import Scope, caller_of, require
 from service.api.forms import Upload, read_upload, wipe
 from service.api.front import Front
 from service.api.orders import Photos, Wish
@@ -18,6 +18,7 @@ from service.errors import BadRequest, ServiceError
 from service.images import Decoders
 from service.jobs.job import Finished, Job, Summary
 from service.jobs.jobs import Prepare
+from service.jobs.spans import add_job_span
 from service.jobs.terms import Terms
 
 __all__ = [
@@ -85,14 +86,28 @@ async def place(request: AnyRequest, front: Front, upload: Upload, terms: Terms)
     return await prepared(request, job)
 
 
-def enter(request: AnyRequest, front: Front, summary: Summary, terms: Terms, prepare: Prepare) -> Job:
-    """Admit any job of this request's caller. Raises QuotaExceeded or NoCapacity, and then `prepare` is never called.
+def enter(
+    request: AnyRequest, front: Front, summary: Summary, terms: Terms, prepare: Prepare, *, needs: Scope = "preview"
+) -> Job:
+    """Admit any job of this request's caller, whose key needs this scope.
+
+    Raises Forbidden, QuotaExceeded or NoCapacity, and then `prepare` is never called.
 
     The job comes attached on behalf of this request: whoever answers detaches (`answered` and `EventStream` do).
     """
-    job = front.jobs.accept(caller_of(request.scope), summary, terms, prepare)
+    caller, record = caller_of(request.scope), record_of(request.scope)
+    require(caller, needs)
+    hold = front.quotas.take(caller, summary.num_images)
+    try:
+        job = front.jobs.accept(caller, summary, terms, prepare)
+    except ServiceError:
+        hold.refund()
+        raise
+    job.traceparent = record.trace.traceparent
+    job.when_gone(lambda: hold.refund() if job.started_at is None else hold.release())
+    job.when_gone(lambda: add_job_span(front.tracer, job))
     job.attach()
-    record_of(request.scope).job_id = job.id
+    record.job_id = job.id
     return job
 
 

@@ -72,6 +72,8 @@ class Job:
         self.front_ms: dict[str, float] = {}  # the front's own stages, by their names in Server-Timing
         self.log = EventLog()
         self.is_prepared = False
+        self.traceparent: str | None = None  # of the request that asked for it
+        self._when_gone: list[Callable[[], None]] = []
         self._num_followers = 0
         self._moved = asyncio.Event()  # prepared, or ended before
         self._over = asyncio.Event()
@@ -156,7 +158,15 @@ class Job:
         finally:
             self.detach()
 
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        """Call this once, when the job has ended and the workers have let go of it too."""
+        self._when_gone.append(callback)
+
     # ---- for the desk that runs it
+
+    def set_gone(self) -> None:
+        for callback in self._when_gone:
+            callback()
 
     def stop(self, error: ServiceError) -> bool:
         """End with an error from outside and abort the work. False when it had ended already."""

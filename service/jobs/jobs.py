@@ -5,6 +5,8 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Generator
 
+import msgspec
+
 from models.messages import Done, Failed, Generate, JobEvent, Portrait, Ready, Started
 from service.access.caller import Caller
 from service.errors import DeadlineExceeded, JobCancelled, JobFailed, NoCapacity, NotFound, ServiceError
@@ -151,7 +153,7 @@ class Jobs:
     async def _run(self, job: Job, prepare: Prepare) -> None:
         """From the photos to the end. Whatever happens, the job ends here if it has not ended before."""
         try:
-            order = await prepare(job)
+            order = msgspec.structs.replace(await prepare(job), traceparent=job.traceparent)
             if not job.has_ended:
                 self._line.let_go(job)
                 job.set_prepared()
@@ -199,6 +201,7 @@ class Jobs:
             self._shelf.put(job)
         self._free_rows(job, self._rows.get(job.id, 0))
         self._rows.pop(job.id, None)
+        job.set_gone()
 
     # ---- turns
 

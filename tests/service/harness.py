@@ -22,6 +22,7 @@ from service.secrets import Secrets
 from service.server import make_server
 from service.settings import Settings
 from service.styles import load_styles
+from service.telemetry import Tracer
 from service.workers.in_process import launch_thread
 from service.workers.process import launch_process
 from service.workers.protocol import Launcher
@@ -92,6 +93,7 @@ def build_house(
     num_workers: int = 1,
     decoders: Any = None,
     secrets: Secrets | None = None,
+    tracer: Tracer | None = None,
     **settings: Any,
 ) -> House:
     fakes: list[FakeWorker] = []
@@ -110,7 +112,7 @@ def build_house(
         on_restart=metrics.count_restart,
     )
     decoders = decoders or FakeDecoders()
-    app = create_app(chosen, workers, decoders, load_styles(), metrics, secrets)
+    app = create_app(chosen, workers, decoders, load_styles(), metrics, secrets, tracer)
     return House(app=app, settings=chosen, workers=workers, decoders=decoders, metrics=metrics, fakes=fakes)
 
 
