@@ -159,6 +159,15 @@ class LoraInfo(Struct, frozen=True, kw_only=True):
     commercial: Literal["yes", "no", "conditional"]
 
 
+class FinalInfo(Struct, frozen=True, kw_only=True):
+    """How a bundle makes finals: their sizes (width, height), which nothing else may have, and the steps that they take
+    after the preview's own; whether at their size or at the preview's, to be enlarged when finished."""
+
+    sizes: list[tuple[int, int]]
+    steps: int
+    refined_in_size: bool
+
+
 class BundleInfo(Struct, frozen=True, kw_only=True):
     """What a worker has warm, and the limits that a request to it must keep."""
 
@@ -178,7 +187,7 @@ class BundleInfo(Struct, frozen=True, kw_only=True):
     accepted_noncommercial: bool = False  # the operator said that the use is not commercial
     files: list[FileInfo]
     revision: str = ""  # changes with any weight file: what an identity is bound to
-    final_sizes: list[tuple[int, int]] = []  # (width, height) that only finals have; none: this bundle makes no finals
+    finals: FinalInfo | None = None  # None: this bundle makes none
 
 
 class Ready(Struct, frozen=True, kw_only=True, tag="ready"):

@@ -9,7 +9,7 @@ import torch
 
 from models.adapters.lora_shelf import LoraShelf
 from models.engine.plan import NoiseSchedule
-from models.messages import AdapterInfo, BundleInfo, FileInfo, LoraInfo
+from models.messages import AdapterInfo, BundleInfo, FileInfo, FinalInfo, LoraInfo
 from models.sdxl.vae import Decoder
 from models.weights.errors import WeightsError
 from models.weights.integrity import verify
@@ -86,6 +86,10 @@ def _revision(files: list[FileInfo]) -> str:
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
 
 
+def _finals(spec: FinalSpec) -> FinalInfo:
+    return FinalInfo(sizes=list(spec.sizes), steps=spec.refining, refined_in_size=spec.enlarge == "before")
+
+
 def _adapters(loaded: Loaded) -> list[AdapterInfo]:
     stacks, common = loaded.stacks, [*loaded.text.modules(), *loaded.decoder.modules()]
     sizes = footprints({name: (stack.adapter, stack.denoiser) for name, stack in stacks.items()}, common)
@@ -133,5 +137,5 @@ def _describe(
         accepted_noncommercial=accepted,
         files=files,
         revision=_revision(files),
-        final_sizes=list(spec.final.sizes) if spec.final else [],
+        finals=_finals(spec.final) if spec.final else None,
     )
