@@ -33,6 +33,22 @@ class Decodes(Protocol):
     def resized(self, latents: Tensor, width: int, height: int) -> Tensor: ...
 
 
+class Policy(Protocol):
+    """Which rows run next; `Scheduler` says what each of these does."""
+
+    @property
+    def num_running(self) -> int: ...
+
+    @property
+    def num_waiting(self) -> int: ...
+
+    def add(self, row: Row) -> None: ...
+
+    def next_batch(self) -> list[Row]: ...
+
+    def remove(self, leaves: Callable[[Row], bool]) -> list[Row]: ...
+
+
 Exit = Literal["cancelled", "expired", "not_a_number"]
 
 
@@ -66,10 +82,12 @@ class Engine:
         buckets: Sequence[int],
         clock: Callable[[], float] = time.monotonic,
         draw_noise: Callable[[int, int, tuple[int, ...], torch.device], Tensor] = noise,
+        policy: Policy | None = None,
     ) -> None:
         """`buckets` are the batch sizes that the network may see, ascending; a batch is padded up to the next.
 
-        `draw_noise` is given a row's seed, which of its draws it is, the shape and the device.
+        `draw_noise` is given a row's seed, which of its draws it is, the shape and the device. `policy` is there to
+        compare ours with others.
         """
         if list(buckets) != sorted(set(buckets)) or not buckets or buckets[0] < 1:
             raise ValueError(f"buckets {list(buckets)}: ascending positive batch sizes are needed")
@@ -78,7 +96,7 @@ class Engine:
         self._buckets = tuple(buckets)
         self._clock = clock
         self._draw_noise = draw_noise
-        self._scheduler = Scheduler(max_rows=self._buckets[-1])
+        self._scheduler: Policy = policy or Scheduler(max_rows=self._buckets[-1])
         self._cancelled: set[str] = set()
         self._batch: list[Row] = []  # of the tick under way or just made
 
