@@ -9,16 +9,21 @@ from litestar.middleware import DefineMiddleware
 
 from service.access.guard import Guard
 from service.access.quota import Quotas
-from service.api.catalogue import list_models, list_styles
+from service.api.catalogue import get_model, list_models, list_styles
 from service.api.cors import cors_config
 from service.api.envelope import Envelope
 from service.api.forms import UploadLimits
 from service.api.front import Front
 from service.api.health import health, livez, metrics, readyz
 from service.api.jobs import cancel_job, follow_job, get_job
+from service.api.openai.images import OPENAI_ROUTES
 from service.api.openapi import openapi_config
 from service.api.portraits import create_portraits
 from service.api.problems import EXCEPTION_HANDLERS
+from service.api.replicate.cog import COG_ROUTES
+from service.api.replicate.files import Files
+from service.api.replicate.predictions import Predictions
+from service.api.replicate.routes import REPLICATE_ROUTES
 from service.images import Decoders
 from service.jobs.jobs import Jobs
 from service.metrics import Metrics
@@ -55,6 +60,8 @@ def create_app(
         upload_limits=upload_limits(settings),
         sealer=secrets.sealer,
         quotas=Quotas(),
+        predictions=Predictions(jobs),
+        files=Files(),
         tracer=tracer,
     )
     metrics_page.decoder_restarts.set_function(lambda: decoders.restarts)
@@ -70,11 +77,18 @@ def create_app(
             yield
         finally:
             await jobs.stop()
+            front.files.clear()
             await workers.stop()
             await decoders.stop()
 
     app = Litestar(
-        [create_portraits, get_job, follow_job, cancel_job, list_styles, list_models, livez, readyz, health, metrics],
+        [
+            *[create_portraits, get_job, follow_job, cancel_job],
+            *OPENAI_ROUTES,
+            *REPLICATE_ROUTES,
+            *COG_ROUTES,
+            *[list_styles, list_models, get_model, livez, readyz, health, metrics],
+        ],
         dependencies={"front": Provide(give_front, sync_to_thread=False)},
         middleware=[DefineMiddleware(Guard, keys=secrets.keys, quotas=front.quotas)],
         cors_config=cors_config(settings),

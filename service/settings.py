@@ -8,12 +8,13 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
 
 PREFIX = "PROOFSHEET_"
+CogModel = Literal["tencentarc/photomaker", "zsxkib/instant-id", "proofsheet/portraits"]
 ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
@@ -47,6 +48,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_rows: Annotated[int, Meta(ge=1, le=256, description="Images in one worker's running batch.")] = 8
     threads: Annotated[int | None, Meta(description="CPU threads per worker; unset lets torch choose.")] = None
     styles: Annotated[str | None, Meta(description="A TOML file that replaces the built-in styles.")] = None
+    cog_model: Annotated[
+        CogModel, Meta(description="Whose inputs POST /predictions takes, as that model's own container would.")
+    ] = "tencentarc/photomaker"
     default_style: Annotated[str, Meta(description="Used when a request names neither style nor prompt.")] = "corporate"
     max_jobs: Annotated[int, Meta(ge=1, le=10_000, description="Jobs accepted at once; more get a 503.")] = 16
     max_uploads: Annotated[int, Meta(ge=1, le=10_000, description="Bodies being received at once.")] = 16

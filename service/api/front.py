@@ -4,6 +4,8 @@ import dataclasses
 
 from service.access.quota import Quotas
 from service.api.forms import UploadLimits
+from service.api.replicate.files import Files
+from service.api.replicate.predictions import Predictions
 from service.images import Decoders
 from service.jobs.jobs import Jobs
 from service.jobs.sealing import Sealer
@@ -25,4 +27,6 @@ class Front:
     upload_limits: UploadLimits
     sealer: Sealer
     quotas: Quotas
+    predictions: Predictions
+    files: Files
     tracer: Tracer

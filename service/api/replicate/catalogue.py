@@ -4,7 +4,7 @@ The hashes are Replicate's own of these models, so that a shop that pinned one k
 one schema.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from models.messages import BundleInfo
 from service.api.fields import read_fields
 from service.api.portrait_form import PortraitForm
 from service.api.replicate import instantid, own, photomaker
+from service.api.replicate.objects import ModelObject, VersionObject
 from service.api.replicate.translation import Translated
 from service.errors import BadInput, BadRequest, NotFound
 
@@ -33,7 +34,7 @@ class PublishedModel:
     owner: str
     name: str
     description: str
-    adapter: str | None  # that it needs; None takes what there is
+    adapters: tuple[str, ...]  # of which it needs one; none takes what there is
     versions: tuple[str, ...]
     input_schema: Schema
     translate: Translate
@@ -41,6 +42,9 @@ class PublishedModel:
     @property
     def id(self) -> str:
         return f"{self.owner}/{self.name}"
+
+    def is_warm(self, adapters: Collection[str]) -> bool:
+        return not self.adapters or any(name in adapters for name in self.adapters)
 
     def read(self, values: Mapping[str, Any], bundle: BundleInfo) -> Translated:
         """A prediction's input. Raises BadInput."""
@@ -55,6 +59,22 @@ class PublishedModel:
         schemas = {"Input": self.input_schema, "Output": OUTPUT}
         info = {"title": "Cog", "version": "0.1.0"}
         return {"openapi": "3.0.2", "info": info, "paths": {}, "components": {"schemas": schemas}}
+
+
+def version_object(model: PublishedModel, version: str) -> VersionObject:
+    schema = model.openapi_schema
+    return VersionObject(id=version, created_at=SINCE, cog_version=COG_VERSION, openapi_schema=schema)
+
+
+def model_object(model: PublishedModel, base_url: str) -> ModelObject:
+    """`base_url` ends with a slash."""
+    return ModelObject(
+        url=f"{base_url}v1/models/{model.id}",
+        owner=model.owner,
+        name=model.name,
+        description=model.description,
+        latest_version=version_object(model, model.versions[0]),
+    )
 
 
 def as_input(error: BadRequest) -> BadInput:
@@ -78,7 +98,7 @@ PHOTOMAKER = PublishedModel(
     owner="tencentarc",
     name="photomaker",
     description="Portraits of the person in one to four photos, by PhotoMaker.",
-    adapter=photomaker.ADAPTER,
+    adapters=photomaker.ADAPTERS,
     versions=("ddfc2b08d209f9fa8c1eca692712918bd449f695dabb4a958da31802a9570fe4",),
     input_schema=_schema_of(photomaker.PhotoMakerInput),
     translate=lambda values, bundle: photomaker.translate(read_fields(photomaker.PhotoMakerInput, values), bundle),
@@ -87,7 +107,7 @@ PHOTOMAKER_STYLE = PublishedModel(
     owner="tencentarc",
     name="photomaker-style",
     description="The same inputs as tencentarc/photomaker.",
-    adapter=photomaker.ADAPTER,
+    adapters=photomaker.ADAPTERS,
     versions=("467d062309da518648ba89d226490e02b8ed09b5abc15026e54e31c5a8cd0769",),
     input_schema=PHOTOMAKER.input_schema,
     translate=PHOTOMAKER.translate,
@@ -96,7 +116,7 @@ INSTANT_ID = PublishedModel(
     owner="zsxkib",
     name="instant-id",
     description="Portraits of the person in one photo, in a chosen pose, by InstantID.",
-    adapter=instantid.ADAPTER,
+    adapters=instantid.ADAPTERS,
     versions=(
         "2e4785a4d80dadf580077b2244c8d7c05d8e3faac04a04c02d8e099dd2876789",
         "491ddf5be6b827f8931f088ef10c6d015f6d99685e6454e6f04c8ac298979686",
@@ -108,7 +128,7 @@ OWN = PublishedModel(
     owner="proofsheet",
     name="portraits",
     description="All that POST /v1/portraits takes.",
-    adapter=None,
+    adapters=(),
     versions=("1",),
     input_schema=_schema_of(own.Pictures, PortraitForm, without=("previews",)),
     translate=own.translate,

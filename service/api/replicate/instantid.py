@@ -25,7 +25,7 @@ from service.api.replicate.translation import (
     refuse,
 )
 
-ADAPTER = "instantid"
+ADAPTERS = ("instantid",)
 BASE_WEIGHTS = "stable-diffusion-xl-base-1.0"
 SCHEDULER = "EulerDiscreteScheduler"
 DEFAULT_STEPS = 30
@@ -96,7 +96,7 @@ def translate(given: InstantIdInput, bundle: BundleInfo) -> Translated:
         steps=min(given.lcm_num_inference_steps, bundle.max_steps) if lcm else fitted,
         sampler="lcm" if lcm else None,
         guidance=given.lcm_guidance_scale if lcm else guided,
-        adapter=ADAPTER,
+        adapter=ADAPTERS[0],
         strength=_scale("ip_adapter_scale", given.ip_adapter_scale),
         control_strength=_scale("controlnet_conditioning_scale", given.controlnet_conditioning_scale),
         framing=None if given.pose_image else "selfie",

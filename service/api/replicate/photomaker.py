@@ -14,7 +14,7 @@ from service.api.portrait_form import MAX_SEED, PortraitForm
 from service.api.replicate.translation import Prompt, Translated, Uri, YesNo, fit_guidance, fit_steps, refuse
 from service.styles import SUBJECTS
 
-ADAPTER = "photomaker"
+ADAPTERS = ("photomaker", "photomaker-v2")  # the published model's, and its successor where only that is warm
 TRIGGER = "img"
 MAX_THEIR_SEED = 2**31 - 1
 STYLES = {
@@ -90,12 +90,20 @@ def translate(given: PhotoMakerInput, bundle: BundleInfo) -> Translated:
         steps=fit_steps("num_steps", given.num_steps, DEFAULT_STEPS, bundle, notes),
         guidance=fit_guidance("guidance_scale", given.guidance_scale, DEFAULT_GUIDANCE, bundle, notes),
         strength=None if ratio == DEFAULT_RATIO else 1 - ratio / 100,  # identity enters after this share of the steps
-        adapter=ADAPTER,
+        adapter=_adapter(bundle, notes),
         format="png",
     )
     names = ("input_image", "input_image2", "input_image3", "input_image4")
     selfies = [(name, uri) for name in names if (uri := getattr(given, name)) is not None]
     return Translated(form=form, selfies=selfies, notes=notes)
+
+
+def _adapter(bundle: BundleInfo, notes: list[str]) -> str:
+    warm = [adapter.name for adapter in bundle.adapters]
+    name = next((name for name in ADAPTERS if name in warm), ADAPTERS[0])
+    if name != ADAPTERS[0]:
+        notes.append(f"{ADAPTERS[0]} is not loaded here: made with {name}.")
+    return name
 
 
 def place_subject(prompt: str) -> tuple[str, str]:

@@ -9,8 +9,9 @@ from service.errors import ServiceError
 from tests.fakes import BUNDLE
 
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
-QUICK = msgspec.structs.replace(BUNDLE, max_steps=8, default_guidance=1.0)
-GUIDED = msgspec.structs.replace(BUNDLE, default_guidance=5.0, max_steps=50)
+ADAPTERS = [msgspec.structs.replace(BUNDLE.adapters[0], name=name) for name in ("photomaker", "photomaker-v2")]
+QUICK = msgspec.structs.replace(BUNDLE, adapters=ADAPTERS, max_steps=8, default_guidance=1.0)
+GUIDED = msgspec.structs.replace(QUICK, default_guidance=5.0, max_steps=50)
 
 
 def photomaker(bundle=QUICK, **inputs):
@@ -39,6 +40,12 @@ def test_the_input_of_the_published_example_of_photomaker_is_taken():
     assert (got.form.steps, got.form.guidance, got.form.adapter) == (8, None, "photomaker")
     assert got.notes == ["num_steps 50: this model is made for 4 steps; it makes 8."]
     assert [name for name, _ in got.selfies] == ["input_image", "input_image2"]
+
+
+def test_the_successor_stands_in_for_photomaker_where_only_it_is_warm():
+    got = photomaker(BUNDLE)
+    assert got.form.adapter == "photomaker-v2"
+    assert got.notes == ["photomaker is not loaded here: made with photomaker-v2."]
 
 
 def test_their_defaults_are_the_bundles_own():

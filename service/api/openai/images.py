@@ -1,0 +1,77 @@
+"""POST /v1/images/edits and /v1/images/generations, as the `openai` client calls them."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, post
+from litestar.di import NamedDependency
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
+
+from service.api.answers import note_timings
+from service.api.events import EventStream
+from service.api.forms import Upload, wipe
+from service.api.front import Front
+from service.api.intake import answered, place, terms_of
+from service.api.openai.fields import ImagesWish, no_selfie
+from service.api.openai.objects import images_response
+from service.api.openai.reading import Pictures, read_edit, read_generation
+from service.api.openai.stream import Kind, OpenAIEvents
+from service.api.record import RequestRecord, record_of
+from service.errors import ServiceError
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@post(
+    "/v1/images/edits",
+    operation_id="editImages",
+    summary="Portraits, for the openai client",
+    status_code=200,
+    request_max_body_size=None,
+)
+async def edit_images(request: AnyRequest, front: NamedDependency[Front]) -> ASGIApp:
+    """Portraits of the person in the selfies: `client.images.edit(image=..., prompt=...)`."""
+    with front.jobs.uploading(), record_of(request.scope).stage("upload"):
+        wish, pictures = await read_edit(request, front.upload_limits)
+    return await _make(request, front, wish, pictures, "image_edit")
+
+
+@post(
+    "/v1/images/generations",
+    operation_id="generateImages",
+    summary="Portraits from an identity, for the openai client",
+    status_code=200,
+    request_max_body_size=None,
+)
+async def generate_images(request: AnyRequest, front: NamedDependency[Front]) -> ASGIApp:
+    """Portraits without a selfie in the request: `client.images.generate(..., extra_body={"identity": ...})`."""
+    with front.jobs.uploading(), record_of(request.scope).stage("upload"):
+        await read_generation(request, front.upload_limits)
+    raise no_selfie()
+
+
+async def _make(request: AnyRequest, front: Front, wish: ImagesWish, pictures: Pictures, kind: Kind) -> ASGIApp:
+    record = record_of(request.scope)
+    try:
+        upload = Upload(wish.form(front.jobs.warm().bundle), pictures)
+        terms = terms_of(request, front, upload)
+    except BaseException:
+        wipe(pictures)
+        raise
+    job = await place(request, front, upload, terms)
+    if wish.theirs.stream:
+        return EventStream(job, record, tell=OpenAIEvents(job, wish, kind, lambda error: _problem(record, error)))
+    finished = await answered(request, job)
+    note_timings(record, finished.timings)
+    body = msgspec.json.encode(images_response(job, wish, finished))
+    return ASGIResponse(body=body, media_type="application/json")
+
+
+def _problem(record: RequestRecord, error: ServiceError) -> dict[str, Any]:
+    """A failure after the headers are out; it is noted as an answer's would be."""
+    record.code = error.code
+    return error.problem(record.request_id)
+
+
+OPENAI_ROUTES = (edit_images, generate_images)

@@ -1,0 +1,122 @@
+"""From a prediction's request to its running job, for Replicate's routes and for Cog's."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from litestar import Request
+
+from service.access.caller import caller_of
+from service.api.forms import Upload, wipe
+from service.api.front import Front
+from service.api.intake import Terms, answered_within, hand_over, place, terms_of
+from service.api.json_body import read_json
+from service.api.prefer import Preferences, read_prefer
+from service.api.record import record_of
+from service.api.replicate.catalogue import PublishedModel, as_input
+from service.api.replicate.files import read_uri
+from service.api.replicate.predictions import Prediction
+from service.api.replicate.requests import PredictionRequest, read_request
+from service.api.replicate.translation import Translated
+from service.errors import BadRequest, ServiceError
+
+LONGEST_WAIT_SECONDS = 60.0
+SHOWN_LENGTH = 64  # longer texts among the inputs are somebody's words or pictures
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request that is read and checked as far as it can be without its pictures."""
+
+    request: PredictionRequest
+    model: PublishedModel
+    version: str
+
+
+async def read_creation(request: AnyRequest, front: Front) -> PredictionRequest:
+    """The body. Raises NoCapacity before a byte of it is read, BadRequest and BadInput after."""
+    with front.jobs.uploading(), record_of(request.scope).stage("upload"):
+        return read_request(await read_json(request, front.upload_limits))
+
+
+async def create(request: AnyRequest, front: Front, wanted: Wanted) -> Prediction:
+    """Its job runs, and is attached for this request. Raises BadInput for whatever a field has wrong."""
+    try:
+        return await _create(request, front, wanted)
+    except BadRequest as error:
+        raise as_input(error) from None
+
+
+async def _create(request: AnyRequest, front: Front, wanted: Wanted) -> Prediction:
+    translated = wanted.model.read(wanted.request.input, front.jobs.warm().bundle)
+    upload = await asyncio.to_thread(_fetch, request, front, translated)
+    try:
+        terms = _terms(request, front, upload, wanted.request)
+    except BaseException:
+        wipe(upload.files)
+        raise
+    job = await place(request, front, upload, terms)
+    prediction = Prediction(
+        id=wanted.request.id or job.id,
+        job=job,
+        model=wanted.model,
+        version=wanted.version,
+        shown_input=shown(wanted.request.input),
+        notes=tuple(translated.notes),
+        has_own_deadline="cancel-after" in request.headers,
+    )
+    return front.predictions.add(prediction)
+
+
+def _fetch(request: AnyRequest, front: Front, translated: Translated) -> Upload:
+    """All pictures. In a thread: base64 of many megabytes would hold up the loop."""
+    limits, caller = front.upload_limits, caller_of(request.scope)
+    if len(translated.selfies) > limits.max_images:
+        message = f"There are more than {limits.max_images} selfies: send the best {limits.max_images}."
+        raise BadRequest(
+            "too_many_images", message, limit=limits.max_images, extra={"field": translated.selfies[-1][0]}
+        )
+    files: list[bytearray] = []
+    try:
+        for name, uri in [*translated.selfies, *([translated.pose] if translated.pose is not None else [])]:
+            files.append(read_uri(name, uri, front.files, caller, max_bytes=limits.max_image_bytes))
+    except BaseException:
+        wipe(files)
+        raise
+    pose = files.pop() if translated.pose is not None else None
+    return Upload(translated.form, files, pose)
+
+
+def _terms(request: AnyRequest, front: Front, upload: Upload, wanted: PredictionRequest) -> Terms:
+    """A prediction outlives its request, unless its caller waits on the connection and could not find it again."""
+    terms = terms_of(request, front, upload)
+    waits = read_prefer(request.headers.get("prefer")).waits and wanted.hook is None
+    stays = upload.form.on_disconnect or ("cancel" if waits else "finish")
+    return msgspec.structs.replace(terms, keep=True, on_disconnect=stays)
+
+
+async def wait_as_preferred(request: AnyRequest, prediction: Prediction, preferences: Preferences) -> bool:
+    """Wait for the end as long as Prefer says, bare for a minute; whether it came. Detaches. Raises ClientLeft."""
+    if not preferences.waits:
+        hand_over(prediction.job)
+        return False
+    seconds = min(max(preferences.wait_seconds or LONGEST_WAIT_SECONDS, 1.0), LONGEST_WAIT_SECONDS)
+    record_of(request.scope).headers["Preference-Applied"] = preferences.applied
+    try:
+        return await answered_within(request, prediction.job, seconds) is not None
+    except ServiceError:  # a failed prediction is an answer, not a refusal
+        return True
+
+
+def shown(given: dict[str, Any]) -> dict[str, Any]:
+    """Of an input what is not personal: numbers, choices, yes and no. Prompts and pictures are not given back."""
+    return {name: value for name, value in given.items() if _is_plain(name, value)}
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= SHOWN_LENGTH and "prompt" not in name and "image" not in name and "://" not in value
+    return value is None or isinstance(value, bool | int | float)
