@@ -26,12 +26,16 @@ from service.api.replicate.predictions import Predictions
 from service.api.replicate.routes import REPLICATE_ROUTES
 from service.images import Decoders
 from service.jobs.jobs import Jobs
+from service.jobs.webhooks import Webhooks
 from service.metrics import Metrics
 from service.secrets import Secrets
 from service.settings import Settings
 from service.styles import Styles
 from service.telemetry import IdsOnly, Tracer
 from service.workers.protocol import Workers
+
+
+WEBHOOK_DRAIN_SECONDS = 10  # after the jobs have had their own time
 
 
 def create_app(
@@ -51,6 +55,9 @@ def create_app(
     tracer = tracer or IdsOnly()
     secrets = secrets or Secrets.of_this_process()
     jobs = Jobs(workers, metrics_page, settings)
+    webhooks = Webhooks(
+        secrets.webhook_secret, allow_loopback=settings.webhook_loopback, count=metrics_page.count_webhook
+    )
     front = Front(
         settings=settings,
         styles=styles,
@@ -60,6 +67,7 @@ def create_app(
         upload_limits=upload_limits(settings),
         sealer=secrets.sealer,
         quotas=Quotas(),
+        webhooks=webhooks,
         predictions=Predictions(jobs),
         files=Files(),
         tracer=tracer,
@@ -77,6 +85,7 @@ def create_app(
             yield
         finally:
             await jobs.stop()
+            await webhooks.stop(min(settings.drain_seconds, WEBHOOK_DRAIN_SECONDS))
             front.files.clear()
             await workers.stop()
             await decoders.stop()

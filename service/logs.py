@@ -28,12 +28,16 @@ class JsonLines(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
+QUIET = ("uvicorn", "httpx2")  # one line per request, and with it a webhook's address, which may be a secret
+
+
 def set_up_logging(level: str = "INFO") -> None:
-    """Everything in this process to stderr; uvicorn's own lines from WARNING up."""
+    """Everything in this process to stderr; the lines of QUIET from WARNING up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def describe_exception(error: BaseException) -> str:

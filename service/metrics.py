@@ -86,6 +86,12 @@ class Metrics:
             ["worker", "kind"],
             registry=registry,
         )
+        self.webhooks = Counter(
+            "proofsheet_webhooks_total",
+            "Webhook events that ended, by outcome: delivered, refused, gave_up, dropped.",
+            ["outcome"],
+            registry=registry,
+        )
         self.worker_restarts = Counter(
             "proofsheet_worker_restarts_total", "Worker processes started again.", ["worker"], registry=registry
         )
@@ -124,6 +130,9 @@ class Metrics:
     def add_faces(self, faces: Iterable[FaceReport]) -> None:
         for face in faces:
             self.faces.labels(face.verdict).inc()
+
+    def count_webhook(self, outcome: str) -> None:
+        self.webhooks.labels(outcome).inc()
 
     def count_restart(self, worker: str) -> None:
         self.worker_restarts.labels(worker).inc()

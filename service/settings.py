@@ -82,6 +82,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     cors_origins: Annotated[
         tuple[str, ...], Meta(description="Origins whose pages may read answers, as https://shop.example.")
     ] = ()
+    webhook_loopback: Annotated[
+        bool, Meta(description="Let webhooks go to this machine too, over http or https: for tests.")
+    ] = False
     traces: Annotated[
         str | None,
         Meta(description="Where OpenTelemetry spans go, as http://collector:4318/v1/traces; needs the extra traces."),

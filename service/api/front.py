@@ -9,6 +9,7 @@ from service.api.replicate.predictions import Predictions
 from service.images import Decoders
 from service.jobs.jobs import Jobs
 from service.jobs.sealing import Sealer
+from service.jobs.webhooks import Webhooks
 from service.metrics import Metrics
 from service.settings import Settings
 from service.styles import Styles
@@ -27,6 +28,7 @@ class Front:
     upload_limits: UploadLimits
     sealer: Sealer
     quotas: Quotas
+    webhooks: Webhooks
     predictions: Predictions
     files: Files
     tracer: Tracer
