@@ -34,7 +34,6 @@ from service.styles import Styles
 from service.telemetry import IdsOnly, Tracer
 from service.workers.protocol import Workers
 
-
 WEBHOOK_DRAIN_SECONDS = 10  # after the jobs have had their own time
 
 
