@@ -22,6 +22,7 @@ from service.api.portraits import create_portraits
 from service.api.problems import EXCEPTION_HANDLERS
 from service.api.replicate.cog import COG_ROUTES
 from service.api.replicate.files import Files
+from service.api.replicate.hooks import Hooks
 from service.api.replicate.predictions import Predictions
 from service.api.replicate.routes import REPLICATE_ROUTES
 from service.images import Decoders
@@ -69,6 +70,7 @@ def create_app(
         webhooks=webhooks,
         predictions=Predictions(jobs),
         files=Files(),
+        hooks=Hooks(webhooks),
         tracer=tracer,
     )
     metrics_page.decoder_restarts.set_function(lambda: decoders.restarts)
@@ -84,6 +86,7 @@ def create_app(
             yield
         finally:
             await jobs.stop()
+            await front.hooks.stop()
             await webhooks.stop(min(settings.drain_seconds, WEBHOOK_DRAIN_SECONDS))
             front.files.clear()
             await workers.stop()

@@ -5,6 +5,7 @@ import dataclasses
 from service.access.quota import Quotas
 from service.api.forms import UploadLimits
 from service.api.replicate.files import Files
+from service.api.replicate.hooks import Hooks
 from service.api.replicate.predictions import Predictions
 from service.images import Decoders
 from service.jobs.jobs import Jobs
@@ -31,4 +32,5 @@ class Front:
     webhooks: Webhooks
     predictions: Predictions
     files: Files
+    hooks: Hooks
     tracer: Tracer

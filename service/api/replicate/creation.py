@@ -51,6 +51,9 @@ async def create(request: AnyRequest, front: Front, wanted: Wanted) -> Predictio
 
 
 async def _create(request: AnyRequest, front: Front, wanted: Wanted) -> Prediction:
+    hook = wanted.request.hook
+    if hook is not None:
+        await front.webhooks.check(hook[0])
     translated = wanted.model.read(wanted.request.input, front.jobs.warm().bundle)
     upload = await asyncio.to_thread(_fetch, request, front, translated)
     try:
@@ -68,6 +71,8 @@ async def _create(request: AnyRequest, front: Front, wanted: Wanted) -> Predicti
         notes=tuple(translated.notes),
         has_own_deadline="cancel-after" in request.headers,
     )
+    if hook is not None:
+        front.hooks.follow(prediction, hook, str(request.base_url))
     return front.predictions.add(prediction)
 
 

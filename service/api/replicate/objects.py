@@ -97,3 +97,12 @@ class Page(Struct, Generic[T], frozen=True, kw_only=True):
     previous: str | None = None
     next: str | None = None
     results: list[T]
+
+
+class WebhookSecret(Struct, frozen=True, kw_only=True):
+    """`whsec_` and the base64 of the key. No two callers have the same."""
+
+    key: str
+
+    def __repr__(self) -> str:
+        return "WebhookSecret()"

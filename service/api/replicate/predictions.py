@@ -117,7 +117,7 @@ def prediction_object(
         version=prediction.version,
         status=shown,
         input=prediction.shown_input,
-        output=_output(job) if with_output and shown == "succeeded" else None,
+        output=_output(job) if with_output and shown in ("processing", "succeeded") else None,
         logs=prediction.logs,
         error=job.error.message if job.error is not None else None,
         metrics=_metrics(job),
@@ -147,8 +147,9 @@ def timestamp(seconds: float | None) -> Any:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1000):03d}Z"
 
 
-def _output(job: Job) -> list[str]:
-    return [as_data_url(portrait) for portrait in job.portraits]
+def _output(job: Job) -> list[str] | None:
+    """The pictures that are finished; None for none yet."""
+    return [as_data_url(portrait) for portrait in job.portraits] or None
 
 
 def _metrics(job: Job) -> PredictionMetrics:

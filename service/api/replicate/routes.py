@@ -18,7 +18,7 @@ from service.api.record import record_of
 from service.api.replicate.catalogue import PublishedModel, PublishedModels, model_object, version_object
 from service.api.replicate.creation import Wanted, create, read_creation, wait_as_preferred
 from service.api.replicate.file_routes import create_file, delete_file, get_file, list_files
-from service.api.replicate.objects import ModelObject, Page, PredictionObject, Status, VersionObject
+from service.api.replicate.objects import ModelObject, Page, PredictionObject, Status, VersionObject, WebhookSecret
 from service.api.replicate.predictions import Prediction, prediction_object
 from service.api.replicate.requests import PredictionRequest
 from service.api.replicate.stream import tell
@@ -133,6 +133,12 @@ async def get_version(owner: FromPath[str], name: FromPath[str], version: FromPa
     return version_object(model, version)
 
 
+@get("/v1/webhooks/default/secret", operation_id="getWebhookSecret", summary="What signs the caller's webhooks")
+async def get_webhook_secret(request: AnyRequest, front: NamedDependency[Front]) -> WebhookSecret:
+    """The caller's own secret, for `replicate.webhooks.validate` or any Standard Webhooks library."""
+    return WebhookSecret(key=front.webhooks.secret_of(caller_of(request.scope).id))
+
+
 async def _answer_creation(
     request: AnyRequest, front: Front, body: PredictionRequest, model: PublishedModel, version: str
 ) -> ASGIResponse:
@@ -168,5 +174,5 @@ def _place_of(cursor: str | None, predictions: list[Prediction]) -> int:
 REPLICATE_ROUTES = (
     *(create_prediction, create_named_prediction, list_predictions, get_prediction, cancel_prediction),
     *(stream_prediction, get_published_model, list_versions, get_version),
-    *(create_file, list_files, get_file, delete_file),
+    *(create_file, list_files, get_file, delete_file, get_webhook_secret),
 )
