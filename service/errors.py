@@ -157,6 +157,7 @@ class JobFailed(ServiceError):
 class NoCapacity(ServiceError):
     status = 503
     title = "No capacity right now"
+    problem_type = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
     closes_connection = True
 
 

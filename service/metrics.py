@@ -75,6 +75,26 @@ class Metrics:
         self.queue_depth = Gauge("proofsheet_queue_depth", "Jobs accepted and not started yet.", registry=registry)
         self.jobs_running = Gauge("proofsheet_jobs_in_flight", "Jobs accepted and not ended yet.", registry=registry)
         self.uploads_running = Gauge("proofsheet_uploads_in_flight", "Bodies being received.", registry=registry)
+        self.forecast_error_seconds = Histogram(
+            "proofsheet_forecast_error_seconds",
+            "How far a finished job was from its prediction at acceptance, by direction: early or late.",
+            ["direction"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.cancel_seconds = Histogram(
+            "proofsheet_cancel_seconds",
+            "From a cancel, a client's leaving or a passed deadline until the worker has dropped the rows, by reason.",
+            ["reason"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.held_bytes = Gauge(
+            "proofsheet_held_bytes",
+            "Memory for photos of running jobs, and for results kept.",
+            ["kind"],
+            registry=registry,
+        )
         self.rejections = Counter(
             "proofsheet_rejections_total", "Requests refused or failed, by problem code.", ["reason"], registry=registry
         )
@@ -133,6 +153,11 @@ class Metrics:
 
     def count_webhook(self, outcome: str) -> None:
         self.webhooks.labels(outcome).inc()
+
+    def add_forecast(self, predicted_seconds: float, actual_seconds: float) -> None:
+        """How well the end of a finished job was predicted."""
+        error = actual_seconds - predicted_seconds
+        self.forecast_error_seconds.labels("late" if error > 0 else "early").observe(abs(error))
 
     def count_restart(self, worker: str) -> None:
         self.worker_restarts.labels(worker).inc()

@@ -52,7 +52,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         CogModel, Meta(description="Whose inputs POST /predictions takes, as that model's own container would.")
     ] = "tencentarc/photomaker"
     default_style: Annotated[str, Meta(description="Used when a request names neither style nor prompt.")] = "corporate"
-    max_jobs: Annotated[int, Meta(ge=1, le=10_000, description="Jobs accepted at once; more get a 503.")] = 16
+    max_jobs: Annotated[int, Meta(ge=1, le=10_000, description="Jobs accepted at once; more get a 503.")] = 64
+    max_job_bytes: Annotated[int, Meta(ge=1, description="Memory for the photos of accepted jobs.")] = 1_000_000_000
     max_uploads: Annotated[int, Meta(ge=1, le=10_000, description="Bodies being received at once.")] = 16
     result_seconds: Annotated[
         float,

@@ -16,6 +16,7 @@ from service.api.presence import settle, while_present
 from service.api.record import RequestRecord, record_of
 from service.errors import BadRequest, ServiceError
 from service.images import Decoders
+from service.decoding import OUTPUT_SIDE
 from service.jobs.job import Finished, Job, Summary
 from service.jobs.jobs import Prepare
 from service.jobs.spans import add_job_span
@@ -37,6 +38,7 @@ AnyRequest = Request[Any, Any, Any]
 
 
 async def receive(request: AnyRequest, front: Front) -> Upload:
+PICTURE_BYTES = 3 * OUTPUT_SIDE**2  # of one decoded photo at most
     """The body, within its bounds. Raises NoCapacity before a byte of it is read."""
     with front.jobs.uploading(), record_of(request.scope).stage("upload"):
         return await read_upload(request, limits=front.upload_limits)
@@ -87,9 +89,16 @@ async def place(request: AnyRequest, front: Front, upload: Upload, terms: Terms)
 
 
 def enter(
-    request: AnyRequest, front: Front, summary: Summary, terms: Terms, prepare: Prepare, *, needs: Scope = "preview"
+    request: AnyRequest,
+    front: Front,
+    summary: Summary,
+    terms: Terms,
+    prepare: Prepare,
+    *,
+    needs: Scope = "preview",
+    num_bytes: int = 0,
 ) -> Job:
-    """Admit any job of this request's caller, whose key needs this scope.
+    """Admit any job of this request's caller, whose key needs this scope; `num_bytes` is what it may hold of photos.
 
     Raises Forbidden, QuotaExceeded or NoCapacity, and then `prepare` is never called.
 
@@ -99,7 +108,7 @@ def enter(
     require(caller, needs)
     hold = front.quotas.take(caller, summary.num_images)
     try:
-        job = front.jobs.accept(caller, summary, terms, prepare)
+        job = front.jobs.accept(caller, summary, terms, prepare, num_bytes=num_bytes)
     except ServiceError:
         hold.refund()
         raise

@@ -50,7 +50,9 @@ class Job:
     `created` is wall-clock time and only for people; all else is counted on the loop's monotonic clock.
     """
 
-    def __init__(self, caller: Caller, summary: Summary, terms: Terms, *, deadline_seconds: float) -> None:
+    def __init__(
+        self, caller: Caller, summary: Summary, terms: Terms, *, deadline_seconds: float, num_bytes: int = 0
+    ) -> None:
         self.id = secrets.token_hex(16)
         self.caller = caller
         self.summary = summary
@@ -60,6 +62,7 @@ class Job:
         self.deadline_seconds = deadline_seconds
         self.created = time.time()
         self.clock = asyncio.get_running_loop().time
+        self.num_bytes = num_bytes  # that it may hold of photos
         self.accepted_at = self.clock()
         self.started_at: float | None = None
         self.ended_at: float | None = None
@@ -74,6 +77,9 @@ class Job:
         self.is_prepared = False
         self.traceparent: str | None = None  # of the request that asked for it
         self._when_gone: list[Callable[[], None]] = []
+        self.predicted_seconds: float | None = None  # from acceptance to the end, as it was said at acceptance
+        self.stopped_at: float | None = None  # when it was ended from outside, before its worker had let go
+        self._steps_made = 0
         self._num_followers = 0
         self._moved = asyncio.Event()  # prepared, or ended before
         self._over = asyncio.Event()
@@ -109,6 +115,12 @@ class Job:
     @property
     def total_ms(self) -> float:
         """As `elapsed_seconds`, and the upload before it."""
+    @property
+    def share_done(self) -> float:
+        """Of its steps, 0 to 1."""
+        steps = self.started.steps if self.started is not None else self.summary.steps
+        return min(self._steps_made / max(steps * self.summary.num_images, 1), 1.0)
+
         return self.front_ms.get("upload", 0.0) + self.elapsed_seconds * 1e3
 
     @property
@@ -148,7 +160,7 @@ class Job:
         assert self._num_followers > 0
         self._num_followers -= 1
         if self._num_followers == 0 and self.on_disconnect == "cancel" and not self.has_ended:
-            self.cancel("Everybody who waited for the job has left.")
+            self.stop(JobCancelled("client_left", "Everybody who waited for the job has left."))
 
     @contextlib.contextmanager
     def attached(self) -> Generator[None]:
@@ -175,9 +187,11 @@ class Job:
         self.abort()
         return True
 
-    def queue(self) -> None:
+        self.stopped_at = self.ended_at
+    def queue(self, position: int, eta_seconds: float | None) -> None:
         """The first event: the job has its place."""
-        self.log.add(Queued(self.position, self.eta_seconds))
+        self.predicted_seconds = eta_seconds
+        self.log.add(Queued(position, eta_seconds))
 
     def set_prepared(self) -> None:
         self.is_prepared = True
@@ -202,6 +216,7 @@ class Job:
                 raise AssertionError("a Failed is an error before it gets here")
         self.log.add(event)
 
+                self._steps_made += 1
     def end(self, error: ServiceError) -> bool:
         """The one bad end; the good one is Done. False when it had ended already."""
         if self.has_ended:

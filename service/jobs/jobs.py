@@ -1,4 +1,4 @@
-"""The desk: takes jobs in, runs each as a task of its own, hands out turns, and finds them again for their callers."""
+"""The desk: takes jobs in, runs each as a task of its own, and finds them again for their callers."""
 
 import asyncio
 import contextlib
@@ -8,14 +8,16 @@ from collections.abc import Awaitable, Callable, Generator
 import msgspec
 
 from models.messages import Done, Failed, Generate, JobEvent, Portrait, Ready, Started
-from service.access.caller import Caller
+from service.access.caller import ANONYMOUS, Caller
 from service.errors import DeadlineExceeded, JobCancelled, JobFailed, NoCapacity, NotFound, ServiceError
-from service.jobs.admission import Places, RecentDurations, full
+from service.jobs import admission
+from service.jobs.admission import Outlook, Places, RecentDurations
 from service.jobs.failures import to_error
+from service.jobs.forecast import Forecast
 from service.jobs.job import Job, Summary
-from service.jobs.line import Line
 from service.jobs.shelf import Shelf
 from service.jobs.terms import Terms
+from service.jobs.turns import Turns
 from service.logs import describe_exception
 from service.metrics import Metrics
 from service.settings import Settings
@@ -23,7 +25,6 @@ from service.workers.protocol import Workers
 
 logger = logging.getLogger("proofsheet.error")
 
-AHEAD_SHARE = 0.5  # of a worker's rows: images that it prepares while its batch is full
 Prepare = Callable[[Job], Awaitable[Generate]]
 
 
@@ -35,19 +36,20 @@ class Jobs:
         self.metrics = metrics
         self.settings = settings
         self.stopping = False
-        self._jobs: dict[str, Job] = {}  # accepted and not gone from the workers yet
+        self._jobs: dict[str, Job] = {}  # accepted, and not gone from the workers yet
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._turns: dict[str, asyncio.Event] = {}
-        self._rows: dict[str, int] = {}  # job id -> its images that a worker has
-        self._line: Line[Job] = Line()
+        self._forecast = Forecast(lambda: asyncio.get_running_loop().time())
+        self._turns = Turns(workers, self._forecast)
         self._shelf = Shelf(seconds=settings.result_seconds, max_bytes=settings.max_result_bytes)
         self._places = Places(settings.max_jobs)
+        self._bytes = Places(settings.max_job_bytes)
         self._uploads = Places(settings.max_uploads)
         self._durations = RecentDurations()
-        self._known_window = 1
         metrics.queue_depth.set_function(lambda: self.waiting)
         metrics.jobs_running.set_function(lambda: self.in_flight)
         metrics.uploads_running.set_function(lambda: self._uploads.taken)
+        metrics.held_bytes.labels("photos").set_function(lambda: self._bytes.taken)
+        metrics.held_bytes.labels("results").set_function(lambda: self._shelf.num_bytes)
         metrics.ready.set_function(lambda: float(self.is_ready))
 
     # ---- how things stand
@@ -93,73 +95,90 @@ class Jobs:
 
     # ---- the way in
 
-    def check_open(self) -> None:
-        """Refuse before a body is read what would be refused after it. Raises NoCapacity."""
+    def check_open(self, caller: Caller = ANONYMOUS, deadline_seconds: float | None = None) -> None:
+        """Refuse before a body is read what would be refused after it, as far as one can know. Raises NoCapacity.
+
+        `deadline_seconds` is the most that the body may still ask for.
+        """
         if self.stopping:
             raise NoCapacity("stopping", "The service is stopping; try again shortly.", retry_after_seconds=5)
-        self.warm()
-        for places in (self._places, self._uploads):
-            if places.is_full:
-                raise full(places, self._durations)
+        bundle = self.warm().bundle
+        outlook = self._turns.outlook(caller, bundle.default_steps, 1)
+        self._check_places(caller, outlook)
+        if not self._uploads.has_room():
+            raise admission.queue_full(self._uploads, outlook, self._retry_after())
+        _check_deadline(outlook, deadline_seconds or self.settings.max_deadline_seconds)
 
     @contextlib.contextmanager
-    def uploading(self) -> Generator[None]:
+    def uploading(self, caller: Caller = ANONYMOUS, deadline_seconds: float | None = None) -> Generator[None]:
         """The time in which one body is received. Raises NoCapacity."""
-        self.check_open()
+        self.check_open(caller, deadline_seconds)
         self._uploads.take()
         try:
             yield
         finally:
             self._uploads.give_back()
 
-    def accept(self, caller: Caller, summary: Summary, terms: Terms, prepare: Prepare) -> Job:
+    def accept(self, caller: Caller, summary: Summary, terms: Terms, prepare: Prepare, *, num_bytes: int = 0) -> Job:
         """A job that runs from now on, in its own task, whoever stays or leaves. Raises NoCapacity.
 
-        `prepare` makes the worker's message out of what was uploaded; what it raises is the job's end.
+        `prepare` makes the worker's message out of what was uploaded; what it raises is the job's end. `num_bytes` is
+        what the job may hold of photos.
         """
-        if self._places.is_full:
-            raise full(self._places, self._durations)
-        self._places.take()
         deadline_seconds = terms.deadline_seconds or self.settings.deadline_seconds
-        job = Job(caller, summary, terms, deadline_seconds=deadline_seconds)
+        outlook = self._turns.outlook(caller, summary.cost, summary.num_images)
+        self._check_places(caller, outlook)
+        if not self._bytes.has_room(num_bytes):
+            raise admission.too_many_bytes(self._bytes, outlook, self._retry_after())
+        _check_deadline(outlook, deadline_seconds)
+        self._places.take()
+        self._bytes.take(num_bytes)
+        job = Job(caller, summary, terms, deadline_seconds=deadline_seconds, num_bytes=num_bytes)
         self._jobs[job.id] = job
-        self._turns[job.id] = asyncio.Event()
-        self._line.add(job, caller_id=caller.id, weight=caller.weight, cost=summary.cost, may_go=False)
-        job.place_in_line = lambda: self._line.order().index(job) + 1 if job in self._line else 1
-        job.queue()
+        self._turns.join(job)
+        job.place_in_line = lambda: self._turns.position(job)
+        job.predict = lambda: self._turns.seconds_to_end(job)
+        job.queue(outlook.position, outlook.expected_seconds)
         self._start(job, prepare)
         return job
+
+    def _check_places(self, caller: Caller, outlook: Outlook) -> None:
+        if not self._places.has_room():
+            raise admission.queue_full(self._places, outlook, self._retry_after())
+        share = admission.share_of(caller, self._jobs.values(), self._places.limit)
+        if sum(job.caller.id == caller.id for job in self._jobs.values()) >= share:
+            raise admission.share_full(share, outlook, self._retry_after())
+
+    def _retry_after(self) -> int:
+        return self._durations.retry_after_seconds()
+
+    # ---- a job's life
 
     def _start(self, job: Job, prepare: Prepare) -> None:
         loop = asyncio.get_running_loop()
         task = self._tasks[job.id] = asyncio.create_task(self._run(job, prepare), name=f"job {job.id}")
         late = DeadlineExceeded(
-            "deadline_exceeded",
-            "The portraits were not finished within the deadline.",
-            limit=job.deadline_seconds,
+            "deadline_exceeded", "The portraits were not finished within the deadline.", limit=job.deadline_seconds
         )
         timer = loop.call_at(job.accepted_at + job.deadline_seconds, job.stop, late)
-        # Not at once: a task that is cancelled before its first step never runs its cleanup.
-        job.abort = lambda: loop.call_soon(task.cancel) and None
+
+        def abort() -> None:
+            loop.call_soon(task.cancel)  # not at once: cancelled before its first step, it would never clean up
 
         def leave(_task: asyncio.Task[None]) -> None:
             timer.cancel()
             self._leave(job)
 
+        job.abort = abort
         task.add_done_callback(leave)
-
-    # ---- a job's life
 
     async def _run(self, job: Job, prepare: Prepare) -> None:
         """From the photos to the end. Whatever happens, the job ends here if it has not ended before."""
         try:
             order = msgspec.structs.replace(await prepare(job), traceparent=job.traceparent)
-            if not job.has_ended:
-                self._line.let_go(job)
-                job.set_prepared()
-                self._call_next()
-                await self._turns[job.id].wait()
-                await self._work(job, order)
+            job.set_prepared()
+            await self._turns.wait(job)
+            await self._work(job, order)
         except ServiceError as error:
             job.end(error)
         except asyncio.CancelledError:
@@ -171,60 +190,50 @@ class Jobs:
     async def _work(self, job: Job, order: Generate) -> None:
         async with contextlib.aclosing(self.workers.submit(order)) as events:
             async for event in events:
-                self._note(event)
+                self._note(job, event)
                 if isinstance(event, Failed):
-                    raise to_error(event, retry_after_seconds=self._durations.retry_after_seconds())
+                    raise to_error(event, retry_after_seconds=self._retry_after())
                 job.take(event)
                 if isinstance(event, Portrait):
-                    self._free_rows(job, 1)
+                    self._turns.free_row(job)
 
-    def _note(self, event: JobEvent) -> None:
+    def _note(self, job: Job, event: JobEvent) -> None:
         match event:
             case Started() | Failed():
                 self.metrics.add_faces(event.faces)
             case Portrait():
                 self.metrics.images.labels(event.format).inc()
+                if job.summary.is_final:
+                    self.metrics.finals.labels(event.format).inc()
             case Done():
                 self.metrics.add_timings(event.timings)
+                self._learn(job, event)
             case _:
                 pass
+
+    def _learn(self, job: Job, done: Done) -> None:
+        """A finished job teaches us about the next ones."""
+        summary = job.summary
+        if summary.num_images:
+            running = self._turns.num_rows_out + summary.num_images  # its own have left by now
+            self._forecast.note_job(summary.cost / summary.num_images, done.timings, running)
+        self._durations.add(job.elapsed_seconds)
+        if job.predicted_seconds is not None:
+            self._forecast.note_error(job.predicted_seconds, job.elapsed_seconds)
+            self.metrics.add_forecast(job.predicted_seconds, job.elapsed_seconds)
 
     def _leave(self, job: Job) -> None:
         """The mirror of `accept`, when the workers have let go of the job too."""
         assert job.has_ended
-        self._line.remove(job)
+        del self._jobs[job.id], self._tasks[job.id]
         self._places.give_back()
-        if job.started_at is not None:
-            self._durations.add(job.elapsed_seconds)
-        del self._jobs[job.id], self._tasks[job.id], self._turns[job.id]
+        self._bytes.give_back(job.num_bytes)
+        if job.stopped_at is not None and job.error is not None:
+            self.metrics.cancel_seconds.labels(job.error.code).observe(job.clock() - job.stopped_at)
         if job.keep and not self.stopping:
             self._shelf.put(job)
-        self._free_rows(job, self._rows.get(job.id, 0))
-        self._rows.pop(job.id, None)
+        self._turns.leave(job)
         job.set_gone()
-
-    # ---- turns
-
-    def _call_next(self) -> None:
-        """Give turns while the workers have room; what they get they can soon run, so the order is made here."""
-        while sum(self._rows.values()) < self._window():
-            job = self._line.pop()
-            if job is None:
-                return
-            self._rows[job.id] = job.summary.num_images
-            self._turns[job.id].set()
-
-    def _free_rows(self, job: Job, count: int) -> None:
-        if count:
-            self._rows[job.id] -= count
-            self._call_next()
-
-    def _window(self) -> int:
-        """Images that the workers may have at once. With none warm it stays: they wait in the pool for the next."""
-        ready = self.workers.describe()
-        if ready:
-            self._known_window = sum(one.max_rows + int(one.max_rows * AHEAD_SHARE) for one in ready)
-        return self._known_window
 
     async def stop(self) -> None:
         """End what still runs: jobs that nobody waits for on a connection. Returns when all are gone."""
@@ -234,3 +243,8 @@ class Jobs:
         if self._tasks:
             await asyncio.wait(set(self._tasks.values()), timeout=self.settings.drain_seconds)
         self._shelf.clear()
+
+
+def _check_deadline(outlook: Outlook, deadline_seconds: float) -> None:
+    if outlook.promised_seconds is not None and outlook.promised_seconds > deadline_seconds:
+        raise admission.too_late(outlook, outlook.promised_seconds, deadline_seconds)

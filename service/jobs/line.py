@@ -105,9 +105,22 @@ class Line(Generic[T]):
                 heapq.heappop(heap)
         return order
 
-    def num_of(self, caller_id: str) -> int:
-        queue = self._queues.get(caller_id)
-        return len(queue.entries) if queue is not None else 0
+    def ahead_of(self, caller_id: str, weight: float, *, newcomer_weight: float = 0.0) -> tuple[int, float]:
+        """Jobs and cost that would go before a new item of this caller: a fluid estimate, off by a job per caller.
+
+        What the caller has in line goes first, and others go beside it by their weights. `newcomer_weight` is for one
+        caller more who might come and never run out of items.
+        """
+        own = self._queues.get(caller_id)
+        num, cost = (len(own.entries), own.cost) if own is not None else (0, 0.0)
+        per_weight = cost / weight
+        cost += per_weight * newcomer_weight
+        for other_id, other in self._queues.items():
+            if other_id != caller_id and other.entries:
+                beside = min(other.cost, per_weight * other.weight)
+                cost += beside
+                num += round(len(other.entries) * beside / other.cost) if other.cost else 0
+        return num, cost
 
     def _take_out(self, caller_id: str, entry: Entry[T]) -> None:
         queue = self._queues[caller_id]
