@@ -12,9 +12,11 @@ from service.access.quota import Quotas
 from service.api.catalogue import get_model, list_models, list_styles
 from service.api.cors import cors_config
 from service.api.envelope import Envelope
+from service.api.finals import create_final
 from service.api.forms import UploadLimits
 from service.api.front import Front
 from service.api.health import health, livez, metrics, readyz
+from service.api.identities import create_identity
 from service.api.jobs import cancel_job, follow_job, get_job
 from service.api.openai.images import OPENAI_ROUTES
 from service.api.openapi import openapi_config
@@ -27,6 +29,7 @@ from service.api.replicate.predictions import Predictions
 from service.api.replicate.routes import REPLICATE_ROUTES
 from service.images import Decoders
 from service.jobs.jobs import Jobs
+from service.jobs.tokens import Vault
 from service.jobs.webhooks import Webhooks
 from service.metrics import Metrics
 from service.secrets import Secrets
@@ -66,12 +69,18 @@ def create_app(
         metrics=metrics_page,
         upload_limits=upload_limits(settings),
         sealer=secrets.sealer,
+        vault=Vault(
+            secrets.sealer,
+            metrics_page,
+            identity_seconds=settings.identity_seconds,
+            proof_seconds=settings.proof_seconds,
+        ),
         quotas=Quotas(),
         webhooks=webhooks,
+        tracer=tracer,
         predictions=Predictions(jobs),
         files=Files(),
         hooks=Hooks(webhooks),
-        tracer=tracer,
     )
     metrics_page.decoder_restarts.set_function(lambda: decoders.restarts)
 
@@ -94,7 +103,7 @@ def create_app(
 
     app = Litestar(
         [
-            *[create_portraits, get_job, follow_job, cancel_job],
+            *[create_portraits, create_identity, create_final, get_job, follow_job, cancel_job],
             *OPENAI_ROUTES,
             *REPLICATE_ROUTES,
             *COG_ROUTES,

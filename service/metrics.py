@@ -100,6 +100,13 @@ class Metrics:
         )
         self.faces = Counter("proofsheet_faces_total", "Selfies judged, by verdict.", ["verdict"], registry=registry)
         self.images = Counter("proofsheet_images_total", "Portraits delivered.", ["format"], registry=registry)
+        self.finals = Counter("proofsheet_finals_total", "Finals delivered.", ["format"], registry=registry)
+        self.tokens = Counter(
+            "proofsheet_tokens_opened_total",
+            "Sealed tokens that callers sent back, by kind: identity, proof.",
+            ["kind"],
+            registry=registry,
+        )
         self.device_memory_bytes = Gauge(
             "proofsheet_device_memory_bytes",
             "Device memory that a worker holds.",

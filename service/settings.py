@@ -97,6 +97,17 @@ class Settings(Struct, frozen=True, kw_only=True):
             "tokens die with the process."
         ),
     ] = None
+    identity_seconds: Annotated[float, Meta(gt=0, description="How long an identity token works.")] = 3600.0
+    proof_seconds: Annotated[float, Meta(gt=0, description="How long a picture's proof is good for a final.")] = (
+        86_400.0
+    )
+    preview_mark: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=40)] | None,
+        Meta(description="A word across every preview, such as PROOF; finals never have it."),
+    ] = None
+    preview_side: Annotated[
+        Annotated[int, Meta(ge=64)] | None, Meta(description="Longest side of a delivered preview, in pixels.")
+    ] = None
     header_seconds: Annotated[float, Meta(gt=0, description="A connection's time to send its headers.")] = 5.0
     body_seconds: Annotated[float, Meta(gt=0, description="A request's time to send its body.")] = 15.0
     write_seconds: Annotated[float, Meta(gt=0, description="How long a client may leave an answer unread.")] = 30.0

@@ -30,6 +30,7 @@ from models.messages import (
     Failed,
     Figures,
     FileInfo,
+    FinalInfo,
     FromWorker,
     Generate,
     LoraInfo,
@@ -63,12 +64,15 @@ BUNDLE = BundleInfo(
     default_steps=4,
     default_guidance=1.0,
     default_strength=0.8,
+    revision="1",
+    finals=FinalInfo(sizes=[(512, 512), (512, 640)], steps=3, refined_in_size=True),
     files=[
         FileInfo(
             id="unet", bytes=12, sha256="0" * 64, licence="Apache-2.0", commercial="yes", source="made in this test"
         )
     ],
 )
+_IDENTITY = b"an identity, as a worker packs it"
 BIG_BYTES = 30_000_000  # more than the kernel buffers for a client that reads nothing
 TIMINGS = Timings(
     face_ms=1.0, identity_ms=2.0, text_ms=3.0, queue_ms=4.0, steps_ms=5.0, decode_ms=6.0, encode_ms=7.0, total_ms=28.0
@@ -149,7 +153,7 @@ class FakeWorker:
             )
             self._send(failed)
             return
-        width, height = job.width or 256, job.height or 256
+        width, height = _size(job)
         self._send(
             Started(
                 job_id=job.job_id,
@@ -159,9 +163,13 @@ class FakeWorker:
                 steps=job.steps or BUNDLE.default_steps,
                 width=width,
                 height=height,
+                identity=_IDENTITY if job.wants_identity else None,
             )
         )
-        self._jobs[job.job_id] = (job, 0)
+        if job.seeds:
+            self._jobs[job.job_id] = (job, 0)
+        else:
+            self._send(Done(job_id=job.job_id, timings=TIMINGS))
 
     def _tick(self) -> None:
         """One step of every image of every job."""
@@ -186,8 +194,8 @@ class FakeWorker:
                     index=index,
                     seed=seed,
                     format=job.format,
-                    width=job.width or 256,
-                    height=job.height or 256,
+                    width=_size(job)[0],
+                    height=_size(job)[1],
                     data=b"image of seed %d" % seed + bytes(BIG_BYTES if "BIG" in job.prompt else 0),
                 )
             )
@@ -207,6 +215,12 @@ class FakeWorker:
             device_memory_bytes=1000,
             peak_device_memory_bytes=2000,
         )
+
+
+def _size(job: Generate) -> tuple[int, int]:
+    if job.final is not None:
+        return job.final.width or 512, job.final.height or 512
+    return job.width or 256, job.height or 256
 
 
 def read_frames(connection: socket.socket, take: Callable[[ToWorker], None]) -> None:

@@ -10,6 +10,8 @@ from models.messages import FaceReport, Portrait, Timings
 from service.api.record import RequestRecord
 from service.jobs.job import Finished, Job
 
+MAX_PROOF_HEADER = 6000  # characters; servers in between refuse header fields from 8 KB on
+
 
 class ImageAnswer(Struct, frozen=True, kw_only=True):
     """One portrait. The seed and the same fields make the same image again."""
@@ -20,6 +22,19 @@ class ImageAnswer(Struct, frozen=True, kw_only=True):
     width: int
     height: int
     b64: Annotated[bytes, Meta(description="The encoded image, base64.")]
+    proof: Annotated[
+        str | None, Meta(description="A sealed token for POST /v1/finals; finals themselves have none.")
+    ] = None
+
+
+class IdentityAnswer(Struct, frozen=True, kw_only=True):
+    """Send `identity` back in place of selfies, with this `adapter`, until it expires. `faces`: a report per selfie."""
+
+    identity: Annotated[str, Meta(description="The sealed token. It works for your key alone; we keep no copy.")]
+    model: str
+    adapter: str
+    expires_at: Annotated[str, Meta(description="UTC, RFC 3339.")]
+    faces: list[FaceReport]
 
 
 class TimingsAnswer(Struct, frozen=True, kw_only=True):
@@ -74,7 +89,7 @@ def timings_answer(job: Job, timings: Timings, total_ms: float) -> TimingsAnswer
     )
 
 
-def image_answer(portrait: Portrait) -> ImageAnswer:
+def image_answer(job: Job, portrait: Portrait) -> ImageAnswer:
     return ImageAnswer(
         index=portrait.index,
         seed=portrait.seed,
@@ -82,6 +97,7 @@ def image_answer(portrait: Portrait) -> ImageAnswer:
         width=portrait.width,
         height=portrait.height,
         b64=portrait.data,
+        proof=job.keepsakes.proofs.get(portrait.index),
     )
 
 
@@ -92,7 +108,7 @@ def json_response(job: Job, record: RequestRecord, finished: Finished) -> ASGIRe
         model=job.summary.model,
         adapter=finished.started.adapter,
         style=job.summary.style,
-        images=[image_answer(portrait) for portrait in finished.portraits],
+        images=[image_answer(job, portrait) for portrait in finished.portraits],
         faces=finished.started.faces,
         timings_ms=timings_answer(job, finished.timings, record.elapsed_ms),
     )
@@ -103,4 +119,7 @@ def image_response(job: Job, record: RequestRecord, finished: Finished) -> ASGIR
     note_timings(record, finished.timings)
     portrait = finished.portraits[0]
     headers = {"X-Seed": str(portrait.seed), "X-Job-Id": job.id}
+    proof = job.keepsakes.proofs.get(portrait.index)
+    if proof is not None and len(proof) <= MAX_PROOF_HEADER:
+        headers["X-Proof"] = proof
     return ASGIResponse(body=portrait.data, media_type=f"image/{portrait.format}", headers=headers)

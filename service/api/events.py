@@ -134,7 +134,7 @@ class EventStream:
                 step = StepEvent(index=event.index, step=event.step, steps=event.steps, preview_b64=event.preview)
                 return "step", step
             case Portrait():
-                return "image", image_answer(event)
+                return "image", image_answer(job, event)
             case Done():
                 note_timings(self._record, event.timings)
                 timings = timings_answer(job, event.timings, job.total_ms)

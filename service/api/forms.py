@@ -14,11 +14,20 @@ from urllib.parse import parse_qsl
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser  # pyright: ignore[reportMissingTypeStubs]
 
-from service.api.portrait_form import FILE_FIELDS, POSE_FIELD, PortraitForm, check_known, field_error, parse_form
+from service.api.portrait_form import (
+    FILE_FIELDS,
+    POSE_FIELD,
+    TOKENS,
+    PortraitForm,
+    check_known,
+    field_error,
+    parse_form,
+)
 from service.api.presence import ClientLeft
 from service.content import ACCEPTED
 from service.decoding import MAX_BYTES
 from service.errors import BadRequest, ServiceError, TooLarge, UnsupportedMedia
+from service.jobs.sealing import MAX_TOKEN_CHARS
 
 __all__ = ["ClientLeft", "PortraitForm", "Upload", "UploadLimits", "UploadTooSlow", "read_upload", "wipe"]
 
@@ -52,6 +61,7 @@ class Upload:
     form: PortraitForm
     images: list[bytearray]  # the selfies
     pose: bytearray | None = None  # the photo whose face says where the new one goes
+    proof: str | None = None  # of the picture that a final is made of
 
     @property
     def files(self) -> list[bytearray]:
@@ -86,7 +96,9 @@ async def read_upload(request: HttpRequest, *, limits: UploadLimits) -> Upload:
                 await read_raw(Body(request, limits.max_image_bytes, "image_too_many_bytes"), parts)
             else:
                 raise not_accepted(kind)
-        return Upload(parse_form(parts.fields), parts.images, parts.pose)
+        upload = Upload(parse_form(parts.fields), parts.images, parts.pose)
+        check_who(upload)
+        return upload
     except TimeoutError:
         wipe(parts.files)
         message = f"The body did not arrive within {limits.read_seconds:g} s."
@@ -94,6 +106,15 @@ async def read_upload(request: HttpRequest, *, limits: UploadLimits) -> Upload:
     except BaseException:
         wipe(parts.files)
         raise
+
+
+def check_who(upload: Upload) -> None:
+    """Selfies or an identity, one of the two."""
+    if upload.form.identity is None and not upload.images:
+        raise field_error("image_missing", "image", "There is no selfie: send one to eight files named 'image'.")
+    if upload.form.identity is not None and upload.images:
+        message = "Both selfies and an 'identity' are given: it takes their place, so send one of the two."
+        raise field_error("identity_and_image", "identity", message)
 
 
 async def read_raw(body: "Body", parts: "Parts") -> None:
@@ -109,9 +130,9 @@ async def read_raw(body: "Body", parts: "Parts") -> None:
 
 
 async def read_multipart(body: "Body", boundary: str, parts: "Parts") -> None:
-    """A form with selfies. Raises BadRequest when there is none among its parts."""
+    """A form with selfies, or with an identity in their place. Raises BadRequest when it has neither."""
     await read_parts(body, boundary, parts.take)
-    if not parts.images:
+    if not parts.images and all(name != "identity" for name, _ in parts.fields):
         raise field_error("image_missing", "image", "There is no selfie: send one to eight files named 'image'.")
 
 
@@ -230,8 +251,8 @@ class Parts:
         file += chunk
 
     def _add_text_bytes(self, text: bytearray, chunk: bytes | bytearray) -> None:
-        if len(text) + len(chunk) > self._limits.max_field_bytes:
-            limit = self._limits.max_field_bytes
+        limit = MAX_TOKEN_CHARS if self._name in TOKENS else self._limits.max_field_bytes
+        if len(text) + len(chunk) > limit:
             message = f"The field '{self._name}' has more than {limit} bytes."
             raise BadRequest("field_too_long", message, limit=limit, extra={"field": self._name})
         text += chunk

@@ -10,6 +10,7 @@ from service.api.replicate.predictions import Predictions
 from service.images import Decoders
 from service.jobs.jobs import Jobs
 from service.jobs.sealing import Sealer
+from service.jobs.tokens import Vault
 from service.jobs.webhooks import Webhooks
 from service.metrics import Metrics
 from service.settings import Settings
@@ -28,9 +29,10 @@ class Front:
     metrics: Metrics
     upload_limits: UploadLimits
     sealer: Sealer
+    vault: Vault
     quotas: Quotas
     webhooks: Webhooks
+    tracer: Tracer
     predictions: Predictions
     files: Files
     hooks: Hooks
-    tracer: Tracer

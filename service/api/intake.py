@@ -3,14 +3,16 @@
 import asyncio
 from typing import Any
 
+import msgspec
 from litestar import Request
 
 from models.messages import Generate, Picture
 from service.access.caller import Scope, caller_of, require
-from service.api.forms import Upload, read_upload, wipe
+from service.api.forms import PortraitForm, Upload, check_who, read_upload, wipe
 from service.api.front import Front
 from service.api.orders import Photos, Wish
-from service.api.portrait_form import POSE_FIELD
+from service.api.plain_body import is_plain, read_plain
+from service.api.portrait_form import POSE_FIELD, check_together
 from service.api.prefer import read_cancel_after, read_prefer
 from service.api.presence import settle, while_present
 from service.api.record import RequestRecord, record_of
@@ -21,6 +23,7 @@ from service.jobs.job import Finished, Job, Summary
 from service.jobs.jobs import Prepare
 from service.jobs.spans import add_job_span
 from service.jobs.terms import Terms
+from service.jobs.tokens import ProofKeepsakes
 
 __all__ = [
     "Terms",
@@ -41,6 +44,12 @@ async def receive(request: AnyRequest, front: Front) -> Upload:
 PICTURE_BYTES = 3 * OUTPUT_SIDE**2  # of one decoded photo at most
     """The body, within its bounds. Raises NoCapacity before a byte of it is read."""
     with front.jobs.uploading(), record_of(request.scope).stage("upload"):
+        if is_plain(request):
+            form = await read_plain(request, front.upload_limits, PortraitForm)
+            check_together(form)
+            upload = Upload(form, [])
+            check_who(upload)
+            return upload
         return await read_upload(request, limits=front.upload_limits)
 
 
@@ -75,11 +84,24 @@ async def place(request: AnyRequest, front: Front, upload: Upload, terms: Terms)
     record = record_of(request.scope)
     try:
         bundle, settings = front.jobs.warm().bundle, front.settings
-        wish = Wish(upload.form, front.styles, bundle, max_images=settings.max_images, has_pose=upload.pose is not None)
+        caller = caller_of(request.scope)
+        form, kept = upload.form, None
+        if form.identity is not None:
+            kept = front.vault.open_identity(form.identity, caller, bundle, form.adapter)
+            form = msgspec.structs.replace(form, adapter=kept.adapter)
+        wish = Wish(form, front.styles, bundle, max_images=settings.max_images, has_pose=upload.pose is not None)
 
         async def prepare(job: Job) -> Generate:
-            photos = await _decode(record, front.decoders, upload)
-            return wish.order(job.id, photos, job.seconds_left)
+            photos = await decode_photos(record, front.decoders, upload)
+            order = msgspec.structs.replace(
+                wish.order(job.id, photos, job.seconds_left),
+                identity=kept.identity if kept is not None else None,
+                wants_identity=True,
+                mark=settings.preview_mark,
+                longest_side=settings.preview_side,
+            )
+            job.keepsakes = ProofKeepsakes(front.vault, caller, order, style=wish.summary.style, bundle=bundle)
+            return order
 
         job = enter(request, front, wish.summary, terms, prepare)
     except BaseException:
@@ -158,7 +180,7 @@ def hand_over(job: Job) -> None:
     job.detach()
 
 
-async def _decode(record: RequestRecord, decoders: Decoders, upload: Upload) -> Photos:
+async def decode_photos(record: RequestRecord, decoders: Decoders, upload: Upload) -> Photos:
     """All photos as pixels, side by side, and their bytes wiped. Raises the first refusal, saying of which photo."""
     with record.stage("decode_upload"):
         named = [({"selfie": index}, data) for index, data in enumerate(upload.images)]

@@ -57,7 +57,7 @@ def job_answer(job: Job, request_id: str, kept_seconds: float) -> JobAnswer:
         adapter=job.summary.adapter,
         style=job.summary.style,
         seeds=job.summary.seeds,
-        images=[image_answer(portrait) for portrait in job.portraits],
+        images=[image_answer(job, portrait) for portrait in job.portraits],
         faces=job.started.faces if job.started is not None else [],
         timings_ms=timings_answer(job, job.timings, job.total_ms) if job.timings is not None else None,
         error=job.error.problem(request_id) if job.error is not None else None,

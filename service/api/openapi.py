@@ -20,7 +20,7 @@ from litestar.openapi.spec import (
 )
 
 from service.access.guard import OPEN
-from service.api.answers import PortraitsAnswer
+from service.api.answers import IdentityAnswer, PortraitsAnswer
 from service.api.job_answer import JobAnswer
 from service.api.portrait_form import PortraitForm
 from service.metrics import package_version
@@ -90,8 +90,8 @@ JOB_NOT_FOUND = "The caller has no such job, or not any more: results are kept f
 EVENTS_DESCRIPTION = (
     "Server-sent events, each with a counting id: `queued` {id, position, eta_seconds, seeds}, "
     "`started` {adapter, sampler, steps, width, height, faces}, `step` {index, step, steps, preview_b64?}, "
-    "`image` {index, seed, format, width, height, "
-    "b64}, `done` {id, model, style, timings_ms}, or `error` with a problem as its data. Comments keep it alive."
+    "`image` {index, seed, format, width, height, b64, proof}, `done` {id, model, style, timings_ms}, or `error` with "
+    "a problem as its data. Comments keep it alive."
 )
 
 WAITING_HEADERS = {
@@ -118,13 +118,16 @@ class PortraitsOperation(Operation):
 
     def __post_init__(self) -> None:
         form = portrait_fields()
-        multipart = {"type": "object", "required": ["image"], "properties": {"image": IMAGES, "pose": POSE, **form}}
+        multipart = {"type": "object", "properties": {"image": IMAGES, "pose": POSE, **form}}
+        plain = {"type": "object", "required": ["identity"], "properties": form}
         raw = {"type": "string", "format": "binary", "description": "One selfie; the fields go into the query."}
         self.request_body = RequestBody(
             required=True,
-            description="One selfie as the body with the fields in the query, or multipart with one or more.",
+            description="One selfie as the body with the fields in the query, or multipart with one or more. With an "
+            "`identity` no selfie, as multipart or JSON.",
             content={
                 "multipart/form-data": _media(multipart, FORM_EXAMPLE),
+                "application/json": _media(plain, {"identity": "identity.q2Xy...", "style": "corporate"}),
                 "image/*": _media(raw),
             },
         )
@@ -139,6 +142,44 @@ class PortraitsOperation(Operation):
             for name, schema in form.items()
         ]
         self.parameters += [_header(name, text) for name, text in WAITING_HEADERS.items()]
+        self.responses = {"200": _answers(), "202": _accepted()}
+        self.responses |= {status: _problem(text) for status, text in PROBLEMS.items()}
+
+
+@dataclasses.dataclass
+class IdentitiesOperation(Operation):
+    """What POST /v1/identities takes and gives."""
+
+    def __post_init__(self) -> None:
+        fields = {name: portrait_fields()[name] for name in ("adapter", "several_faces", "deadline")}
+        multipart = {"type": "object", "required": ["image"], "properties": {"image": IMAGES, **fields}}
+        raw = {"type": "string", "format": "binary", "description": "One selfie; the fields go into the query."}
+        self.request_body = RequestBody(
+            required=True,
+            description="One selfie as the body, or multipart with one or more, all of one person.",
+            content={"multipart/form-data": _media(multipart), "image/*": _media(raw)},
+        )
+        schema = {"$ref": REFERENCE.format(name="IdentityAnswer")}
+        answer = OpenAPIResponse(
+            description="What the photo judge saw, and the sealed identity.",
+            content={"application/json": _media(schema)},
+        )
+        self.responses = {"200": answer}
+        self.responses |= {status: _problem(text) for status, text in PROBLEMS.items() if status != "406"}
+
+
+@dataclasses.dataclass
+class FinalsOperation(Operation):
+    """What POST /v1/finals takes and gives."""
+
+    def __post_init__(self) -> None:
+        names = ("size", "format", "quality", "deadline", "on_disconnect", "previews")
+        proof = {"type": "string", "description": "The proof token that came with the picture."}
+        fields = {"proof": proof, **{name: portrait_fields()[name] for name in names}}
+        schema = {"type": "object", "required": ["proof"], "properties": fields}
+        kinds = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
+        self.request_body = RequestBody(required=True, content={kind: _media(schema) for kind in kinds})
+        self.parameters = [_header(name, text) for name, text in WAITING_HEADERS.items()]
         self.responses = {"200": _answers(), "202": _accepted()}
         self.responses |= {status: _problem(text) for status, text in PROBLEMS.items()}
 
@@ -178,7 +219,9 @@ class DocumentPlugin(JsonRenderPlugin):
     """The document as JSON, with the schemas that only our own operations refer to."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        _, schemas = msgspec.json.schema_components([PortraitsAnswer, JobAnswer], ref_template=REFERENCE)
+        _, schemas = msgspec.json.schema_components(
+            [PortraitsAnswer, IdentityAnswer, JobAnswer], ref_template=REFERENCE
+        )
         components = openapi_schema["components"]
         whole = openapi_schema | {"components": components | {"schemas": components["schemas"] | schemas}}
         whole["components"]["schemas"]["Problem"] = PROBLEM
@@ -220,6 +263,7 @@ def _answers() -> OpenAPIResponse:
         "X-Request-Id": "Echoed when the request sends a sane one.",
         "Server-Timing": "Stages of this request in milliseconds.",
         "X-Seed": "The portrait's seed; with plain images.",
+        "X-Proof": "The picture's proof token, with plain images, if it is short enough for a header field.",
     }
     return OpenAPIResponse(
         description="The portraits, in the form that Accept asks for.",

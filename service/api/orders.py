@@ -36,7 +36,7 @@ class Wish:
             raise BadRequest("style_and_prompt", "Send a style or a prompt, not both.", value=form.style)
         _check_known("subject", form.subject, SUBJECTS)
         _check_known("sampler", form.sampler, bundle.samplers)
-        _check_adapter(form.adapter, bundle)
+        check_adapter(form.adapter, bundle)
         _check_pose(form, bundle, has_pose)
         _check_known("lora", form.lora, [lora.name for lora in bundle.loras])
         _check_at_most("n", form.n, max_images)
@@ -44,7 +44,7 @@ class Wish:
         self.form = form
         self.bundle = bundle
         self.style: Style | None = styles.find(form.style) if form.prompt is None else None
-        self.size = _size(form.size, bundle.sizes)
+        self.size = read_size(form.size, bundle.sizes)
         self.seeds = _seeds(form.seed, form.n)
 
     @property
@@ -126,7 +126,7 @@ def _check_known(field: str, value: str | None, allowed: Sequence[str]) -> None:
         )
 
 
-def _check_adapter(name: str | None, bundle: BundleInfo) -> None:
+def check_adapter(name: str | None, bundle: BundleInfo) -> None:
     """An adapter that we could serve but that has no weights here is told apart from one that nobody knows."""
     warm = [adapter.name for adapter in bundle.adapters]
     if name in KNOWN_ADAPTERS and name not in warm:
@@ -162,7 +162,7 @@ def _check_at_most(field: str, value: float | None, limit: float) -> None:
         raise BadRequest(f"{field}_too_large", f"The field {field} is over its limit.", value=value, limit=limit)
 
 
-def _size(text: str | None, sizes: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+def read_size(text: str | None, sizes: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
     """`WxH` as numbers, if the bundle makes that size."""
     if text is None:
         return None

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from models.messages import Framing, ImageFormat, Region, SeveralFaces
 from service.errors import BadRequest
+from service.jobs.sealing import MAX_TOKEN_CHARS
 from service.jobs.terms import OnDisconnect
 
 MAX_PROMPT_LENGTH = 2000  # a text encoder reads about 300 letters at a time
@@ -21,6 +22,7 @@ IMAGE_FIELDS = ("image", "image[]")
 POSE_FIELD = "pose"
 FILE_FIELDS = (*IMAGE_FIELDS, POSE_FIELD)
 TEXTS = ("prompt", "negative_prompt")  # personal: their values come back never
+TOKENS = ("identity", "proof")  # long, and nor do theirs
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
 
@@ -76,6 +78,18 @@ OnLeaving = Annotated[
     OnDisconnect,
     Meta(description="cancel (stop when the client leaves) or finish (go on; fetch the result as a job)"),
 ]
+IdentityToken = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_TOKEN_CHARS,
+        description="an identity token of POST /v1/identities; it takes the place of the selfies",
+    ),
+]
+ProofToken = Annotated[
+    str,
+    Meta(min_length=1, max_length=MAX_TOKEN_CHARS, description="the proof token that came with a picture"),
+]
 Several = Annotated[SeveralFaces, Meta(description="largest (take the largest face) or refuse (refuse the photo)")]
 
 
@@ -105,6 +119,7 @@ class PortraitForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     on_disconnect: OnLeaving | None = None
     previews: Previews = False
     several_faces: Several = "largest"
+    identity: IdentityToken | None = None
 
     def __repr__(self) -> str:
         return f"PortraitForm(n={self.n})"
@@ -122,12 +137,18 @@ def parse_form(fields: list[tuple[str, str]]) -> PortraitForm:
         if name in values:
             raise field_error("duplicate_field", name, f"The field '{name}' is there more than once.")
         values[name] = read_value(name, text)
-    if "style" in values and "prompt" in values:
+    form = PortraitForm(**values)
+    check_together(form)
+    return form
+
+
+def check_together(form: PortraitForm) -> None:
+    """What no field says alone. Raises BadRequest."""
+    if form.style is not None and form.prompt is not None:
         message = "Both 'style' and 'prompt' are given: a style is a ready-made prompt, so send one of the two."
         raise field_error("style_and_prompt", "style", message)
-    if "lora_scale" in values and "lora" not in values:
+    if form.lora_scale is not None and form.lora is None:
         raise field_error("lora_missing", "lora", "There is a 'lora_scale' but no 'lora' that it could scale.")
-    return PortraitForm(**values)
 
 
 def check_known(name: str) -> None:
@@ -147,6 +168,7 @@ def check_known(name: str) -> None:
 
 def read_value(name: str, text: str) -> Any:
     """One value of the field's own type. Text that would leave the field unset is no value."""
+    text = text.strip() if name in TOKENS else text  # a token read from a file ends with its line
     if not text.strip() and name != "negative_prompt":
         raise field_error("invalid_field", name, f"The field '{name}' is empty: give {rule(name)}, or leave it out.")
     try:
@@ -165,7 +187,7 @@ def is_clean(name: str, text: str) -> bool:
 
 
 def found(name: str, text: str) -> str:
-    if name in TEXTS:
+    if name in (*TEXTS, *TOKENS):
         problem = f"has {len(text)} characters" if is_clean(name, text) else "has control characters in it"
         return f"The field '{name}' {problem}"
     return f"The field '{name}' is {quoted(text)}"

@@ -14,6 +14,7 @@ from service.access.caller import Caller
 from service.errors import JobCancelled, ServiceError
 from service.jobs.log import Ended, EventLog, Logged, Queued
 from service.jobs.terms import Terms
+from service.jobs.tokens import Keepsakes
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -30,6 +31,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     steps: int
     format: ImageFormat
     cost: float  # images x steps, of the default size and without guidance
+    is_final: bool = False
 
     @property
     def num_images(self) -> int:
@@ -73,6 +75,7 @@ class Job:
         self.last_step: Stepped | None = None
         self.timings: Timings | None = None
         self.front_ms: dict[str, float] = {}  # the front's own stages, by their names in Server-Timing
+        self.keepsakes = Keepsakes()  # what the caller keeps; set before the job's first event
         self.log = EventLog()
         self.is_prepared = False
         self.traceparent: str | None = None  # of the request that asked for it
@@ -201,6 +204,7 @@ class Job:
         """One event of its worker's, other than Failed."""
         if self.has_ended:
             return
+        event = self.keepsakes.take(event)
         match event:
             case Started():
                 self.started, self.started_at, self.state = event, self.clock(), "running"
@@ -228,5 +232,6 @@ class Job:
 
     def _close(self, state: JobState) -> None:
         self.state, self.ended_at = state, self.clock()
+        self.keepsakes.forget()
         self._moved.set()
         self._over.set()

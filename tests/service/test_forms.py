@@ -104,6 +104,7 @@ class TestForm:
             "quality": 1,
             "deadline": 0.1,
             "on_disconnect": "finish",
+            "identity": None,
             "previews": True,
             "several_faces": "refuse",
         }

@@ -1,0 +1,136 @@
+"""POST /v1/finals: a picture's proof comes in, and the full-quality version of that very picture goes out."""
+
+from typing import Any
+
+from litestar import Request, post
+from litestar.di import NamedDependency
+from litestar.types import ASGIApp
+from msgspec import Struct
+
+from models.messages import BundleInfo, Final, FinalInfo, Generate
+from service.access.caller import caller_of, require
+from service.api.accept import choose_form
+from service.api.forms import Upload
+from service.api.front import Front
+from service.api.intake import enter, prepared, terms_of
+from service.api.openapi import FinalsOperation
+from service.api.orders import read_size
+from service.api.plain_body import read_plain
+from service.api.portrait_form import Deadline, Format, OnLeaving, PortraitForm, Previews, ProofToken, Quality, Size
+from service.api.record import record_of
+from service.api.respond import respond
+from service.errors import BadRequest
+from service.jobs.job import Job, Summary
+from service.jobs.tokens import Proof
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class FinalForm(Struct, frozen=True, kw_only=True):
+    """What may be said of a final; everything else is in its proof."""
+
+    proof: ProofToken
+    size: Size | None = None
+    format: Format = "jpeg"
+    quality: Quality = 90
+    deadline: Deadline | None = None
+    on_disconnect: OnLeaving | None = None
+    previews: Previews = False
+
+    def __repr__(self) -> str:
+        return "FinalForm()"
+
+    def upload(self) -> Upload:
+        """As the form of any job is looked at for its terms."""
+        form = PortraitForm(
+            size=self.size,
+            format=self.format,
+            quality=self.quality,
+            deadline=self.deadline,
+            on_disconnect=self.on_disconnect,
+            previews=self.previews,
+        )
+        return Upload(form, [], proof=self.proof)
+
+
+# The body limit is off because `read_plain` keeps its own while it reads.
+@post(
+    "/v1/finals",
+    operation_id="createFinal",
+    summary="Make the full-quality version of a picture",
+    status_code=200,
+    operation_class=FinalsOperation,
+    request_max_body_size=None,
+)
+async def create_final(request: AnyRequest, front: NamedDependency[Front]) -> ASGIApp:
+    """The same person in the same composition: the preview is made again, and then refined, enlarged and unmarked."""
+    accepted = choose_form(request.headers.get("accept"))
+    record, caller = record_of(request.scope), caller_of(request.scope)
+    record.headers["Vary"] = "Prefer"
+    require(caller, "final")
+    front.jobs.check_open()
+    with record.stage("upload"):
+        form = await read_plain(request, front.upload_limits, FinalForm)
+    accepted.check(1, form.format)
+    terms = terms_of(request, front, form.upload())
+    bundle = front.jobs.warm().bundle
+    proof = front.vault.open_proof(form.proof, caller, bundle)
+    final = final_of(form, proof, bundle)
+
+    async def prepare(job: Job) -> Generate:
+        return proof.final(
+            job.id,
+            final,
+            image_format=form.format,
+            quality=form.quality,
+            previews=form.previews,
+            deadline_seconds=job.seconds_left,
+        )
+
+    job = enter(request, front, final_summary(form, proof, bundle, final), terms, prepare, needs="final")
+    await prepared(request, job)
+    return await respond(request, front, job, accepted)
+
+
+def final_of(form: FinalForm, proof: Proof, bundle: BundleInfo) -> Final:
+    """The size asked for, or the largest of the picture's shape. Raises BadRequest."""
+    finals, width, height = _finals(bundle), proof.order.width or 0, proof.order.height or 0
+    alike = [(w, h) for w, h in finals.sizes if w * height == h * width and w > width]
+    if not alike:
+        raise _unavailable(f"no final has the shape of this picture, {width}x{height}")
+    chosen = read_size(form.size, alike) or max(alike)
+    return Final(width=chosen[0], height=chosen[1])
+
+
+def final_summary(form: FinalForm, proof: Proof, bundle: BundleInfo, final: Final) -> Summary:
+    """The preview's cost and that of the refinement."""
+    order, finals = proof.order, _finals(bundle)
+    preview = _area(order.width, order.height) / _area(*bundle.default_size)
+    refined = _area(final.width, final.height) / _area(*bundle.default_size) if finals.refined_in_size else preview
+    steps, guided = order.steps or bundle.default_steps, (order.guidance or 0) > 1
+    return Summary(
+        model=bundle.name,
+        style=proof.style,
+        adapter=order.adapter or bundle.default_adapter,
+        seeds=order.seeds,
+        width=final.width or 0,
+        height=final.height or 0,
+        steps=steps + finals.steps,
+        format=form.format,
+        cost=(steps * preview + finals.steps * refined) * (2 if guided else 1),
+        is_final=True,
+    )
+
+
+def _finals(bundle: BundleInfo) -> FinalInfo:
+    if bundle.finals is None:
+        raise _unavailable("the models that are loaded make none")
+    return bundle.finals
+
+
+def _unavailable(why: str) -> BadRequest:
+    return BadRequest("finals_unavailable", f"There are no finals here: {why}.", extra={"field": "proof"})
+
+
+def _area(width: int | None, height: int | None) -> int:
+    return (width or 0) * (height or 0)

@@ -1,0 +1,125 @@
+"""POST /v1/identities: selfies come in, and a token that takes their place goes out. Nothing stays here."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from litestar import Request, post
+from litestar.di import NamedDependency
+from litestar.response.base import ASGIResponse
+
+from models.messages import BundleInfo, Generate, Picture
+from service.access.caller import caller_of
+from service.api.answers import IdentityAnswer, note_timings
+from service.api.forms import Upload, wipe
+from service.api.front import Front
+from service.api.intake import answered, decode_photos, enter, prepared, receive, terms_of
+from service.api.openapi import IdentitiesOperation
+from service.api.orders import check_adapter
+from service.api.portrait_form import POSE_FIELD, PortraitForm, field_error
+from service.api.record import record_of
+from service.errors import BadRequest
+from service.jobs.job import Finished, Job, Summary
+from service.jobs.tokens import EnrolmentKeepsakes
+
+AnyRequest = Request[Any, Any, Any]
+
+ENROLMENT_COST = 1.0  # of a place in line: about a step
+
+
+FIELDS = ("adapter", "several_faces", "deadline")  # of a portrait's form; the others are about a picture
+
+
+# The body limit is off because `receive` keeps its own, tighter ones while it reads.
+@post(
+    "/v1/identities",
+    operation_id="createIdentity",
+    summary="Make an identity token from selfies",
+    status_code=200,
+    operation_class=IdentitiesOperation,
+    request_max_body_size=None,
+)
+async def create_identity(request: AnyRequest, front: NamedDependency[Front]) -> ASGIResponse:
+    """Judge the photos, encode who is in them, and give it back sealed. The service keeps no copy."""
+    upload = await receive(request, front)
+    try:
+        _check_fields(upload)
+        bundle = front.jobs.warm().bundle
+        check_adapter(upload.form.adapter, bundle)
+        keepsakes = EnrolmentKeepsakes(front.vault, caller_of(request.scope), bundle.revision)
+        terms = terms_of(request, front, upload)
+
+        async def prepare(job: Job) -> Generate:
+            job.keepsakes = keepsakes
+            photos = await decode_photos(record_of(request.scope), front.decoders, upload)
+            return enrolment(job.id, upload.form, photos.selfies, job.seconds_left)
+
+        job = enter(request, front, enrolment_summary(upload.form, bundle), terms, prepare)
+    except BaseException:
+        wipe(upload.files)
+        raise
+    await prepared(request, job)
+    return _answer(request, await answered(request, job), keepsakes, bundle)
+
+
+def enrolment(job_id: str, form: PortraitForm, selfies: Sequence[Picture], seconds_left: float) -> Generate:
+    """A job without a picture."""
+    return Generate(
+        job_id=job_id,
+        selfies=list(selfies),
+        prompt="",
+        seeds=[],
+        adapter=form.adapter,
+        several_faces=form.several_faces,
+        deadline_seconds=seconds_left,
+        wants_identity=True,
+    )
+
+
+def enrolment_summary(form: PortraitForm, bundle: BundleInfo) -> Summary:
+    width, height = bundle.default_size
+    return Summary(
+        model=bundle.name,
+        style=None,
+        adapter=form.adapter or bundle.default_adapter,
+        seeds=[],
+        width=width,
+        height=height,
+        steps=0,
+        format=form.format,
+        cost=ENROLMENT_COST,
+    )
+
+
+def _check_fields(upload: Upload) -> None:
+    """A field about a picture is refused: silently ignored, it would be missed in the picture."""
+    plain = PortraitForm()
+    for name in PortraitForm.__struct_fields__:
+        if name not in FIELDS and getattr(upload.form, name) != getattr(plain, name):
+            raise _not_here(name)
+    if upload.pose is not None:
+        raise _not_here(POSE_FIELD)
+
+
+def _not_here(name: str) -> BadRequest:
+    known = ", ".join(FIELDS)
+    message = (
+        f"The field '{name}' is not taken here, where no picture is made: send selfies, and of the fields {known}."
+    )
+    return field_error("unknown_field", name, message)
+
+
+def _answer(request: AnyRequest, finished: Finished, keepsakes: EnrolmentKeepsakes, bundle: BundleInfo) -> ASGIResponse:
+    note_timings(record_of(request.scope), finished.timings)
+    assert keepsakes.identity is not None, "a finished enrolment has started"
+    answer = IdentityAnswer(
+        identity=keepsakes.identity,
+        model=bundle.name,
+        adapter=finished.started.adapter,
+        expires_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(keepsakes.expires_at)),
+        faces=finished.started.faces,
+    )
+    return ASGIResponse(
+        body=msgspec.json.encode(answer), media_type="application/json", headers={"Cache-Control": "no-store"}
+    )
