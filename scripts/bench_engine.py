@@ -1,10 +1,18 @@
-"""How long one portrait takes in the worker, and what batching gains: eight jobs at once against one after another.
+"""How long one portrait takes, what batching gains, and how both compare with what people run without us.
 
-    python scripts/bench_engine.py [--bundle tiny] [--rounds 5]
+    python scripts/bench_engine.py [--rounds 5] [--load 0.85]
 
-Runs the service's own worker in this process on a real photograph, whole jobs: face, identity, prompt, steps, decode,
-JPEG. Sequential and concurrent rounds alternate, so that a drift of the machine's speed hits both; medians are printed,
-and one JSON object as the last line.
+Three parts, each side by side in this one process, so that a drift of the machine's speed hits all that is compared:
+
+1. The service's own worker on a real photograph, whole jobs: face, identity, prompt, steps, decode, JPEG. Eight jobs at
+   once against one after another.
+2. The engine against the stock diffusers pipeline (stock.py): one picture from the same encoded prompt and noise.
+   `cpu_vs_stock` is CPU time over CPU time, `max_abs_diff_vs_stock` the largest difference in grey levels.
+3. Jobs of 2, 4 and 8 steps that arrive as independent callers do, at `--load` of what one after another could take: the
+   same trace under step batching, under batching of whole requests with equal steps, and one at a time (mixed.py,
+   policies.py). p99 of slowdown over p99 of slowdown, medians of `--traces` traces.
+
+The second and third run on the embedded bundle alone. Medians are printed, and one JSON object as the last line.
 """
 
 import json
@@ -15,6 +23,8 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -27,9 +37,14 @@ import skimage.data
 import torch
 
 from models.messages import Broken, Done, Failed, FromWorker, Generate, Picture, Ready, Setup, Shutdown, Timings
+from models.weights.manifest import PACKAGE
 from models.worker import Worker
+from scripts.mixed import ONE_AT_A_TIME, REQUEST_BATCHES, STEP_BATCHES, Mixed, policies
+from scripts.stock import Stock, compare_with_stock
+from scripts.studio import BUNDLE, Order, open_studio
 
 JOBS = 8
+PROMPT = "portrait photo of a woman wearing a navy suit, plain grey studio background, soft light"
 PATIENCE_SECONDS = 300
 
 
@@ -63,7 +78,7 @@ class Bench:
         return Generate(
             job_id=f"bench-{self._count}",
             selfies=[self._selfie],
-            prompt="portrait photo of a woman wearing a navy suit, plain grey studio background, soft light",
+            prompt=PROMPT,
             subject="woman",
             seeds=[self._count],
             steps=steps,
@@ -99,15 +114,54 @@ class Bench:
 @click.option("--device", default="auto", show_default=True)
 @click.option("--steps", default=4, show_default=True)
 @click.option("--rounds", default=5, show_default=True, help="Alternating rounds of each kind.")
-def main(bundle: str, manifest: str | None, weights_dir: str | None, device: str, steps: int, rounds: int) -> None:
+@click.option("--load", default=0.85, show_default=True, help="Of mixed jobs, as a share of one-at-a-time capacity.")
+@click.option("--jobs", default=250, show_default=True, help="Mixed jobs in a trace.")
+@click.option("--traces", default=3, show_default=True, help="Traces of mixed jobs; 0 leaves parts 2 and 3 out.")
+def main(
+    bundle: str, manifest: str | None, weights_dir: str | None, device: str, steps: int, rounds: int, load: float,
+    jobs: int, traces: int,
+) -> None:  # fmt: skip
     setup = Setup(bundle=bundle, manifest=manifest, weights_dir=weights_dir, device=device, max_rows=JOBS)
     bench = Bench(setup)
     try:
         result = measure(bench, steps, rounds)
     finally:
         bench.stop()
+    if traces and bundle == BUNDLE:
+        result |= compare(steps, rounds, load, jobs, traces)
     print_table(result)
     print(json.dumps(result))
+
+
+def compare(steps: int, rounds: int, load: float, jobs: int, traces: int) -> dict[str, object]:
+    """Parts 2 and 3, on the embedded bundle's default adapter."""
+    studio = open_studio()
+    order = Order(selfies=(skimage.data.astronaut(),), prompt=PROMPT.replace("woman", "person"), steps=steps)
+    stock = compare_with_stock(studio, Stock(PACKAGE / BUNDLE), order, rounds)
+    mixed = Mixed(studio, order)
+    tails: dict[str, list[float]] = {name: [] for name in policies()}
+    for seed in range(traces):
+        trace = mixed.trace(load, jobs, seed)
+        for name in tails:
+            tails[name].append(p99(mixed.slowdowns(trace, name)))
+    ours = tails[STEP_BATCHES]
+    return {
+        **asdict(stock),
+        "mixed_load": load,
+        "mixed_jobs": jobs,
+        "mixed_p99_slowdown": {name: round(statistics.median(values), 2) for name, values in tails.items()},
+        "mixed_p99_vs_request_batching": _ratio(ours, tails[REQUEST_BATCHES]),
+        "mixed_p99_vs_one_at_a_time": _ratio(ours, tails[ONE_AT_A_TIME]),
+    }
+
+
+def p99(values: Sequence[float]) -> float:
+    return sorted(values)[int(len(values) * 0.99)]
+
+
+def _ratio(ours: Sequence[float], others: Sequence[float]) -> float:
+    """The median of the ratios, trace by trace: both ran the same one within the same minute."""
+    return round(statistics.median(a / b for a, b in zip(ours, others, strict=True)), 3)
 
 
 def measure(bench: Bench, steps: int, rounds: int) -> dict[str, object]:
@@ -145,6 +199,16 @@ def print_table(result: dict[str, object]) -> None:
         print(f"  {name.removesuffix('_ms').replace('_', ' '):18} {result[name]:>9} ms")
     print(f"  {'batch gain':18} {result['batch_gain']:>9} x")
     print(f"  stages of one      {result['stages_ms']}")
+    if "cpu_vs_stock" not in result:
+        return
+    print(
+        f"  CPU against stock  {result['ours_cpu_ms']} / {result['stock_cpu_ms']} ms = {result['cpu_vs_stock']},",
+        end="",
+    )
+    print(f" apart by at most {result['max_abs_diff_vs_stock']} grey levels")
+    print(f"  mixed jobs at {result['mixed_load']}: p99 slowdown {result['mixed_p99_slowdown']},", end="")
+    print(f" {result['mixed_p99_vs_request_batching']} of request batching's,", end="")
+    print(f" {result['mixed_p99_vs_one_at_a_time']} of one at a time's")
 
 
 def _median(stages: list[Timings], name: str) -> float:

@@ -17,7 +17,7 @@ import torch
 
 from models.adapters.adapter import Identity
 from models.devices import buckets_for
-from models.engine.engine import Engine
+from models.engine.engine import Engine, Policy
 from models.engine.rows import Row
 from models.faces.analyzers import load_analyzer
 from models.faces.bundled import SPACE
@@ -148,10 +148,10 @@ class Studio:
                 pixels |= {finished.row.index: finished.pixels.numpy() for finished in engine.tick().finished}
         return [pixels[number] for number in range(len(rows))]
 
-    def engine(self, unet: str) -> Engine:
+    def engine(self, unet: str, policy: Policy | None = None) -> Engine:
         """A new one for rows of this `key.unet`."""
         denoisers = {stack.denoiser.name: stack.denoiser for stack in self._bundle.stacks.values()}
-        return Engine(denoisers[unet], self._bundle.decoder, buckets=self._parts.buckets)
+        return Engine(denoisers[unet], self._bundle.decoder, buckets=self._parts.buckets, policy=policy)
 
     def engine_seconds(self, order: Order) -> float:
         """Steps and decoding of one portrait alone; finding the face and reading the prompt come before."""
