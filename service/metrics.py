@@ -154,17 +154,17 @@ class Metrics:
     def add_stage(self, stage: str, milliseconds: float) -> None:
         self.stage_seconds.labels(stage).observe(milliseconds / 1e3)
 
+    def add_forecast(self, predicted_seconds: float, actual_seconds: float) -> None:
+        """How well the end of a finished job was predicted."""
+        error = actual_seconds - predicted_seconds
+        self.forecast_error_seconds.labels("late" if error > 0 else "early").observe(abs(error))
+
     def add_faces(self, faces: Iterable[FaceReport]) -> None:
         for face in faces:
             self.faces.labels(face.verdict).inc()
 
     def count_webhook(self, outcome: str) -> None:
         self.webhooks.labels(outcome).inc()
-
-    def add_forecast(self, predicted_seconds: float, actual_seconds: float) -> None:
-        """How well the end of a finished job was predicted."""
-        error = actual_seconds - predicted_seconds
-        self.forecast_error_seconds.labels("late" if error > 0 else "early").observe(abs(error))
 
     def count_restart(self, worker: str) -> None:
         self.worker_restarts.labels(worker).inc()

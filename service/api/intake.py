@@ -16,9 +16,9 @@ from service.api.portrait_form import POSE_FIELD, check_together
 from service.api.prefer import read_cancel_after, read_prefer
 from service.api.presence import settle, while_present
 from service.api.record import RequestRecord, record_of
+from service.decoding import OUTPUT_SIDE
 from service.errors import BadRequest, ServiceError
 from service.images import Decoders
-from service.decoding import OUTPUT_SIDE
 from service.jobs.job import Finished, Job, Summary
 from service.jobs.jobs import Prepare
 from service.jobs.spans import add_job_span
@@ -38,12 +38,13 @@ __all__ = [
 ]
 
 AnyRequest = Request[Any, Any, Any]
+PICTURE_BYTES = 3 * OUTPUT_SIDE**2  # of one decoded photo at most
 
 
 async def receive(request: AnyRequest, front: Front) -> Upload:
-PICTURE_BYTES = 3 * OUTPUT_SIDE**2  # of one decoded photo at most
     """The body, within its bounds. Raises NoCapacity before a byte of it is read."""
-    with front.jobs.uploading(), record_of(request.scope).stage("upload"):
+    latest = read_cancel_after(request.headers.get("cancel-after"))
+    with front.jobs.uploading(caller_of(request.scope), latest), record_of(request.scope).stage("upload"):
         if is_plain(request):
             form = await read_plain(request, front.upload_limits, PortraitForm)
             check_together(form)
@@ -103,7 +104,7 @@ async def place(request: AnyRequest, front: Front, upload: Upload, terms: Terms)
             job.keepsakes = ProofKeepsakes(front.vault, caller, order, style=wish.summary.style, bundle=bundle)
             return order
 
-        job = enter(request, front, wish.summary, terms, prepare)
+        job = enter(request, front, wish.summary, terms, prepare, num_bytes=bytes_of(upload))
     except BaseException:
         wipe(upload.files)
         raise
@@ -178,6 +179,11 @@ def hand_over(job: Job) -> None:
     """Let the job run on without this request. Detaches."""
     job.on_disconnect = "finish"
     job.detach()
+
+
+def bytes_of(upload: Upload) -> int:
+    """The most that a job holds of its photos: as they came, or decoded."""
+    return sum(max(len(file), PICTURE_BYTES) for file in upload.files)
 
 
 async def decode_photos(record: RequestRecord, decoders: Decoders, upload: Upload) -> Photos:

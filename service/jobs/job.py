@@ -62,9 +62,9 @@ class Job:
         self.on_disconnect = terms.on_disconnect
         self.webhook = terms.webhook
         self.deadline_seconds = deadline_seconds
+        self.num_bytes = num_bytes  # that it may hold of photos
         self.created = time.time()
         self.clock = asyncio.get_running_loop().time
-        self.num_bytes = num_bytes  # that it may hold of photos
         self.accepted_at = self.clock()
         self.started_at: float | None = None
         self.ended_at: float | None = None
@@ -77,12 +77,12 @@ class Job:
         self.front_ms: dict[str, float] = {}  # the front's own stages, by their names in Server-Timing
         self.keepsakes = Keepsakes()  # what the caller keeps; set before the job's first event
         self.log = EventLog()
-        self.is_prepared = False
-        self.traceparent: str | None = None  # of the request that asked for it
-        self._when_gone: list[Callable[[], None]] = []
         self.predicted_seconds: float | None = None  # from acceptance to the end, as it was said at acceptance
         self.stopped_at: float | None = None  # when it was ended from outside, before its worker had let go
         self._steps_made = 0
+        self.is_prepared = False
+        self.traceparent: str | None = None  # of the request that asked for it
+        self._when_gone: list[Callable[[], None]] = []
         self._num_followers = 0
         self._moved = asyncio.Event()  # prepared, or ended before
         self._over = asyncio.Event()
@@ -116,14 +116,14 @@ class Job:
         return (self.ended_at if self.ended_at is not None else self.clock()) - self.accepted_at
 
     @property
-    def total_ms(self) -> float:
-        """As `elapsed_seconds`, and the upload before it."""
-    @property
     def share_done(self) -> float:
         """Of its steps, 0 to 1."""
         steps = self.started.steps if self.started is not None else self.summary.steps
         return min(self._steps_made / max(steps * self.summary.num_images, 1), 1.0)
 
+    @property
+    def total_ms(self) -> float:
+        """As `elapsed_seconds`, and the upload before it."""
         return self.front_ms.get("upload", 0.0) + self.elapsed_seconds * 1e3
 
     @property
@@ -187,10 +187,10 @@ class Job:
         """End with an error from outside and abort the work. False when it had ended already."""
         if not self.end(error):
             return False
+        self.stopped_at = self.ended_at
         self.abort()
         return True
 
-        self.stopped_at = self.ended_at
     def queue(self, position: int, eta_seconds: float | None) -> None:
         """The first event: the job has its place."""
         self.predicted_seconds = eta_seconds
@@ -216,11 +216,11 @@ class Job:
                 self._close("succeeded")
             case Stepped():
                 self.last_step = event
+                self._steps_made += 1
             case Failed():
                 raise AssertionError("a Failed is an error before it gets here")
         self.log.add(event)
 
-                self._steps_made += 1
     def end(self, error: ServiceError) -> bool:
         """The one bad end; the good one is Done. False when it had ended already."""
         if self.has_ended:

@@ -205,8 +205,6 @@ class Jobs:
                 self.metrics.images.labels(event.format).inc()
                 if job.summary.is_final:
                     self.metrics.finals.labels(event.format).inc()
-                if job.summary.is_final:
-                    self.metrics.finals.labels(event.format).inc()
             case Done():
                 self.metrics.add_timings(event.timings)
                 self._learn(job, event)
