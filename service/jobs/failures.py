@@ -8,6 +8,11 @@ from service.errors import BadRequest, BadSelfie, DeadlineExceeded, JobFailed, N
 # Failures that are about a field and not about a photo. What is missing here and the caller's fault is a BadSelfie.
 FIELD_CODES = frozenset(
     {
+        "finals_unavailable",
+        "identity_malformed",
+        "identity_wrong_adapter",
+        "identity_wrong_bundle",
+        "identity_wrong_version",
         "prompt_too_long",
         "prompt_reserved_word",
         "prompt_trigger_count",
