@@ -22,6 +22,7 @@ from service.api.prefer import read_prefer
 from service.api.record import record_of
 from service.api.replicate.catalogue import PublishedModels
 from service.api.replicate.creation import Wanted, create, read_creation
+from service.api.replicate.objects import Status
 from service.api.replicate.predictions import Prediction, prediction_object
 from service.api.replicate.requests import PredictionRequest, checked_id
 from service.api.replicate.translation import refuse
@@ -118,14 +119,15 @@ async def cog_cancel(
 async def _create(request: AnyRequest, front: Front, body: PredictionRequest) -> Prediction:
     owner, _, name = front.settings.cog_model.partition("/")
     model = PUBLISHED.named(owner, name)
-    return await create(request, front, Wanted(body, model, model.versions[0]))
+    waits = not read_prefer(request.headers.get("prefer")).respond_async
+    return await create(request, front, Wanted(body, model, model.versions[0], waits))
 
 
 async def _finish(request: AnyRequest, prediction: Prediction) -> ASGIResponse:
     """The end, however it is; or 202 for who would rather not wait."""
     if read_prefer(request.headers.get("prefer")).respond_async:
         hand_over(prediction.job)
-        return _answer(request, prediction, 202)
+        return _answer(request, prediction, 202, "starting")
     with contextlib.suppress(ServiceError):  # a failed prediction is an answer
         await answered(request, prediction.job)
     return _answer(request, prediction, 200)
@@ -138,10 +140,12 @@ def _known(front: Front, request: AnyRequest, prediction_id: str) -> Prediction 
         return None
 
 
-def _answer(request: AnyRequest, prediction: Prediction, status: int) -> ASGIResponse:
+def _answer(
+    request: AnyRequest, prediction: Prediction, http_status: int, status: Status | None = None
+) -> ASGIResponse:
     record_of(request.scope).job_id = prediction.job.id
-    body = msgspec.json.encode(prediction_object(prediction, str(request.base_url)))
-    return ASGIResponse(body=body, media_type="application/json", status_code=status)
+    body = msgspec.json.encode(prediction_object(prediction, str(request.base_url), status=status))
+    return ASGIResponse(body=body, media_type="application/json", status_code=http_status)
 
 
 def _check_accept(request: AnyRequest) -> None:

@@ -12,7 +12,7 @@ from service.api.forms import Upload, wipe
 from service.api.front import Front
 from service.api.intake import Terms, answered_within, hand_over, place, terms_of
 from service.api.json_body import read_json
-from service.api.prefer import Preferences, read_prefer
+from service.api.prefer import Preferences
 from service.api.record import record_of
 from service.api.replicate.catalogue import PublishedModel, as_input
 from service.api.replicate.files import read_uri
@@ -29,11 +29,12 @@ AnyRequest = Request[Any, Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request that is read and checked as far as it can be without its pictures."""
+    """A request that is read. `waits`: its caller keeps the connection for the answer, with which the id would go."""
 
     request: PredictionRequest
     model: PublishedModel
     version: str
+    waits: bool
 
 
 async def read_creation(request: AnyRequest, front: Front) -> PredictionRequest:
@@ -57,7 +58,7 @@ async def _create(request: AnyRequest, front: Front, wanted: Wanted) -> Predicti
     translated = wanted.model.read(wanted.request.input, front.jobs.warm().bundle)
     upload = await asyncio.to_thread(_fetch, request, front, translated)
     try:
-        terms = _terms(request, front, upload, wanted.request)
+        terms = _terms(request, front, upload, wanted)
     except BaseException:
         wipe(upload.files)
         raise
@@ -95,12 +96,11 @@ def _fetch(request: AnyRequest, front: Front, translated: Translated) -> Upload:
     return Upload(translated.form, files, pose)
 
 
-def _terms(request: AnyRequest, front: Front, upload: Upload, wanted: PredictionRequest) -> Terms:
+def _terms(request: AnyRequest, front: Front, upload: Upload, wanted: Wanted) -> Terms:
     """A prediction outlives its request, unless its caller waits on the connection and could not find it again."""
     terms = terms_of(request, front, upload)
-    waits = read_prefer(request.headers.get("prefer")).waits and wanted.hook is None
-    stays = upload.form.on_disconnect or ("cancel" if waits else "finish")
-    return msgspec.structs.replace(terms, keep=True, on_disconnect=stays)
+    stays = "cancel" if wanted.waits and wanted.request.hook is None else "finish"
+    return msgspec.structs.replace(terms, keep=True, on_disconnect=upload.form.on_disconnect or stays)
 
 
 async def wait_as_preferred(request: AnyRequest, prediction: Prediction, preferences: Preferences) -> bool:

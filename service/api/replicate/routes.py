@@ -146,8 +146,9 @@ async def _answer_creation(
 
     `processing` would make the client's `run()` return nothing.
     """
-    prediction = await create(request, front, Wanted(body, model, version))
-    has_ended = await wait_as_preferred(request, prediction, read_prefer(request.headers.get("prefer")))
+    preferences = read_prefer(request.headers.get("prefer"))
+    prediction = await create(request, front, Wanted(body, model, version, preferences.waits))
+    has_ended = await wait_as_preferred(request, prediction, preferences)
     return _answer(request, prediction, http_status=201, status=None if has_ended else "starting")
 
 
