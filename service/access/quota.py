@@ -8,10 +8,11 @@ import math
 import time
 from collections.abc import Callable
 
-from service.access.caller import Caller
+from service.access.caller import Caller, Limits
 from service.errors import BadRequest, QuotaExceeded
 
 WINDOW_SECONDS = 60
+NO_LIMITS = Limits()
 FIRST_GUESS_SECONDS = 5.0  # of a job's time, before one has ended
 ROUNDING = 1e-6  # who waits as long as we said must not be refused for a last bit
 MEMORY = 0.2  # the newest job's share in the mean
@@ -159,7 +160,7 @@ def _check_images(bucket: Bucket, images: int, now: float) -> None:
 
 
 class Quotas:
-    """Every key's account. Holds as many as there are keys with limits; used from the event loop's thread only."""
+    """Every key's account: as many as there were keys in use. Used from the event loop's thread only."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -171,7 +172,9 @@ class Quotas:
 
     def fields(self, caller: Caller) -> dict[str, str]:
         """The RateLimit fields of an answer; empty for a caller without quotas."""
-        return self._account(caller).fields(caller)
+        return {} if caller.limits == NO_LIMITS else self._account(caller).fields(caller)
 
     def _account(self, caller: Caller) -> Account:
-        return self._accounts.setdefault(caller.key_id, Account(self._clock))
+        if caller.key_id not in self._accounts:
+            self._accounts[caller.key_id] = Account(self._clock)
+        return self._accounts[caller.key_id]

@@ -26,7 +26,7 @@ class Locked:
         self.admin = self.add("admin")
         keys = Keys(lambda: parse_keys(self._path.read_text()), SECRET)
         secrets = Secrets(keys=keys, sealer=Sealer.with_random_key(), webhook_secret=SECRET)
-        self.house = build_house(secrets=secrets, **settings)
+        self.house = build_house(secrets=secrets, **settings)  # pyright: ignore[reportArgumentType]
 
     def add(self, scope: str, **fields: object) -> str:
         entry = {"caller": f"{scope}-caller", "hash": "0" * 64, "scopes": frozenset({scope})}
