@@ -127,7 +127,7 @@ def shrink(image: Image.Image, side: int) -> Image.Image:
         image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
     elif image.mode in ("1", "P"):
         image = image.convert("L" if image.mode == "1" else "RGB")
-    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    image.thumbnail((side, side), Image.Resampling.HAMMING, reducing_gap=2.0)  # Lanczos takes twice as long
     return image
 
 

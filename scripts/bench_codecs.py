@@ -1,0 +1,79 @@
+"""What pictures cost on their way in and out: python scripts/bench_codecs.py
+
+CPU milliseconds, medians, one thread: the delivered formats at 1024x1024 through the worker's encoder, and a phone's
+photo of 12 megapixels through the decoder's own code to its working size. The picture is scikit-image's astronaut,
+enlarged, with a camera's noise. A table is printed, and one JSON object as the last line.
+"""
+
+import io
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python scripts/...` puts scripts/ first
+
+import numpy as np
+import skimage.data
+import torch
+from PIL import Image
+
+from models.finish.encoding import encode_image
+from service.decoding import Decoded, ImageLimits
+from service.pixels import read_pixels
+
+SIDE = 1024
+PHONE = (3024, 4032)
+NOISE = 3.0  # grey levels
+
+
+def picture(width: int, height: int) -> np.ndarray:
+    """[height, width, 3] uint8."""
+    enlarged = np.asarray(Image.fromarray(skimage.data.astronaut()).resize((width, height), Image.Resampling.BICUBIC))
+    noise = np.random.default_rng(1).normal(0, NOISE, enlarged.shape)
+    return np.clip(enlarged + noise, 0, 255).astype(np.uint8)
+
+
+def photo() -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(picture(*PHONE)).save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def cpu_ms(call: Callable[[], object], rounds: int) -> float:
+    call()
+    taken = []
+    for _ in range(rounds):
+        began = time.process_time()
+        call()
+        taken.append((time.process_time() - began) * 1000)
+    return round(statistics.median(taken), 2)
+
+
+@click.command(help=__doc__)
+@click.option("--rounds", default=15, show_default=True)
+def main(rounds: int) -> None:
+    pixels = torch.from_numpy(picture(SIDE, SIDE))
+    upload, limits = photo(), ImageLimits()
+    decoded = read_pixels(upload, limits, ["JPEG"])
+    assert isinstance(decoded, Decoded)
+    result: dict[str, float | str] = {
+        "jpeg_q90_1024_cpu_ms": cpu_ms(lambda: encode_image(pixels, "jpeg", 90), rounds),
+        "webp_q90_1024_cpu_ms": cpu_ms(lambda: encode_image(pixels, "webp", 90), rounds),
+        "png_1024_cpu_ms": cpu_ms(lambda: encode_image(pixels, "png", 90), rounds),
+        "decode_12mp_jpeg_cpu_ms": cpu_ms(lambda: read_pixels(upload, limits, ["JPEG"]), rounds),
+    }
+    for name, value in result.items():
+        click.echo(f"{name:26}{value:8.2f}")
+    result |= {"photo": f"{len(upload)} bytes, {PHONE[0]}x{PHONE[1]} to {decoded.width}x{decoded.height}"}
+    for image_format in ("jpeg", "webp", "png"):
+        result[f"{image_format}_bytes"] = len(encode_image(pixels, image_format, 90))
+    click.echo(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
