@@ -20,6 +20,7 @@ REMEMBERED = 32  # jobs and errors
 SERVICE_SECONDS = 300.0  # how old the quickest job may be that still refuses others in an empty house
 ERROR_SECONDS = 60.0  # how long a wrong prediction makes us careful: a worker's restart is over by then
 MEMORY = 0.97  # of an image in the rate: about the last thirty
+SAME_TICK_SECONDS = 0.02
 ENOUGH_IMAGES = 4.0
 ENOUGH_SECONDS = 0.05
 MARGIN_SHARE = 0.9
@@ -42,10 +43,12 @@ class Forecast:
     """Used from the event loop's thread only."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
+        self.num_rows = 1  # of all workers
         self._clock = clock
         self._jobs: deque[_Measured] = deque(maxlen=REMEMBERED)
         self._errors: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)  # when, late by
         self._busy_at: float | None = None  # the last moment of which we know that there was a line
+        self._idle_at: float | None = None  # when the line ended; what is finished with the same tick still counts
         self._work = 0.0  # cost worked off while there was a line, the older the less
         self._work_images = 0.0
         self._work_seconds = 0.0
@@ -54,16 +57,20 @@ class Forecast:
 
     def note_line(self, is_busy: bool) -> None:
         """There is a line from now on, or no longer."""
-        if not is_busy:
-            self._busy_at = None
-        elif self._busy_at is None:
+        if is_busy and self._busy_at is None:
             self._busy_at = self._clock()
+        if not is_busy and self._busy_at is not None and self._idle_at is None:
+            self._idle_at = self._clock()
+        if is_busy:
+            self._idle_at = None
 
     def note_image(self, cost: float) -> None:
         """A finished image; it counts for the rate while there is a line."""
+        now = self._clock()
+        if self._idle_at is not None and now - self._idle_at > SAME_TICK_SECONDS:
+            self._busy_at = self._idle_at = None
         if self._busy_at is None:
             return
-        now = self._clock()
         self._work = self._work * MEMORY + cost
         self._work_images = self._work_images * MEMORY + 1
         self._work_seconds = self._work_seconds * MEMORY + (now - self._busy_at)
@@ -102,11 +109,15 @@ class Forecast:
         return max(service, service - half + ahead / self.rate())
 
     def rate(self) -> float:
-        """Cost that is worked off in a second while there is a line. Asked only after a job was measured."""
+        """Cost that is worked off in a second while there is a line. Asked only after a job was measured.
+
+        Before there was a line, what a full batch can do is a guess between one row's work and all rows' at once.
+        """
         if self._work_images >= ENOUGH_IMAGES and self._work_seconds >= ENOUGH_SECONDS:
             return self._work / self._work_seconds
         step = fmean(job.step for job in self._jobs)
-        return fmean(job.images for job in self._jobs) / step if step > 0 else math.inf
+        rows = max(fmean(job.images for job in self._jobs), math.sqrt(self.num_rows))
+        return rows / step if step > 0 else math.inf
 
     def margin_seconds(self) -> float:
         """By how much nearly every recent job was late at most; never negative."""

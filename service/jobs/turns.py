@@ -122,5 +122,5 @@ class Turns:
         """With none warm the window stays: jobs wait in the pool for the next worker, and the others here."""
         ready = self.workers.describe()
         if ready:
-            self._rows = sum(one.max_rows for one in ready)
+            self._rows = self.forecast.num_rows = sum(one.max_rows for one in ready)
             self._window = sum(one.max_rows + int(one.max_rows * AHEAD_SHARE) for one in ready)
