@@ -136,8 +136,8 @@ def enter(
         hold.refund()
         raise
     job.traceparent = record.trace.traceparent
-    job.when_over.append(lambda: hold.refund() if job.started_at is None else hold.release())
-    job.when_gone(lambda: add_job_span(front.tracer, job))
+    job.when_over(lambda: hold.refund() if job.started_at is None else hold.release())
+    job.when_over(lambda: add_job_span(front.tracer, job))
     job.attach()
     record.job_id = job.id
     return job

@@ -82,7 +82,7 @@ class Job:
         self._steps_made = 0
         self.is_prepared = False
         self.traceparent: str | None = None  # of the request that asked for it
-        self._when_gone: list[Callable[[], None]] = []
+        self._when_over: list[Callable[[], None]] = []
         self._num_followers = 0
         self._moved = asyncio.Event()  # prepared, or ended before
         self._over = asyncio.Event()
@@ -173,15 +173,11 @@ class Job:
         finally:
             self.detach()
 
-    def when_gone(self, callback: Callable[[], None]) -> None:
-        """Call this once, when the job has ended and the workers have let go of it too."""
-        self._when_gone.append(callback)
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Call this once, at the job's end, whichever it is."""
+        self._when_over.append(callback)
 
     # ---- for the desk that runs it
-
-    def set_gone(self) -> None:
-        for callback in self._when_gone:
-            callback()
 
     def stop(self, error: ServiceError) -> bool:
         """End with an error from outside and abort the work. False when it had ended already."""
@@ -235,3 +231,5 @@ class Job:
         self.keepsakes.forget()
         self._moved.set()
         self._over.set()
+        for callback in self._when_over:
+            callback()
