@@ -20,6 +20,7 @@ from litestar.openapi.spec import (
 )
 
 from service.access.guard import OPEN
+from service.api.access_schema import add_access
 from service.api.answers import IdentityAnswer, PortraitsAnswer
 from service.api.job_answer import JobAnswer
 from service.api.portrait_form import PortraitForm
@@ -225,6 +226,7 @@ class DocumentPlugin(JsonRenderPlugin):
         components = openapi_schema["components"]
         whole = openapi_schema | {"components": components | {"schemas": components["schemas"] | schemas}}
         whole["components"]["schemas"]["Problem"] = PROBLEM
+        add_access(whole, request.app)
         return msgspec.json.encode(whole)
 
 
