@@ -65,16 +65,20 @@ class FinalForm(Struct, frozen=True, kw_only=True):
 async def create_final(request: AnyRequest, front: NamedDependency[Front]) -> ASGIApp:
     """The same person in the same composition: the preview is made again, and then refined, enlarged and unmarked."""
     accepted = choose_form(request.headers.get("accept"))
-    record, caller = record_of(request.scope), caller_of(request.scope)
+    record = record_of(request.scope)
     record.headers["Vary"] = "Prefer"
-    require(caller, "final")
+    require(caller_of(request.scope), "final")
     front.jobs.check_open()
     with record.stage("upload"):
         form = await read_plain(request, front.upload_limits, FinalForm)
     accepted.check(1, form.format)
-    terms = terms_of(request, front, form.upload())
-    bundle = front.jobs.warm().bundle
-    proof = front.vault.open_proof(form.proof, caller, bundle)
+    return await respond(request, front, await place_final(request, front, form), accepted)
+
+
+async def place_final(request: AnyRequest, front: Front, form: FinalForm) -> Job:
+    """The final of the form's proof, on its way. Raises as `enter` does, and for a token that is no good."""
+    terms, bundle = terms_of(request, front, form.upload()), front.jobs.warm().bundle
+    proof = front.vault.open_proof(form.proof, caller_of(request.scope), bundle)
     final = final_of(form, proof, bundle)
 
     async def prepare(job: Job) -> Generate:
@@ -88,8 +92,7 @@ async def create_final(request: AnyRequest, front: NamedDependency[Front]) -> AS
         )
 
     job = enter(request, front, final_summary(form, proof, bundle, final), terms, prepare, needs="final")
-    await prepared(request, job)
-    return await respond(request, front, job, accepted)
+    return await prepared(request, job)
 
 
 def final_of(form: FinalForm, proof: Proof, bundle: BundleInfo) -> Final:

@@ -10,15 +10,17 @@ from litestar.types import ASGIApp
 
 from service.api.answers import note_timings
 from service.api.events import EventStream
-from service.api.forms import Upload, wipe
+from service.api.finals import place_final
+from service.api.forms import Upload, check_who, wipe
 from service.api.front import Front
 from service.api.intake import answered, place, terms_of
-from service.api.openai.fields import ImagesWish, no_selfie
+from service.api.openai.fields import ImagesWish
 from service.api.openai.objects import images_response
 from service.api.openai.reading import Pictures, read_edit, read_generation
 from service.api.openai.stream import Kind, OpenAIEvents
 from service.api.record import RequestRecord, record_of
 from service.errors import ServiceError
+from service.jobs.job import Job
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -45,21 +47,28 @@ async def edit_images(request: AnyRequest, front: NamedDependency[Front]) -> ASG
     request_max_body_size=None,
 )
 async def generate_images(request: AnyRequest, front: NamedDependency[Front]) -> ASGIApp:
-    """Portraits without a selfie in the request: `client.images.generate(..., extra_body={"identity": ...})`."""
+    """Portraits without a selfie: `client.images.generate(..., extra_body={"identity": ...})`; or a `proof`'s final."""
     with front.jobs.uploading(), record_of(request.scope).stage("upload"):
-        await read_generation(request, front.upload_limits)
-    raise no_selfie()
+        wish, final = await read_generation(request, front.upload_limits)
+    if final is None:
+        return await _make(request, front, wish, [], "image_generation")
+    return await _answer(request, wish, await place_final(request, front, final), "image_generation")
 
 
 async def _make(request: AnyRequest, front: Front, wish: ImagesWish, pictures: Pictures, kind: Kind) -> ASGIApp:
-    record = record_of(request.scope)
     try:
         upload = Upload(wish.form(front.jobs.warm().bundle), pictures)
+        check_who(upload)
         terms = terms_of(request, front, upload)
     except BaseException:
         wipe(pictures)
         raise
-    job = await place(request, front, upload, terms)
+    return await _answer(request, wish, await place(request, front, upload, terms), kind)
+
+
+async def _answer(request: AnyRequest, wish: ImagesWish, job: Job, kind: Kind) -> ASGIApp:
+    """The stream, or the whole. Detaches. Raises the job's ServiceError, or ClientLeft."""
+    record = record_of(request.scope)
     if wish.theirs.stream:
         return EventStream(job, record, tell=OpenAIEvents(job, wish, kind, lambda error: _problem(record, error)))
     finished = await answered(request, job)

@@ -86,7 +86,7 @@ def images_response(job: Job, wish: ImagesWish, finished: Finished) -> ImagesRes
     as_url = wish.theirs.response_format == "url"
     return ImagesResponse(
         created=int(job.created),
-        data=[_image(portrait, as_url=as_url) for portrait in finished.portraits],
+        data=[_image(job, portrait, as_url=as_url) for portrait in finished.portraits],
         output_format=wish.theirs.output_format,
         quality=wish.quality,
         size=f"{started.width}x{started.height}",
@@ -98,8 +98,14 @@ def images_response(job: Job, wish: ImagesWish, finished: Finished) -> ImagesRes
     )
 
 
-def _image(portrait: Portrait, *, as_url: bool) -> ImageObject:
+def proof_of(job: Job, portrait: Portrait) -> str | UnsetType:
+    """The sealed token that makes this picture's final."""
+    return job.keepsakes.proofs.get(portrait.index, UNSET)
+
+
+def _image(job: Job, portrait: Portrait, *, as_url: bool) -> ImageObject:
+    seed, proof = portrait.seed, proof_of(job, portrait)
     if as_url:
         url = f"data:image/{portrait.format};base64,{b64encode(portrait.data).decode()}"
-        return ImageObject(url=url, seed=portrait.seed)
-    return ImageObject(b64_json=portrait.data, seed=portrait.seed)
+        return ImageObject(url=url, seed=seed, proof=proof)
+    return ImageObject(b64_json=portrait.data, seed=seed, proof=proof)

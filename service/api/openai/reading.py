@@ -4,7 +4,8 @@ import asyncio
 from typing import Any, cast
 
 from service.api.data_urls import read_data_url
-from service.api.fields import field_problem
+from service.api.fields import field_problem, read_fields, read_one
+from service.api.finals import FinalForm
 from service.api.forms import (
     Body,
     HttpRequest,
@@ -16,8 +17,13 @@ from service.api.forms import (
     wipe,
 )
 from service.api.json_body import read_json
-from service.api.openai.fields import ImagesWish, check_name, read_wish
+from service.api.openai.fields import THEIRS, ImagesFields, ImagesWish, check_name, no_selfie, read_wish
+from service.api.portrait_form import PortraitForm, ProofToken
 from service.errors import BadRequest, UnsupportedMedia
+
+OF_FINALS = frozenset(
+    {"proof", "prompt", "output_format", "output_compression", "response_format", "stream", "partial_images", "user"}
+)
 
 Pictures = list[bytearray]
 Values = dict[str, Any]
@@ -34,11 +40,36 @@ async def read_edit(request: HttpRequest, limits: UploadLimits) -> tuple[ImagesW
     values = await read_json(request, limits)
     entries = values.pop("images", None)
     wish = read_wish(values, from_text=False)
-    return wish, read_entries(entries, limits)
+    if entries is None and wish.ours.identity is not None:
+        return wish, []
+    return wish, await asyncio.to_thread(read_entries, entries, limits)
 
 
-async def read_generation(request: HttpRequest, limits: UploadLimits) -> ImagesWish:
-    return read_wish(await read_json(request, limits), from_text=False)
+async def read_generation(request: HttpRequest, limits: UploadLimits) -> tuple[ImagesWish, FinalForm | None]:
+    """What to draw of an identity; or of a proof its final. Raises BadRequest when the request has neither."""
+    values = await read_json(request, limits)
+    if values.get("proof") is not None:
+        return _read_final(values)
+    wish = read_wish(values, from_text=False)
+    if wish.ours.identity is None:
+        raise no_selfie()
+    return wish, None
+
+
+def _read_final(values: Values) -> tuple[ImagesWish, FinalForm]:
+    """A proof settles all but the format; what OpenAI's client must send beside it may be there, and says nothing."""
+    for name, value in values.items():
+        if name not in OF_FINALS or (name == "prompt" and value):
+            message = f"With a 'proof' the picture is settled: leave out '{name}' (and leave the prompt empty)."
+            raise field_problem("settled_by_proof", name, message)
+    theirs = read_fields(ImagesFields, {"prompt": ""} | {name: values[name] for name in values if name in THEIRS})
+    final = FinalForm(
+        proof=read_one("proof", values["proof"], ProofToken),
+        format=theirs.output_format,
+        quality=max(theirs.output_compression, 1),
+        previews=theirs.partial_images > 0,
+    )
+    return ImagesWish(theirs=theirs, ours=PortraitForm()), final
 
 
 async def _read_form(request: HttpRequest, limits: UploadLimits, boundary: str) -> tuple[ImagesWish, Pictures]:

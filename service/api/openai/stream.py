@@ -10,7 +10,7 @@ import msgspec
 from models.messages import Portrait, Started, Stepped
 from service.api.dialects import openai_error
 from service.api.openai.fields import ImagesWish
-from service.api.openai.objects import CompletedEvent, PartialImageEvent
+from service.api.openai.objects import CompletedEvent, PartialImageEvent, proof_of
 from service.errors import ServiceError
 from service.jobs.job import Job
 from service.jobs.log import Ended, Logged, Queued
@@ -72,6 +72,7 @@ class OpenAIEvents:
             id=self._job.id,
             image_index=portrait.index,
             seed=portrait.seed,
+            proof=proof_of(self._job, portrait),
         )
         return sse(name, event)
 

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request
 
 from service.access.caller import caller_of
-from service.api.forms import Upload, wipe
+from service.api.forms import Upload, check_who, wipe
 from service.api.front import Front
 from service.api.intake import Terms, answered_within, hand_over, place, terms_of
 from service.api.json_body import read_json
@@ -58,6 +58,7 @@ async def _create(request: AnyRequest, front: Front, wanted: Wanted) -> Predicti
     translated = wanted.model.read(wanted.request.input, front.jobs.warm().bundle)
     upload = await asyncio.to_thread(_fetch, request, front, translated)
     try:
+        check_who(upload)
         terms = _terms(request, front, upload, wanted)
     except BaseException:
         wipe(upload.files)

@@ -25,7 +25,8 @@ class PredictionMetrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class PredictionObject(Struct, frozen=True, kw_only=True):
     """A prediction. `input` has what is not personal; `output` the finished pictures, in their order, as data: URLs.
 
-    `logs` says what of the input was fitted, and how far it is. `code` and `seeds` are ours.
+    `logs` says what of the input was fitted, and how far it is. `code`, `seeds` and `proofs` are ours: a proof
+    makes the final of the picture in its place.
     """
 
     id: str
@@ -46,6 +47,7 @@ class PredictionObject(Struct, frozen=True, kw_only=True):
     urls: PredictionUrls
     code: str | None
     seeds: list[int]
+    proofs: list[str | None]
 
 
 class VersionObject(Struct, frozen=True, kw_only=True):

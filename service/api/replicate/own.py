@@ -36,7 +36,7 @@ def translate(values: Mapping[str, Any], _bundle: BundleInfo) -> Translated:
     form = read_fields(PortraitForm, {name: value for name, value in values.items() if name in OWN})
     selfies = [("image", pictures.image)] if pictures.image is not None else []
     selfies += [(f"images[{index}]", uri) for index, uri in enumerate(pictures.images or [])]
-    if not selfies:
+    if not selfies and form.identity is None:
         raise refuse("image", "There is no selfie: send 'image', or several as 'images'.", "image_missing")
     pose = None if pictures.pose is None else ("pose", pictures.pose)
     return Translated(form=form, selfies=selfies, pose=pose)

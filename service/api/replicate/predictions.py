@@ -128,6 +128,7 @@ def prediction_object(
         urls=PredictionUrls(get=place, cancel=f"{place}/cancel", stream=f"{place}/stream", web=place),
         code=job.error.code if job.error is not None else None,
         seeds=job.summary.seeds,
+        proofs=[job.keepsakes.proofs.get(portrait.index) for portrait in job.portraits],
     )
 
 

@@ -195,3 +195,22 @@ def test_a_model_is_found_by_its_name():
     assert one("GET", "/v1/models/instantid").json()["object"] == "model"
     missing = one("GET", "/v1/models/gpt-image-2")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_an_identity_takes_the_place_of_the_selfie_and_a_proof_makes_the_final():
+    async def run():
+        async with client_of(build_house()) as client:
+            made = await client.post("/v1/identities", content=SELFIE, headers={"Content-Type": "image/jpeg"})
+            body = {"prompt": "a woman", "identity": made.json()["identity"], "seed": 7}
+            drawn = await client.post("/v1/images/generations", json=body)
+            edited = await client.post(EDITS, json=body)
+            proof = drawn.json()["data"][0]["proof"]
+            settled = await client.post("/v1/images/generations", json={"prompt": "", "proof": proof, "size": "1x1"})
+            final = await client.post("/v1/images/generations", json={"prompt": "", "proof": proof})
+            return drawn, edited, settled, final
+
+    drawn, edited, settled, final = asyncio.run(run())
+    assert drawn.status_code == edited.status_code == 200
+    assert drawn.json()["data"][0]["seed"] == edited.json()["data"][0]["seed"] == 7
+    assert settled.json()["error"]["code"] == "settled_by_proof"
+    assert final.status_code == 200 or final.json()["error"]["code"] == "finals_unavailable"
