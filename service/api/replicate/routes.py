@@ -49,7 +49,7 @@ async def create_prediction(request: AnyRequest, front: NamedDependency[Front]) 
 
 @post(
     ["/v1/models/{owner:str}/{name:str}/predictions", "/v1/deployments/{owner:str}/{name:str}/predictions"],
-    operation_id="createModelPrediction",
+    # No operation id of its own: the document wants one for each of the two paths.
     summary="A prediction, by the model's name",
     status_code=201,
     request_max_body_size=None,
