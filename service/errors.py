@@ -11,6 +11,7 @@
     ├── UnsupportedMedia      415  a body or a picture of a kind that we don't read
     ├── BadInput              422  the input of a prediction is wrong, or can't be had here
     ├── BadPicture            422  the bytes are no picture, or a picture over a limit
+    ├── KeyReused             422  the Idempotency-Key of another request
     ├── BadSelfie             422  a picture that the photo judge can't use
     ├── QuotaExceeded         429  this caller's quota is used up (Retry-After); others are still served
     ├── JobFailed             500  the worker failed this job
@@ -136,6 +137,11 @@ class BadInput(ServiceError):
 class BadPicture(ServiceError):
     status = 422
     title = "The picture can't be read"
+
+
+class KeyReused(ServiceError):
+    status = 422
+    title = "The Idempotency-Key belongs to another request"
 
 
 class BadSelfie(ServiceError):

@@ -12,7 +12,7 @@ from service.access.caller import caller_of, require
 from service.api.accept import choose_form
 from service.api.forms import Upload
 from service.api.front import Front
-from service.api.intake import enter, prepared, terms_of
+from service.api.intake import enter, prepared, terms_of, with_fingerprint
 from service.api.openapi import FinalsOperation
 from service.api.orders import read_size
 from service.api.plain_body import read_plain
@@ -77,7 +77,8 @@ async def create_final(request: AnyRequest, front: NamedDependency[Front]) -> AS
 
 async def place_final(request: AnyRequest, front: Front, form: FinalForm) -> Job:
     """The final of the form's proof, on its way. Raises as `enter` does, and for a token that is no good."""
-    terms, bundle = terms_of(request, front, form.upload()), front.jobs.warm().bundle
+    terms = await with_fingerprint(request, terms_of(request, front, form.upload()), form.upload())
+    bundle = front.jobs.warm().bundle
     proof = front.vault.open_proof(form.proof, caller_of(request.scope), bundle)
     final = final_of(form, proof, bundle)
 

@@ -19,6 +19,7 @@ from service.api.record import RequestRecord, record_of
 from service.decoding import OUTPUT_SIDE
 from service.errors import BadRequest, ServiceError
 from service.images import Decoders
+from service.jobs.idempotency import fingerprint, read_key
 from service.jobs.job import Finished, Job, Summary
 from service.jobs.jobs import Prepare
 from service.jobs.spans import add_job_span
@@ -35,6 +36,7 @@ __all__ = [
     "prepared",
     "receive",
     "terms_of",
+    "with_fingerprint",
 ]
 
 AnyRequest = Request[Any, Any, Any]
@@ -44,7 +46,8 @@ PICTURE_BYTES = 3 * OUTPUT_SIDE**2  # of one decoded photo at most
 async def receive(request: AnyRequest, front: Front) -> Upload:
     """The body, within its bounds. Raises NoCapacity before a byte of it is read."""
     latest = read_cancel_after(request.headers.get("cancel-after"))
-    with front.jobs.uploading(caller_of(request.scope), latest), record_of(request.scope).stage("upload"):
+    key = read_key(request.headers.get("idempotency-key"))
+    with front.jobs.uploading(caller_of(request.scope), latest, key), record_of(request.scope).stage("upload"):
         if is_plain(request):
             form = await read_plain(request, front.upload_limits, PortraitForm)
             check_together(form)
@@ -62,6 +65,7 @@ def terms_of(request: AnyRequest, front: Front, upload: Upload) -> Terms:
     return Terms(
         deadline_seconds=_deadline(form.deadline, request, front.settings.max_deadline_seconds),
         on_disconnect=on_disconnect,
+        idempotency_key=read_key(request.headers.get("idempotency-key")),
         keep=is_async or preferences.waits or on_disconnect == "finish",
     )
 
@@ -84,6 +88,7 @@ async def place(request: AnyRequest, front: Front, upload: Upload, terms: Terms)
     """
     record = record_of(request.scope)
     try:
+        terms = await with_fingerprint(request, terms, upload)
         bundle, settings = front.jobs.warm().bundle, front.settings
         caller = caller_of(request.scope)
         form, kept = upload.form, None
@@ -105,6 +110,8 @@ async def place(request: AnyRequest, front: Front, upload: Upload, terms: Terms)
             return order
 
         job = enter(request, front, wish.summary, terms, prepare, num_bytes=bytes_of(upload))
+        if record.joined:
+            wipe(upload.files)
     except BaseException:
         wipe(upload.files)
         raise
@@ -123,12 +130,15 @@ def enter(
 ) -> Job:
     """Admit any job of this request's caller, whose key needs this scope; `num_bytes` is what it may hold of photos.
 
-    Raises Forbidden, QuotaExceeded or NoCapacity, and then `prepare` is never called.
+    Raises Forbidden, QuotaExceeded, NoCapacity or KeyReused, and then `prepare` is never called; nor is it for a
+    request that was sent before, which gets the job of that time.
 
     The job comes attached on behalf of this request: whoever answers detaches (`answered` and `EventStream` do).
     """
     caller, record = caller_of(request.scope), record_of(request.scope)
     require(caller, needs)
+    if (same := front.jobs.joined(caller, terms)) is not None:
+        return _join(same, record, terms)
     hold = front.quotas.take(caller, summary.num_images)
     try:
         job = front.jobs.accept(caller, summary, terms, prepare, num_bytes=num_bytes)
@@ -143,6 +153,26 @@ def enter(
     return job
 
 
+def _join(job: Job, record: RequestRecord, terms: Terms) -> Job:
+    """Another request for a job that runs or is kept: no quota, no place, no step."""
+    record.joined = True
+    record.job_id = job.id
+    record.headers["Idempotency-Replayed"] = "true"
+    if terms.on_disconnect == "finish":
+        job.on_disconnect = "finish"
+    job.attach()
+    return job
+
+
+async def with_fingerprint(request: AnyRequest, terms: Terms, upload: Upload) -> Terms:
+    """Terms by which the same request can be told when it comes again; as they are, where there is no key."""
+    if terms.idempotency_key is None or terms.fingerprint is not None:
+        return terms
+    fields = [upload.form, upload.proof, upload.pose is not None]
+    mark = await asyncio.to_thread(fingerprint, request.scope["path"], fields, upload.files)
+    return msgspec.structs.replace(terms, fingerprint=mark)
+
+
 async def prepared(request: AnyRequest, job: Job) -> Job:
     """The job with its photos read. Raises what refused them, or ClientLeft; then the job is detached."""
     try:
@@ -151,7 +181,7 @@ async def prepared(request: AnyRequest, job: Job) -> Job:
         job.detach()
         raise
     stages = record_of(request.scope).stages
-    job.front_ms = {name: stages[name] for name in ("upload", "decode_upload") if name in stages}
+    job.front_ms = job.front_ms or {name: stages[name] for name in ("upload", "decode_upload") if name in stages}
     return job
 
 

@@ -29,6 +29,7 @@ class RequestRecord:
         self.code: str | None = None  # the problem's, if any
         self.disconnected = False
         self.job_id: str | None = None
+        self.joined = False  # whether the job is that of an earlier request with the same Idempotency-Key
         self.headers: dict[str, str] = {}  # of the answer, where it sets none of that name
 
     @contextlib.contextmanager

@@ -80,6 +80,8 @@ class Job:
         self.predicted_seconds: float | None = None  # from acceptance to the end, as it was said at acceptance
         self.stopped_at: float | None = None  # when it was ended from outside, before its worker had let go
         self._steps_made = 0
+        self.replay_key: tuple[str, str] | None = None  # its caller's id and Idempotency-Key
+        self.fingerprint: bytes | None = None  # of the request, where it has such a key
         self.is_prepared = False
         self.traceparent: str | None = None  # of the request that asked for it
         self._when_over: list[Callable[[], None]] = []

@@ -14,6 +14,7 @@ from service.jobs import admission
 from service.jobs.admission import Outlook, Places, RecentDurations
 from service.jobs.failures import to_error
 from service.jobs.forecast import Forecast
+from service.jobs.idempotency import Replays
 from service.jobs.job import Job, Summary
 from service.jobs.shelf import Shelf
 from service.jobs.terms import Terms
@@ -40,7 +41,10 @@ class Jobs:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._forecast = Forecast(lambda: asyncio.get_running_loop().time())
         self._turns = Turns(workers, self._forecast)
-        self._shelf = Shelf(seconds=settings.result_seconds, max_bytes=settings.max_result_bytes)
+        self._replays = Replays()
+        self._shelf = Shelf(
+            seconds=settings.result_seconds, max_bytes=settings.max_result_bytes, on_drop=self._replays.forget
+        )
         self._places = Places(settings.max_jobs)
         self._bytes = Places(settings.max_job_bytes)
         self._uploads = Places(settings.max_uploads)
@@ -93,6 +97,10 @@ class Jobs:
         mine = [job for job in known.values() if job.caller.id == caller.id]
         return sorted(mine, key=lambda job: job.accepted_at, reverse=True)
 
+    def joined(self, caller: Caller, terms: Terms) -> Job | None:
+        """The job that the same request made before, running or kept. Raises KeyReused."""
+        return self._replays.find(caller.id, terms)
+
     # ---- the way in
 
     def check_open(self, caller: Caller = ANONYMOUS, deadline_seconds: float | None = None) -> None:
@@ -110,9 +118,12 @@ class Jobs:
         _check_deadline(outlook, deadline_seconds or self.settings.max_deadline_seconds)
 
     @contextlib.contextmanager
-    def uploading(self, caller: Caller = ANONYMOUS, deadline_seconds: float | None = None) -> Generator[None]:
-        """The time in which one body is received. Raises NoCapacity."""
-        self.check_open(caller, deadline_seconds)
+    def uploading(
+        self, caller: Caller = ANONYMOUS, deadline_seconds: float | None = None, key: str | None = None
+    ) -> Generator[None]:
+        """The time in which one body is received. Raises NoCapacity, but not for a job that only would be joined."""
+        if not (self._replays.knows(caller.id, key) and self._uploads.has_room()):
+            self.check_open(caller, deadline_seconds)
         self._uploads.take()
         try:
             yield
@@ -135,6 +146,7 @@ class Jobs:
         self._bytes.take(num_bytes)
         job = Job(caller, summary, terms, deadline_seconds=deadline_seconds, num_bytes=num_bytes)
         self._jobs[job.id] = job
+        self._replays.remember(job, terms)
         self._turns.join(job)
         job.place_in_line = lambda: self._turns.position(job)
         job.predict = lambda: self._turns.seconds_to_end(job)

@@ -1,7 +1,7 @@
 """Ended jobs that may still be fetched: for a stated time, within a bound in bytes, in memory only."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from service.jobs.job import Job
 
@@ -9,10 +9,11 @@ from service.jobs.job import Job
 class Shelf:
     """Jobs in the order of their ends. Used from the event loop's thread only."""
 
-    def __init__(self, *, seconds: float, max_bytes: int) -> None:
+    def __init__(self, *, seconds: float, max_bytes: int, on_drop: Callable[[Job], None]) -> None:
         self.seconds = seconds
         self.max_bytes = max_bytes
         self.num_bytes = 0
+        self._on_drop = on_drop
         self._jobs: dict[str, Job] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
@@ -34,6 +35,7 @@ class Shelf:
         job = self._jobs.pop(job_id)
         self._timers.pop(job_id).cancel()
         self.num_bytes -= job.log.num_bytes
+        self._on_drop(job)
 
     def clear(self) -> None:
         for job_id in list(self._jobs):

@@ -16,6 +16,7 @@ class Terms(Struct, frozen=True, kw_only=True):
     deadline_seconds: float | None = None
     on_disconnect: OnDisconnect = "cancel"
     idempotency_key: str | None = None
+    fingerprint: bytes | None = None  # of the request; goes with the key
     keep: bool = False
     webhook: str | None = None
 
