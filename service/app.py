@@ -11,6 +11,7 @@ from service.access.guard import Guard
 from service.access.quota import Quotas
 from service.api.catalogue import get_model, list_models, list_styles
 from service.api.cors import cors_config
+from service.api.docs import DOCS_ROUTES
 from service.api.envelope import Envelope
 from service.api.finals import create_final
 from service.api.forms import UploadLimits
@@ -107,6 +108,7 @@ def create_app(
             *OPENAI_ROUTES,
             *REPLICATE_ROUTES,
             *COG_ROUTES,
+            *DOCS_ROUTES,
             *[list_styles, list_models, get_model, livez, readyz, health, metrics],
         ],
         dependencies={"front": Provide(give_front, sync_to_thread=False)},
@@ -114,7 +116,7 @@ def create_app(
         cors_config=cors_config(settings),
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[parts],
-        openapi_config=openapi_config(),
+        openapi_config=openapi_config(settings.cog_model),
         logging_config=None,  # ours is set up once, by the process; Litestar's would log nothing of a 500
         debug=False,  # a traceback page would show callers' values
     )

@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any, cast
 
 import msgspec
-from litestar import Request, Router
+from litestar import Litestar, Request, Router
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
@@ -22,6 +22,7 @@ from litestar.openapi.spec import (
 from service.access.guard import OPEN
 from service.api.access_schema import add_access
 from service.api.answers import IdentityAnswer, PortraitsAnswer
+from service.api.document import complete
 from service.api.job_answer import JobAnswer
 from service.api.portrait_form import PortraitForm
 from service.metrics import package_version
@@ -219,24 +220,31 @@ class EventsOperation(Operation):
 class DocumentPlugin(JsonRenderPlugin):
     """The document as JSON, with the schemas that only our own operations refer to."""
 
+    def __init__(self, cog_model: str) -> None:
+        super().__init__()
+        self._cog_model = cog_model
+
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        _, schemas = msgspec.json.schema_components(
-            [PortraitsAnswer, IdentityAnswer, JobAnswer], ref_template=REFERENCE
-        )
-        components = openapi_schema["components"]
-        whole = openapi_schema | {"components": components | {"schemas": components["schemas"] | schemas}}
-        whole["components"]["schemas"]["Problem"] = PROBLEM
-        add_access(whole, request.app)
-        return msgspec.json.encode(whole)
+        return msgspec.json.encode(whole_document(request.app, self._cog_model))
 
 
-def openapi_config() -> OpenAPIConfig:
-    """The document at /schema/openapi.json; no page that would load scripts from elsewhere."""
+def whole_document(app: Litestar, cog_model: str) -> dict[str, Any]:
+    """What Litestar knows of the routes, and all that we know beyond it. Takes some milliseconds: keep the result."""
+    document = cast(dict[str, Any], app.openapi_schema.to_schema())
+    _, schemas = msgspec.json.schema_components([PortraitsAnswer, IdentityAnswer, JobAnswer], ref_template=REFERENCE)
+    document["components"]["schemas"] |= schemas | {"Problem": PROBLEM}
+    complete(document, cog_model)
+    add_access(document, app)
+    return document
+
+
+def openapi_config(cog_model: str) -> OpenAPIConfig:
+    """The document at /schema/openapi.json; the page that shows it is our own (/docs)."""
     return OpenAPIConfig(
         title="Proofsheet",
         version=package_version(),
         description=DESCRIPTION,
-        render_plugins=[DocumentPlugin()],
+        render_plugins=[DocumentPlugin(cog_model)],
         use_handler_docstrings=True,
         openapi_router=Router("/schema", route_handlers=[], opt=OPEN),
     )

@@ -48,16 +48,31 @@ async def create_prediction(request: AnyRequest, front: NamedDependency[Front]) 
 
 
 @post(
-    ["/v1/models/{owner:str}/{name:str}/predictions", "/v1/deployments/{owner:str}/{name:str}/predictions"],
-    # No operation id of its own: the document wants one for each of the two paths.
+    "/v1/models/{owner:str}/{name:str}/predictions",
+    operation_id="createModelPrediction",
     summary="A prediction, by the model's name",
     status_code=201,
     request_max_body_size=None,
 )
-async def create_named_prediction(
+async def create_model_prediction(
     request: AnyRequest, front: NamedDependency[Front], owner: FromPath[str], name: FromPath[str]
 ) -> ASGIResponse:
-    """What `replicate.run("owner/name", input=...)` calls. A deployment is the model of the same name."""
+    """What `replicate.run("owner/name", input=...)` calls."""
+    model = PUBLISHED.named(owner, name)
+    return await _answer_creation(request, front, await read_creation(request, front), model, model.versions[0])
+
+
+@post(
+    "/v1/deployments/{owner:str}/{name:str}/predictions",
+    operation_id="createDeploymentPrediction",
+    summary="A prediction, by a deployment's name",
+    status_code=201,
+    request_max_body_size=None,
+)
+async def create_deployment_prediction(
+    request: AnyRequest, front: NamedDependency[Front], owner: FromPath[str], name: FromPath[str]
+) -> ASGIResponse:
+    """What `replicate.deployments.predictions.create` calls: a deployment is the model of the same name."""
     model = PUBLISHED.named(owner, name)
     return await _answer_creation(request, front, await read_creation(request, front), model, model.versions[0])
 
@@ -173,7 +188,7 @@ def _place_of(cursor: str | None, predictions: list[Prediction]) -> int:
 
 
 REPLICATE_ROUTES = (
-    *(create_prediction, create_named_prediction, list_predictions, get_prediction, cancel_prediction),
-    *(stream_prediction, get_published_model, list_versions, get_version),
+    *(create_prediction, create_model_prediction, create_deployment_prediction, list_predictions, get_prediction),
+    *(cancel_prediction, stream_prediction, get_published_model, list_versions, get_version),
     *(create_file, list_files, get_file, delete_file, get_webhook_secret),
 )

@@ -1,0 +1,125 @@
+"""GET /docs: the OpenAPI document as a page to read, made here: one stylesheet of ours and no script at all."""
+
+import json
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from litestar import MediaType, Request, Response, get
+from litestar.config.response_cache import CACHE_FOREVER
+from litestar.di import NamedDependency
+
+from service.access.guard import OPEN
+from service.api.front import Front
+from service.api.openapi import whole_document
+
+Json = dict[str, Any]
+POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+STYLE = files("service").joinpath("web/docs.css")
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@get("/openapi.json", operation_id="openapi", summary="The OpenAPI document", opt=OPEN, cache=CACHE_FOREVER)
+async def openapi_json(request: AnyRequest, front: NamedDependency[Front]) -> dict[str, Any]:
+    """This interface, all surfaces of it; `Input` and `Output` are those of the model at Cog's root."""
+    return whole_document(request.app, front.settings.cog_model)
+
+
+@get("/docs", include_in_schema=False, opt=OPEN, cache=CACHE_FOREVER)
+async def docs(request: AnyRequest, front: NamedDependency[Front]) -> Response[str]:
+    """The page."""
+    text = page(whole_document(request.app, front.settings.cog_model))
+    return Response(text, media_type=MediaType.HTML, headers={"Content-Security-Policy": POLICY})
+
+
+@get("/docs/style.css", include_in_schema=False, opt=OPEN, sync_to_thread=False)
+def docs_style() -> Response[bytes]:
+    """How the page looks."""
+    return Response(STYLE.read_bytes(), media_type=MediaType.CSS)
+
+
+DOCS_ROUTES = (openapi_json, docs, docs_style)
+
+
+def page(document: Json) -> str:
+    """The whole document as HTML. Everything in it is ours, and is escaped all the same."""
+    info, tags = document["info"], document["tags"]
+    groups = [_group(document, tag) for tag in tags]
+    links = "".join(f'<li><a href="#{escape(tag["name"])}">{escape(tag["name"])}</a></li>' for tag in tags)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(info['title'])}</title>"
+        '<link rel="stylesheet" href="/docs/style.css"></head><body>'
+        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>{_text(info['description'])}"
+        '<p>For machines: <a href="/openapi.json">openapi.json</a></p>'
+        f"<nav><ul>{links}</ul></nav>{''.join(groups)}</body></html>"
+    )
+
+
+def _group(document: Json, tag: Json) -> str:
+    found = [
+        _operation(document, method, path, operation)
+        for path, ways in document["paths"].items()
+        for method, operation in ways.items()
+        if tag["name"] in operation["tags"]
+    ]
+    name = escape(tag["name"])
+    return f'<h2 id="{name}">{name}</h2>{_text(tag["description"])}{"".join(found)}'
+
+
+def _operation(document: Json, method: str, path: str, operation: Json) -> str:
+    bodies = [
+        _body(document, kind, content) for kind, content in operation.get("requestBody", {}).get("content", {}).items()
+    ]
+    return (
+        f'<details id="{escape(operation["operationId"])}">'
+        f"<summary><b>{method.upper()}</b> <code>{escape(path)}</code> {escape(operation.get('summary', ''))}</summary>"
+        f"{_text(operation.get('description', ''))}{_parameters(operation.get('parameters', []))}"
+        f"{''.join(bodies)}{_responses(operation['responses'])}</details>"
+    )
+
+
+def _parameters(parameters: list[Json]) -> str:
+    rows = [(f"{one['name']} ({one['in']})", one.get("description", "")) for one in parameters]
+    return _table("Parameters", rows)
+
+
+def _body(document: Json, kind: str, content: Json) -> str:
+    schema = _resolved(document, content.get("schema", {}))
+    fields = [(name, _meaning(document, field)) for name, field in schema.get("properties", {}).items()]
+    example = content.get("example")
+    shown = "" if example is None else f"<pre>{escape(json.dumps(example, indent=2))}</pre>"
+    return _table(f"Body, {kind}", fields) + shown
+
+
+def _responses(responses: Json) -> str:
+    rows = [(status, f"{one['description']} {', '.join(one.get('content', {}))}") for status, one in responses.items()]
+    return _table("Answers", sorted(rows))
+
+
+def _table(title: str, rows: list[tuple[str, str]]) -> str:
+    if not rows:
+        return ""
+    cells = "".join(f"<tr><td><code>{escape(name)}</code></td><td>{escape(text)}</td></tr>" for name, text in rows)
+    return f"<table><thead><tr><th>{escape(title)}</th><th></th></tr></thead><tbody>{cells}</tbody></table>"
+
+
+def _meaning(document: Json, field: Json) -> str:
+    """A field's description; of a reference, the names of its own fields."""
+    for choice in [field, *field.get("anyOf", [])]:
+        if "description" in choice:
+            return str(choice["description"])
+        if "$ref" in choice:
+            return "an object with " + ", ".join(_resolved(document, choice).get("properties", {}))
+    return str(field.get("type", ""))
+
+
+def _resolved(document: Json, schema: Json) -> Json:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return document["components"]["schemas"][name] if name else schema
+
+
+def _text(text: str) -> str:
+    return "".join(f"<p>{escape(part)}</p>" for part in text.split("\n\n") if part.strip())
