@@ -5,8 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import skimage.data
 import torch
 from safetensors.torch import load_file, save_file
+
+from models.messages import Ready, Setup
+from tests.models.running import Harness, picture_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "photomaker"
 GOLDEN_INSTANTID = GOLDEN.parent / "instantid"
@@ -26,6 +30,7 @@ loras = [{ path = "distillation/lora.safetensors", scale = 1.0 }]
 size = [64, 64]
 sizes = [[64, 64], [96, 64]]
 samplers = ["euler", "ddim", "lcm", "tcd", "euler-ancestral"]
+final = { sizes = [[128, 128], [192, 128]], steps = 8, refining = 3 }
 """
 
 
@@ -89,3 +94,22 @@ def manifest_files(root: Path) -> str:
         if path.is_file() and path.suffix != ".toml"
     ]
     return "\n".join(["", *entries])
+
+
+@pytest.fixture(scope="session")
+def astronaut():
+    return picture_of(skimage.data.astronaut())
+
+
+@pytest.fixture
+def setup(weights_dir):
+    manifest = str(weights_dir / "manifest.toml")
+    return Setup(bundle="golden", manifest=manifest, weights_dir=str(weights_dir), device="cpu", max_rows=4)
+
+
+@pytest.fixture
+def harness(setup):
+    harness = Harness(setup)
+    harness.wait(Ready)
+    yield harness
+    harness.stop()

@@ -16,7 +16,7 @@ from models.messages import Done, Failed, Generate, Picture, Portrait, Ready, Se
 from models.preparation import Preparer
 from models.weights.bundle import load_bundle
 from models.weights.manifest import PACKAGE, read_manifest
-from tests.models.test_worker import Harness
+from tests.models.running import Harness
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,9 @@
 
 import io
 import re
-import threading
 import time
 
 import msgspec
-import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
@@ -18,87 +16,12 @@ from models.messages import (
     Dropped,
     Failed,
     Figures,
-    Generate,
-    Picture,
     Portrait,
     Ready,
-    Setup,
-    Shutdown,
     Started,
     Stepped,
 )
-from models.worker import Worker
-
-PATIENCE_SECONDS = 60
-
-
-def picture_of(pixels):
-    return Picture(width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.tobytes())
-
-
-@pytest.fixture(scope="session")
-def astronaut():
-    return picture_of(skimage.data.astronaut())
-
-
-class Harness:
-    """Runs a worker on a thread and waits for what it sends."""
-
-    def __init__(self, setup):
-        self.sent = []
-        self._arrived = threading.Condition()
-        self.worker = Worker(setup, self._take)
-        self._thread = threading.Thread(target=self.worker.run, daemon=True)
-        self._thread.start()
-
-    def _take(self, message):
-        with self._arrived:
-            self.sent.append(message)
-            self._arrived.notify_all()
-
-    def wait(self, kind, job_id=None):
-        """The first message of `kind` (of that job), once it is there."""
-
-        def found():
-            return [m for m in self.sent if isinstance(m, kind) and (job_id is None or m.job_id == job_id)]
-
-        with self._arrived:
-            assert self._arrived.wait_for(lambda: bool(found()), PATIENCE_SECONDS), f"no {kind} in {self.sent}"
-            return found()[0]
-
-    def of(self, job_id):
-        return [m for m in self.sent if getattr(m, "job_id", None) == job_id]
-
-    def stop(self):
-        self.worker.receive(Shutdown())
-        self._thread.join(PATIENCE_SECONDS)
-        assert not self._thread.is_alive()
-
-
-@pytest.fixture
-def setup(weights_dir):
-    manifest = str(weights_dir / "manifest.toml")
-    return Setup(bundle="golden", manifest=manifest, weights_dir=str(weights_dir), device="cpu", max_rows=4)
-
-
-@pytest.fixture
-def harness(setup):
-    harness = Harness(setup)
-    harness.wait(Ready)
-    yield harness
-    harness.stop()
-
-
-def generate(selfie, job_id="job", *, seeds=(1,), **changes):
-    given = {
-        "job_id": job_id,
-        "selfies": [selfie],
-        "prompt": "portrait photo of a woman wearing a hat",
-        "subject": "woman",
-        "seeds": list(seeds),
-        "deadline_seconds": 30.0,
-    }
-    return Generate(**(given | changes))
+from tests.models.running import Harness, generate, picture_of, pixels_of
 
 
 def test_a_job_starts_steps_delivers_every_portrait_and_ends_once(harness, astronaut):
@@ -138,10 +61,6 @@ def test_the_same_seed_gives_the_same_bytes_alone_and_in_company(harness, astron
     alone, company = (harness.wait(Portrait, name).data for name in ("alone", "company"))
     difference = abs(pixels_of(alone).astype(int) - pixels_of(company))
     assert difference.max() <= 1  # another bucket may move a rounding by one grey level
-
-
-def pixels_of(data):
-    return np.asarray(Image.open(io.BytesIO(data)))
 
 
 def test_a_picture_without_a_face_is_refused_with_a_code_and_a_report(harness):

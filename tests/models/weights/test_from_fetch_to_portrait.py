@@ -9,7 +9,7 @@ from models.messages import Done, Portrait, Ready, Setup
 from models.weights.fetch import fetch
 from models.weights.manifest import read_manifest
 from tests.models.conftest import MANIFEST
-from tests.models.test_worker import Harness, generate, picture_of
+from tests.models.running import Harness, generate, picture_of
 from tests.models.weights.hub import Hub
 
 NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
