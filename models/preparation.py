@@ -86,11 +86,14 @@ class Preparer:
         except IdentityRefused as refused:
             failed = Failed(job_id=request.job_id, code=refused.code, message=str(refused), fault="caller")
             raise JobRefused(failed) from None
-        unpacked = self._clock()
+        job.watch.identity = self._clock() - began
         _check_prompt(order, request, len(kept.identity.tokens) // adapter.tokens.rows_a_selfie)
-        stands = self._find_pose(request) or kept.stands
-        job.watch.identity, job.watch.face = unpacked - began, self._clock() - unpacked
-        return replace(kept, stands=stands)
+        if request.pose is None:
+            return kept
+        began = self._clock()
+        kept = replace(kept, stands=self._find_pose(request))
+        job.watch.face = self._clock() - began
+        return kept
 
     # ---- what is drawn
 

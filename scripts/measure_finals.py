@@ -62,7 +62,7 @@ class Comparison:
         self._sitters, self._adapter = sitters, adapter
         for sitter in sitters:
             studio.introduce(sitter.selfie.pixels, sitter.selfie.landmarks)  # is it found? asked elsewhere
-        self._studio = studio
+        self.studio = studio
         self.previews = studio.shoot(self._orders(SEED))
         drawn = sitters[0].wanted.target.landmarks
         found = [points for points in map(studio.landmarks, self.previews) if points is not None]
@@ -104,7 +104,7 @@ class Comparison:
 
     def _read(self, pictures: Sequence[Rgb]) -> tuple[np.ndarray, float]:
         """The judge's embeddings [n, 128], and the share of pictures in which the analyzer found the face."""
-        found = [self._studio.landmarks(picture) for picture in pictures]
+        found = [self.studio.landmarks(picture) for picture in pictures]
         usual = self._usual * (len(pictures[0]) / len(self.previews[0]))
         points = [usual if one is None else one for one in found]
         read = [self._judges.who(picture, where) for picture, where in zip(pictures, points, strict=True)]

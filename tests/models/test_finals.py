@@ -58,8 +58,8 @@ def test_a_token_makes_the_same_picture_as_its_selfies_to_the_bit(harness, astro
     [second] = made(harness, remembered(astronaut, identity, seeds=(7,)))
     assert first.data == second.data
     done = harness.wait(Done, "token")
-    assert done.timings.face_ms < 0.5
-    assert done.timings.identity_ms < 2  # it is about 0.1; the bound is our promise
+    assert done.timings.face_ms == 0
+    assert done.timings.identity_ms < 2  # it is about 0.1 on two cores; the bound is our promise
     assert harness.wait(Started, "token").faces == []
 
 
