@@ -52,10 +52,13 @@ def test_a_minutes_images_may_come_at_once_and_then_no_more(quotas: Quotas) -> N
     assert error.problem("r")["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
 
 
-def test_who_waits_as_long_as_retry_after_says_is_served(quotas: Quotas, clock: Clock) -> None:
-    caller = caller_with(images=7)
-    quotas.take(caller, 7)
-    for _ in range(50):
+@pytest.mark.parametrize("size", [7, 30, 60, 90])
+@pytest.mark.parametrize("start", [0.1, 1234.567, 1e6 + 1 / 3])
+def test_who_waits_as_long_as_retry_after_says_is_served(quotas: Quotas, clock: Clock, size: int, start: float) -> None:
+    clock.now = start
+    caller = caller_with(images=size)
+    quotas.take(caller, size)
+    for _ in range(200):
         clock.now += refused(quotas, caller, 3).retry_after_seconds or 0
         quotas.take(caller, 3)
 
