@@ -190,7 +190,7 @@ class Worker:
             self._inbox.put(refused.failed)
         except Exception as error:
             exit_on_cuda_fault(error)
-            log.error("preparation failed: %s", trace_of(error))
+            log.error("preparation of %s failed: %s", _in_log(job.request), trace_of(error))
             self._inbox.put(_failure(job, "preparation_failed", "The photo could not be processed.", "worker"))
 
     def _start(self, prepared: Prepared) -> None:
@@ -274,7 +274,7 @@ class Worker:
             )
             self._inbox.put(_Encoded(job, portrait, self._clock() - began))
         except Exception as error:
-            log.error("encoding failed: %s", trace_of(error))
+            log.error("encoding of %s failed: %s", _in_log(job.request), trace_of(error))
             self._inbox.put(_failure(job, "encoding_failed", "The picture could not be encoded.", "worker"))
 
     def _deliver(self, encoded: _Encoded) -> None:
@@ -355,6 +355,11 @@ class Worker:
     def _send(self, message: FromWorker) -> None:
         with self._send_lock:
             self._send_unlocked(message)
+
+
+def _in_log(request: Generate) -> str:
+    """Ids alone: the job's, and its place in the caller's trace."""
+    return f"job {request.job_id} (trace {request.traceparent or 'unknown'})"
 
 
 def _failure(job: Job, code: str, message: str, fault: Fault) -> Failed:
