@@ -40,8 +40,8 @@ def vault_of(house):
 
 
 def sealed(house, *, caller_id="anonymous", kind="proof", seconds=60.0, revision=BUNDLE.revision, **order):
-    given = {"job_id": "", "selfies": [], "prompt": "", "seeds": [1], "deadline_seconds": 1, "width": 256}
-    proof = Proof(Generate(**(given | {"height": 256, "steps": 4} | order)), None, "fake", revision)
+    made = Generate(job_id="", selfies=[], prompt="", seeds=[1], deadline_seconds=1, width=256, height=256, steps=4)
+    proof = Proof(msgspec.structs.replace(made, **order), None, "fake", revision)
     return vault_of(house)._sealer.seal(kind, msgspec.msgpack.encode(proof), caller_id, seconds)
 
 

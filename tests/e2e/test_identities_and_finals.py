@@ -1,0 +1,66 @@
+"""A shop's way on the real service: enrol once, preview by token, and make the final of the picture that was chosen."""
+
+import base64
+import io
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+from skimage.metrics import structural_similarity
+
+from tests.e2e.test_first_portrait import as_jpeg
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def pixels_of(answer, index=0):
+    assert answer.status_code == 200, answer.text
+    data = base64.b64decode(answer.json()["images"][index]["b64"])
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def alike(final, preview):
+    small = cv2.resize(final, preview.shape[1::-1], interpolation=cv2.INTER_AREA)
+    return structural_similarity(*(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in (small, preview)), data_range=255)
+
+
+@pytest.fixture(scope="module")
+def selfie():
+    return as_jpeg(Image.fromarray(skimage.data.astronaut()))
+
+
+@pytest.fixture(scope="module", params=["photomaker-v2", "photomaker", "instantid"])
+def enrolled(request, service, selfie):
+    return service.post("/v1/identities", params={"adapter": request.param}, content=selfie, headers=JPEG).json()
+
+
+def test_a_token_draws_what_its_selfie_draws_to_the_bit_and_without_looking_for_a_face(service, selfie, enrolled):
+    wish = {"style": "corporate", "subject": "woman", "seed": 7, "format": "png"}
+    by_selfie = service.post(
+        "/v1/portraits", params=wish | {"adapter": enrolled["adapter"]}, content=selfie, headers=JPEG
+    )
+    by_token = service.post("/v1/portraits", json=wish | {"identity": enrolled["identity"]})
+    assert np.array_equal(pixels_of(by_selfie), pixels_of(by_token))
+    assert by_token.json()["timings_ms"]["face"] == 0
+    assert by_token.json()["timings_ms"]["decode_upload"] < by_selfie.json()["timings_ms"]["decode_upload"]
+
+
+def test_a_final_is_the_preview_that_was_chosen_and_no_other(service, enrolled):
+    previews = service.post("/v1/portraits", json={"identity": enrolled["identity"], "n": 3, "format": "png"})
+    chosen = 1
+    final = service.post("/v1/finals", json={"proof": previews.json()["images"][chosen]["proof"], "format": "png"})
+    picture = pixels_of(final)
+    assert picture.shape == (512, 512, 3)
+    likeness = [alike(picture, pixels_of(previews, index)) for index in range(3)]
+    assert int(np.argmax(likeness)) == chosen, likeness
+    assert final.json()["images"][0]["seed"] == previews.json()["images"][chosen]["seed"]
+    assert final.json()["images"][0]["proof"] is None
+
+
+def test_a_token_is_no_use_once_a_letter_is_changed(service, enrolled):
+    token = enrolled["identity"]
+    broken = token[:-20] + ("A" if token[-20] != "A" else "B") + token[-19:]
+    answer = service.post("/v1/portraits", json={"identity": broken})
+    assert (answer.status_code, answer.json()["code"]) == (400, "token_tampered")
