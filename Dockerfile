@@ -68,4 +68,5 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/livez', timeout=2)"]
 # SIGTERM: refuses new work, finishes what runs, exits. Give it time: docker stop --time 40.
 STOPSIGNAL SIGTERM
+# Without API keys (PROOFSHEET_KEYS) it refuses to start here, unless PROOFSHEET_INSECURE=true says that it may be open.
 CMD ["proofsheet", "serve", "--host", "0.0.0.0"]

@@ -169,6 +169,22 @@ def test_an_engine_failure_ends_its_jobs_and_the_worker_lives(harness, astronaut
     harness.wait(Done, "good")
 
 
+def test_a_failed_preparation_is_logged_with_its_job_and_trace(harness, astronaut, caplog):
+    class Broken:
+        def prepare(self, _job):
+            raise RuntimeError("a secret prompt")
+
+    preparer, harness.worker._preparer = harness.worker._preparer, Broken()
+    try:
+        order = msgspec.structs.replace(generate(astronaut, "traced"), traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")
+        harness.worker.receive(order)
+        assert harness.wait(Failed, "traced").code == "preparation_failed"
+    finally:
+        harness.worker._preparer = preparer
+    assert f"preparation of job traced (trace 00-{'a' * 32}-{'b' * 16}-01) failed: RuntimeError at" in caplog.text
+    assert "secret" not in caplog.text
+
+
 def test_no_log_line_holds_a_prompt_or_a_pixel(harness, astronaut, caplog):
     engine = harness.worker._engines["photomaker"]
 
