@@ -175,13 +175,13 @@ def test_a_failed_preparation_is_logged_with_its_job_and_trace(harness, astronau
             raise RuntimeError("a secret prompt")
 
     preparer, harness.worker._preparer = harness.worker._preparer, Broken()
+    traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
     try:
-        order = msgspec.structs.replace(generate(astronaut, "traced"), traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")
-        harness.worker.receive(order)
+        harness.worker.receive(generate(astronaut, "traced", traceparent=traceparent))
         assert harness.wait(Failed, "traced").code == "preparation_failed"
     finally:
         harness.worker._preparer = preparer
-    assert f"preparation of job traced (trace 00-{'a' * 32}-{'b' * 16}-01) failed: RuntimeError at" in caplog.text
+    assert f"preparation of job traced (trace {traceparent}) failed: RuntimeError at" in caplog.text
     assert "secret" not in caplog.text
 
 
