@@ -12,7 +12,7 @@ from service.access.caller import caller_of, require
 from service.api.accept import choose_form
 from service.api.forms import Upload
 from service.api.front import Front
-from service.api.intake import enter, prepared, terms_of, with_fingerprint
+from service.api.intake import enter, prepared, receiving, terms_of, with_fingerprint
 from service.api.openapi import FinalsOperation
 from service.api.orders import read_size
 from service.api.plain_body import read_plain
@@ -65,11 +65,9 @@ class FinalForm(Struct, frozen=True, kw_only=True):
 async def create_final(request: AnyRequest, front: NamedDependency[Front]) -> ASGIApp:
     """The same person in the same composition: the preview is made again, and then refined, enlarged and unmarked."""
     accepted = choose_form(request.headers.get("accept"))
-    record = record_of(request.scope)
-    record.headers["Vary"] = "Prefer"
+    record_of(request.scope).headers["Vary"] = "Prefer"
     require(caller_of(request.scope), "final")
-    front.jobs.check_open()
-    with record.stage("upload"):
+    with receiving(request, front):
         form = await read_plain(request, front.upload_limits, FinalForm)
     accepted.check(1, form.format)
     return await respond(request, front, await place_final(request, front, form), accepted)

@@ -1,6 +1,8 @@
 """The one way from a request to a job: every surface parses its own wire format and comes through here."""
 
 import asyncio
+import contextlib
+from collections.abc import Generator
 from typing import Any
 
 import msgspec
@@ -35,6 +37,7 @@ __all__ = [
     "place",
     "prepared",
     "receive",
+    "receiving",
     "terms_of",
     "with_fingerprint",
 ]
@@ -43,11 +46,18 @@ AnyRequest = Request[Any, Any, Any]
 PICTURE_BYTES = 3 * OUTPUT_SIDE**2  # of one decoded photo at most
 
 
-async def receive(request: AnyRequest, front: Front) -> Upload:
-    """The body, within its bounds. Raises NoCapacity before a byte of it is read."""
+@contextlib.contextmanager
+def receiving(request: AnyRequest, front: Front) -> Generator[None]:
+    """The time in which a job's body is read. Raises NoCapacity before a byte of it is."""
     latest = read_cancel_after(request.headers.get("cancel-after"))
     key = read_key(request.headers.get("idempotency-key"))
     with front.jobs.uploading(caller_of(request.scope), latest, key), record_of(request.scope).stage("upload"):
+        yield
+
+
+async def receive(request: AnyRequest, front: Front) -> Upload:
+    """The body, within its bounds. Raises NoCapacity before a byte of it is read."""
+    with receiving(request, front):
         if is_plain(request):
             form = await read_plain(request, front.upload_limits, PortraitForm)
             check_together(form)
