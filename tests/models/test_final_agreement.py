@@ -1,8 +1,8 @@
 """The embedded bundle's finals are their previews' pictures: the same person, in the same place, only finer and larger.
 
-Measured as by scripts/measure_finals.py, on few people. Each bound lies between what finals reach and one drawn
-anew from another seed does, and that is tested too: a bound that both keep would say nothing. Structure is SSIM,
-which all portraits of this bundle share much of, because they are framed alike.
+Measured as by scripts/measure_finals.py, on few people, and held against finals drawn anew from another seed: what
+makes no difference between the two would say nothing. Structure is SSIM, which all portraits of this bundle share
+much of, because they are framed alike.
 
 Needs skia (the `train` extra, part of `make test`).
 """
@@ -15,8 +15,10 @@ from scripts.studio import open_studio
 from scripts.train_tiny.judge_people import draw_sitter
 
 PEOPLE = 8
-# On 2026-11-21 over 20 people, PhotoMaker v2: finals .93, drawn anew .84; likeness .92 and .82.
-ENOUGH_STRUCTURE, ENOUGH_LIKENESS = 0.885, 0.85
+# Over 20 people (2026-11-21, PhotoMaker v2) finals have a structure of .924 and a likeness of .906, those drawn anew
+# .840 and .805. There is room for weights that are trained again.
+ENOUGH_STRUCTURE, BETTER_STRUCTURE = 0.875, 0.04
+ENOUGH_LIKENESS, BETTER_LIKENESS = 0.83, 0.03
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +39,15 @@ def anew(compared):
 
 def test_a_final_has_its_previews_structure_and_one_drawn_anew_has_not(finals, anew):
     _, agreement = finals
-    assert agreement.structure.mean() >= ENOUGH_STRUCTURE > anew.structure.mean()
+    assert agreement.structure.mean() >= ENOUGH_STRUCTURE
+    assert agreement.structure.mean() - anew.structure.mean() >= BETTER_STRUCTURE
     assert (agreement.structure > anew.structure).mean() >= 0.85
 
 
-def test_a_final_shows_its_previews_person_and_one_drawn_anew_less_so(finals, anew):
+def test_a_final_shows_its_previews_face_and_one_drawn_anew_less_so(finals, anew):
     _, agreement = finals
-    assert agreement.likeness.mean() >= ENOUGH_LIKENESS > anew.likeness.mean()
+    assert agreement.likeness.mean() >= ENOUGH_LIKENESS
+    assert agreement.likeness.mean() - anew.likeness.mean() >= BETTER_LIKENESS
 
 
 def test_a_final_is_as_much_like_the_person_as_its_preview(compared, finals):
