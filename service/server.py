@@ -1,7 +1,8 @@
 """uvicorn, with the deadlines that it lacks, a port that can be free, and a clean exit after a drain.
 
 A client has a time to send its headers, a time for its body and a time to take its answer; over it, the connection is
-cut. Connections are not counted against a limit: idle ones would make the health page fail.
+cut. One that is closed on an unread body is drained first. Connections are not counted against a limit: idle ones
+would make the health page fail.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.jobs.jobs import Jobs
+from service.lingering import LingeringTransport
 from service.settings import Settings
 from service.workers.protocol import Workers
 
@@ -41,9 +43,13 @@ def protocol_with_deadlines(settings: Settings) -> type[HttpToolsProtocol]:
 
         def connection_made(self, transport: asyncio.BaseTransport) -> None:  # pyright: ignore
             super().connection_made(cast(asyncio.Transport, transport))
+            self._lingering = LingeringTransport(self.transport, self._has_unread)
+            self.transport = cast(asyncio.Transport, self._lingering)
             self._arm(settings.header_seconds)
 
         def data_received(self, data: bytes) -> None:
+            if self._lingering.is_lingering:
+                return
             super().data_received(data)
             idle = self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
             if idle and self._receive_timer is None and not self.transport.is_closing():
@@ -72,7 +78,12 @@ def protocol_with_deadlines(settings: Settings) -> type[HttpToolsProtocol]:
         def connection_lost(self, exc: Exception | None) -> None:
             self._disarm()
             self._stop_write_timer()
+            self._lingering.lost()
             super().connection_lost(exc)
+
+        def _has_unread(self) -> bool:
+            cycle: Any = self.cycle
+            return cycle is not None and cycle.more_body
 
         def _arm(self, seconds: float) -> None:
             self._disarm()

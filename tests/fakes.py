@@ -1,12 +1,14 @@
 """A worker that computes nothing: the real protocol, scripted behaviour. In a thread, or as a process:
 
-    python -m tests.fakes --fd N [--step-seconds 0.01] [--start-seconds 0] [--broken MESSAGE] [--silent] [--measure]
+    python -m tests.fakes --fd N [--step-seconds 0.01] [--rows 8] [--start-seconds 0] [--broken MESSAGE] [--silent]
+        [--measure]
 
 Words in a prompt make a job misbehave: CRASH ends the process, HANG stops the whole worker without a word (no
 heartbeat either), STALL never finishes this job, BIG makes its images large, FAIL:<code>:<fault> fails it.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import queue
@@ -87,7 +89,8 @@ class Script:
     start_seconds: float = 0.0
     broken: str | None = None
     silent: bool = False
-    measure: bool = False  # report the true total instead of TIMINGS'
+    measure: bool = False  # report the true total, wait and steps instead of TIMINGS'
+    rows: int | None = None  # images that a tick moves, first come first served; None: all
 
 
 class FakeWorker:
@@ -100,6 +103,7 @@ class FakeWorker:
         self._send = send
         self._script = script or Script()
         self._arrivals: dict[str, float] = {}
+        self._first_steps: dict[str, float] = {}
         self._inbox: queue.Queue[ToWorker] = queue.Queue()
         self._jobs: dict[str, tuple[Generate, int]] = {}  # steps made
 
@@ -120,22 +124,29 @@ class FakeWorker:
         )
         next_figures = time.monotonic()
         while True:
-            try:
-                message = self._inbox.get(timeout=0 if self._jobs and self._script.step_seconds == 0 else 0.005)
-            except queue.Empty:
-                message = None
-            if isinstance(message, Shutdown):
+            messages = self._messages()
+            if any(isinstance(message, Shutdown) for message in messages):
                 return
-            self._take(message)
+            for message in messages:
+                self._take(message)
             self._tick()
             if time.monotonic() >= next_figures and not self._script.silent:
                 next_figures = time.monotonic() + 0.05
                 self._send(self._figures())
 
-    def _take(self, message: ToWorker | None) -> None:
+    def _messages(self) -> list[ToWorker]:
+        """All that has arrived; waits a moment for the first."""
+        messages: list[ToWorker] = []
+        with contextlib.suppress(queue.Empty):
+            messages.append(self._inbox.get(timeout=0 if self._jobs and self._script.step_seconds == 0 else 0.005))
+            while True:
+                messages.append(self._inbox.get_nowait())
+        return messages
+
+    def _take(self, message: ToWorker) -> None:
         if isinstance(message, Cancel):
             self.cancels.append(message.job_id)
-            self._jobs.pop(message.job_id, None)
+            self._forget(message.job_id)
             self._send(Dropped(job_id=message.job_id))
         elif isinstance(message, Generate):
             self.generates.append(msgspec.structs.replace(message, selfies=[]))
@@ -172,12 +183,16 @@ class FakeWorker:
             self._send(Done(job_id=job.job_id, timings=TIMINGS))
 
     def _tick(self) -> None:
-        """One step of every image of every job."""
+        """One step of every image of every job, or of the first in the row."""
         if self._jobs:
             time.sleep(self._script.step_seconds)
+        room = self._script.rows or sys.maxsize
         for job_id, (job, made) in list(self._jobs.items()):
-            if "STALL" in job.prompt:
+            room -= len(job.seeds)
+            if "STALL" in job.prompt or room < 0:
                 continue
+            if not made:
+                self._first_steps[job_id] = time.perf_counter()
             steps = job.steps or BUNDLE.default_steps
             self._jobs[job_id] = (job, made + 1)
             for index in range(len(job.seeds)):
@@ -200,11 +215,23 @@ class FakeWorker:
                 )
             )
         timings = TIMINGS
-        total_ms = (time.perf_counter() - self._arrivals.pop(job.job_id)) * 1e3
         if self._script.measure:
-            timings = msgspec.structs.replace(TIMINGS, total_ms=total_ms)
+            timings = self._measured(self._arrivals[job.job_id], self._first_steps[job.job_id])
         self._send(Done(job_id=job.job_id, timings=timings))
-        del self._jobs[job.job_id]
+        self._forget(job.job_id)
+
+    def _forget(self, job_id: str) -> None:
+        for table in (self._jobs, self._arrivals, self._first_steps):
+            table.pop(job_id, None)
+
+    def _measured(self, arrival: float, first_step: float) -> Timings:
+        now, first_began = time.perf_counter(), first_step - self._script.step_seconds
+        return msgspec.structs.replace(
+            TIMINGS,
+            queue_ms=(first_began - arrival) * 1e3,
+            steps_ms=(now - first_began) * 1e3,
+            total_ms=(now - arrival) * 1e3,
+        )
 
     def _figures(self) -> Figures:
         return Figures(
@@ -239,6 +266,7 @@ def main() -> None:
     parser.add_argument("--broken")
     parser.add_argument("--silent", action="store_true")
     parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--rows", type=int)
     arguments = parser.parse_args()
     connection = socket.socket(fileno=arguments.fd)
     script = Script(
@@ -247,6 +275,7 @@ def main() -> None:
         broken=arguments.broken,
         silent=arguments.silent,
         measure=arguments.measure,
+        rows=arguments.rows,
     )
     worker = FakeWorker(Setup(), lambda message: connection.sendall(encode_frame(message)), script)
     threading.Thread(target=read_frames, args=(connection, worker.receive), daemon=True).start()

@@ -46,7 +46,7 @@ def test_every_job_ends_once_while_workers_are_killed_and_clients_leave():
     answers = asyncio.run(run())
     finished = [(seed, one) for seed, one in enumerate(answers) if not isinstance(one, BaseException)]
     assert {answer.status_code for _, answer in finished} <= ALLOWED
-    accepted = [answer for _, answer in finished if answer.json().get("code") != "not_ready"]  # a busy machine's restart
+    accepted = [answer for _, answer in finished if answer.json().get("code") != "not_ready"]  # nobody is warm just now
     assert sum(answer.status_code == 200 for answer in accepted) > len(accepted) / 2
     assert accepted
     for seed, answer in finished:

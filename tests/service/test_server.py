@@ -307,3 +307,23 @@ def test_a_wrong_setting_is_said_in_one_line(tmp_path, arguments, message):
     assert errors.startswith("Error: ")
     assert message in errors
     assert errors.count("\n") == 1
+
+
+def test_a_refusal_arrives_although_its_body_was_never_read():
+    house = build_house(script=SLOW, max_jobs=1)
+
+    async def refused(port):
+        """Send all of a body that is larger than the socket's buffers, and only then read."""
+        async with connection(port) as (reader, writer):
+            writer.write(post_request(body=bytes(10_000_000)))
+            await writer.drain()
+            return await asyncio.wait_for(read_to_end(reader), 5)
+
+    async def run():
+        async with listening(house) as port, connection(port) as (_, first):
+            first.write(post_request("prompt=STALL"))
+            await until(lambda: house.fakes[0].generates)
+            return await asyncio.gather(*(refused(port) for _ in range(20)))
+
+    answers = asyncio.run(run())
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 503"] * 20
