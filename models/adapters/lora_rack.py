@@ -25,18 +25,19 @@ class LoraRack:
         self._worn: LoraChoice | None = None
 
     @torch.inference_mode()
-    def wear(self, wanted: LoraChoice | None) -> None:
-        """The weights as they were loaded, plus `wanted` alone. Free if it is worn already."""
+    def wear(self, wanted: LoraChoice | None) -> bool:
+        """The weights as they were loaded, plus `wanted` alone. False, and free, if it is worn already."""
         if wanted == self._worn:
-            return
+            return False
         self._take_off()
         if wanted is None:
-            return
+            return True
         try:
             self._put_on(wanted)
         except BaseException:  # out of memory, say: the next call must find bare weights
             self._take_off()
             raise
+        return True
 
     def _put_on(self, wanted: LoraChoice) -> None:
         for path, update in part_of(self._shelf.take(wanted.name), self._models).items():

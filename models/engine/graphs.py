@@ -1,20 +1,22 @@
 """Recorded network calls: made once for each shape, then played again with new numbers in the same memory.
 
 An eager SDXL step issues about 1,750 kernels, and at batch 1 a GPU waits for them to be issued. A CUDA graph issues
-them all at once, but it reads and writes fixed addresses: the buffers here belong to one recording and nobody else
-ever sees them. What was not recorded runs as it is, and so does everything once the pool is switched off, to bisect.
+them all at once, but it reads and writes fixed addresses: the buffers here belong to the recordings and nobody else
+ever sees them. A call of fewer rows than any recording has is filled up to the next rung of the ladder. What was not
+recorded runs as it is, and so does everything once the pool is switched off, to bisect.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.sdxl.call import Call, Inputs, Outputs
 
-Signature = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
+Kind = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # all of a call's shape but how many rows it has
 
 WARM_UPS = 3  # calls before a capture, in which libraries choose their algorithms and allocate their workspaces
 
@@ -24,9 +26,7 @@ class Moved(RuntimeError):
 
 
 class Recording(Protocol):
-    """What a recorder made of one call. `outputs` are overwritten by every `replay`."""
-
-    outputs: Outputs
+    """What a recorder made of one call."""
 
     def replay(self) -> None: ...
 
@@ -34,28 +34,20 @@ class Recording(Protocol):
 class Recorder(Protocol):
     """How a device records."""
 
-    def record(self, call: Callable[[], Outputs]) -> Recording:
-        """`call` takes no arguments because what it reads must stay where it is. It may run several times."""
+    def record(self, call: Callable[[], None]) -> Recording:
+        """`call` takes and gives nothing because what it reads and writes must stay where it is. It runs several
+        times."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class CudaRecording:
-    graph: torch.cuda.CUDAGraph
-    outputs: Outputs
-
-    def replay(self) -> None:
-        self.graph.replay()
-
-
 class CudaRecorder:
-    """Graphs of one device. They share a memory pool, because only one of them plays at a time."""
+    """Graphs of one device. They share a memory pool, so only one of them may play at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream(device)
 
-    def record(self, call: Callable[[], Outputs]) -> CudaRecording:
+    def record(self, call: Callable[[], None]) -> torch.cuda.CUDAGraph:
         present = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(present)
         with torch.cuda.stream(self._stream):
@@ -64,80 +56,133 @@ class CudaRecorder:
         present.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            outputs = call()
-        return CudaRecording(graph, outputs)
+            call()
+        return graph
 
 
-class _Held:
-    """One recording with the buffers that it reads."""
+class Buffers:
+    """The memory that recordings of one pool read and write: one buffer for each name and shape of a row.
 
-    def __init__(self, call: Call, inputs: Inputs, recorder: Recorder) -> None:
-        self._inputs = {name: tensor.clone() for name, tensor in inputs.items()}
-        self._recording = recorder.record(lambda: call(self._inputs))
-        self._places = self._addresses()
+    Because one recording plays at a time, a short one has the first rows of a longer one's buffers: learn the longest
+    first. A longer one that comes later gets new ones, and the short ones keep theirs.
+    """
 
-    def play(self, inputs: Inputs) -> Outputs:
-        for name, buffer in self._inputs.items():
-            buffer.copy_(inputs[name], non_blocking=True)
-        self._recording.replay()
-        return tuple(output.clone() for output in self._recording.outputs)
+    def __init__(self) -> None:
+        self._whole: dict[tuple[str, tuple[int, ...], torch.dtype], Tensor] = {}
 
-    @property
-    def is_in_place(self) -> bool:
-        return self._addresses() == self._places
+    def lend(self, name: str, like: Tensor) -> Tensor:
+        """Memory for one tensor, of its shape and layout."""
+        place = (name, tuple(like.shape[1:]), like.dtype)
+        if place not in self._whole or len(self._whole[place]) < len(like):
+            self._whole[place] = torch.empty_like(like, memory_format=_layout(like))
+        return self._whole[place][: len(like)]
 
     @property
     def num_bytes(self) -> int:
-        return sum(tensor.nbytes for tensor in (*self._inputs.values(), *self._recording.outputs))
+        return sum(buffer.nbytes for buffer in self._whole.values())
 
-    def _addresses(self) -> list[int]:
-        return [tensor.data_ptr() for tensor in (*self._inputs.values(), *self._recording.outputs)]
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """One recording with the buffers that it reads and writes, and where they lay when it was made."""
+
+    inputs: dict[str, Tensor]
+    outputs: Outputs
+    recording: Recording
+    places: list[int]
+
+    @classmethod
+    def made(cls, call: Call, inputs: Inputs, buffers: Buffers, recorder: Recorder) -> "_Held":
+        lent = {name: buffers.lend(name, tensor) for name, tensor in inputs.items()}
+        for name, buffer in lent.items():
+            buffer.copy_(inputs[name])
+        outputs = tuple(buffers.lend(f"output.{i}", tensor) for i, tensor in enumerate(call(lent)))
+
+        def run() -> None:
+            for buffer, fresh in zip(outputs, call(lent), strict=True):
+                buffer.copy_(fresh)
+
+        recording = recorder.record(run)
+        return cls(lent, outputs, recording, _addresses(*lent.values(), *outputs))
+
+    def play(self, inputs: Inputs) -> Outputs:
+        rows = num_rows(inputs)
+        for name, buffer in self.inputs.items():
+            buffer[:rows].copy_(inputs[name], non_blocking=True)
+            buffer[rows:].copy_(inputs[name][-1:], non_blocking=True)  # sane numbers, of no consequence
+        self.recording.replay()
+        return tuple(output[:rows].clone() for output in self.outputs)
+
+    @property
+    def is_in_place(self) -> bool:
+        return _addresses(*self.inputs.values(), *self.outputs) == self.places
 
 
 class GraphPool:
-    """A player of calls that were recorded for inputs of the same shape. Belongs to one thread."""
+    """A player of calls that were recorded for inputs of the same shape, or of more rows. Belongs to one thread."""
 
     def __init__(self, call: Call, modules: Sequence[nn.Module], *, recorder: Recorder) -> None:
         """`modules` own every weight that `call` reads."""
         self._call = call
         self._modules = modules
         self._recorder = recorder
-        self._held: dict[Signature, _Held] = {}
+        self._buffers = Buffers()
+        self._ladders: dict[Kind, dict[int, _Held]] = {}
         self._weights: list[int] = []
         self.is_on = True
 
     def record(self, inputs: Inputs) -> None:
         """For inputs of this shape, if there is no recording yet."""
-        if signature(inputs) in self._held:
+        ladder = self._ladders.setdefault(kind(inputs), {})
+        if num_rows(inputs) in ladder:
             return
         self.check()
-        self._held[signature(inputs)] = _Held(self._call, inputs, self._recorder)
-        self._weights = self._addresses()
+        ladder[num_rows(inputs)] = _Held.made(self._call, inputs, self._buffers, self._recorder)
+        self._weights = self._present_weights()
 
     def __call__(self, inputs: Inputs) -> Outputs:
-        held = self._held.get(signature(inputs)) if self.is_on else None
+        held = self._rung(inputs) if self.is_on else None
         return self._call(inputs) if held is None else held.play(inputs)
 
     def check(self) -> None:
         """Raises Moved. To be called after anything that touches weights: it compares some thousand addresses."""
-        if self._held and self._addresses() != self._weights:
+        if self._weights and self._present_weights() != self._weights:
             raise Moved("a weight was replaced instead of overwritten after its network had been recorded")
-        if not all(held.is_in_place for held in self._held.values()):
+        if not all(held.is_in_place for ladder in self._ladders.values() for held in ladder.values()):
             raise Moved("a buffer of a recording was replaced")
 
     @property
     def num_recordings(self) -> int:
-        return len(self._held)
+        return sum(len(ladder) for ladder in self._ladders.values())
 
     @property
     def num_bytes(self) -> int:
         """Of the buffers; what lies between them is in the recorder's pool."""
-        return sum(held.num_bytes for held in self._held.values())
+        return self._buffers.num_bytes
 
-    def _addresses(self) -> list[int]:
-        return [tensor.data_ptr() for module in self._modules for tensor in (*module.parameters(), *module.buffers())]
+    def _rung(self, inputs: Inputs) -> _Held | None:
+        ladder = self._ladders.get(kind(inputs), {})
+        rungs = sorted(ladder)
+        at = bisect_left(rungs, num_rows(inputs))
+        return ladder[rungs[at]] if at < len(rungs) else None
+
+    def _present_weights(self) -> list[int]:
+        return _addresses(*(t for module in self._modules for t in (*module.parameters(), *module.buffers())))
 
 
-def signature(inputs: Inputs) -> Signature:
-    """What two calls must have in common to be the same recording."""
-    return tuple((name, tuple(tensor.shape), tensor.dtype) for name, tensor in sorted(inputs.items()))
+def num_rows(inputs: Inputs) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def kind(inputs: Inputs) -> Kind:
+    """What two calls must have in common to share a ladder of recordings."""
+    return tuple((name, tuple(tensor.shape[1:]), tensor.dtype) for name, tensor in sorted(inputs.items()))
+
+
+def _layout(tensor: Tensor) -> torch.memory_format:
+    is_last = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_last else torch.contiguous_format
+
+
+def _addresses(*tensors: Tensor) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors]

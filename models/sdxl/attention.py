@@ -9,8 +9,9 @@ each row's weight. Nothing is stored on the UNet: rows with and without an image
 ControlNet gets all that its cross-attention reads in this way.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,14 @@ from torch import Tensor, nn
 
 from models.sdxl.region import Region
 
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]  # q, k, v [B, heads, N or T, d], mask -> as q
+
 _REGION = "image.region."
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """torch's own choice of a kernel."""
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,10 @@ class ImageBatch:
         named = {"image.keys_values": self.keys_values, "image.scale": self.scale}
         named |= {f"{_REGION}{size}": region for size, region in self.regions.items()}
         return named if self.mask is None else named | {"image.mask": self.mask}
+
+    def of(self, slot: slice) -> "ImageBatch":
+        """With the keys and values of one layer alone."""
+        return replace(self, keys_values=self.keys_values[..., slot])
 
     def weight(self, num_tokens: int) -> Tensor:
         return self.scale * self.regions[num_tokens] if self.regions else self.scale
@@ -88,15 +100,17 @@ def stack_images(images: Sequence[ImagePrompt | None]) -> ImageBatch | None:
 
 
 class DecoupledAttention:
-    """The attention processor of one layer; without a `slot` (self-attention) only the first half of the sum.
+    """The attention processor of one layer; a self-attention is only the first half of the sum.
 
-    Covers what SDXL's layers use: no spatial or group norm, no residual, no rescaling. Keeps nothing of a call.
+    Covers what SDXL's layers use: no spatial or group norm, no residual, no rescaling. Keeps nothing of a call. All
+    layers are alike to a compiler: which columns are a layer's own is settled outside, by its block (`_narrowed`).
     """
 
-    def __init__(self, slot: slice | None, fused: Tensor | None = None) -> None:
-        """`fused` [3C, C]: the weights of queries, keys and values on top of each other, for a self-attention."""
-        self._slot = slot
-        self._fused = fused
+    def __init__(self, *, is_cross: bool, fused: nn.Module | None = None) -> None:
+        """`fused` makes queries, keys and values side by side, for a self-attention."""
+        self._is_cross = is_cross
+        self.fused = fused
+        self.attend: Attend = attend
 
     def __call__(
         self,
@@ -107,29 +121,36 @@ class DecoupledAttention:
         image: ImageBatch | None = None,
         context: Tensor | None = None,
     ) -> Tensor:
-        """[B, N, C] -> [B, N, C]. The first four parameters are diffusers'; `context` [B, T, 2, W] replaces the text
-        by keys and values made beforehand."""
-        assert attn.to_out
-        if self._fused is not None:
-            query, key, value = (_heads(x, attn.heads) for x in F.linear(hidden_states, self._fused).chunk(3, dim=-1))
+        """[B, N, C] -> [B, N, C]. The first four parameters are diffusers'; `context` [B, T, 2, w] replaces the text
+        by keys and values made beforehand. It and the image's are this layer's own."""
+        assert attn.to_out is not None
+        if self.fused is not None:
+            query, key, value = (_heads(x, attn.heads) for x in self.fused(hidden_states).chunk(3, dim=-1))
         else:
             query = _heads(attn.to_q(hidden_states), attn.heads)
-            if context is not None and self._slot is not None:
-                key, value = self._read(context, attn.heads)
+            if context is not None and self._is_cross:
+                key, value = _unpacked(context, attn.heads)
             else:
                 key, value = _project(attn, hidden_states if encoder_hidden_states is None else encoder_hidden_states)
-        out = _joined(F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask))
-        if image is not None and self._slot is not None:
-            key, value = self._read(image.keys_values, attn.heads)
-            seen = _joined(F.scaled_dot_product_attention(query, key, value, attn_mask=image.mask))
+        out = _joined(self.attend(query, key, value, attention_mask))
+        if image is not None and self._is_cross:
+            key, value = _unpacked(image.keys_values, attn.heads)
+            seen = _joined(self.attend(query, key, value, image.mask))
             out = out + image.weight(out.shape[1]) * seen
         projection, dropout = attn.to_out
         return dropout(projection(out))
 
-    def _read(self, keys_values: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-        """This layer's own among all layers' keys and values, [B, heads, T, d] each."""
-        key, value = keys_values[..., self._slot].unbind(2)
-        return _heads(key, heads), _heads(value, heads)
+
+class FusedProjection(nn.Module):
+    """Queries, keys and values of one self-attention in one matrix product, with the layer's own weights."""
+
+    def __init__(self, weight: Tensor) -> None:
+        """`weight` [3C, C]: the three on top of each other."""
+        super().__init__()
+        self.register_buffer("weight", weight, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.get_buffer("weight"))
 
 
 def keys_values_of(model: nn.Module, tokens: Tensor) -> Tensor:
@@ -139,15 +160,28 @@ def keys_values_of(model: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def install_attention(unet: nn.Module, *, fuse: bool = True) -> None:
-    """Once, when the UNet is built; without image prompts it computes what it did.
+    """When the UNet is built; again does no harm. Without image prompts it computes what it did.
 
     With `fuse` the weights of each self-attention move together, so that one matrix product makes queries, keys and
     values. They keep their names and may be overwritten, but gradients don't reach them that way.
     """
-    slots = {name: slot for name, _, slot in cross_attention_slots(unet)}
-    for name, layer in attention_layers(unet):
-        fused = _moved_together(layer) if fuse and name not in slots else None
-        layer.set_processor(DecoupledAttention(slots.get(name), fused))  # pyright: ignore[reportArgumentType] - a closed union
+    for name, layer, slot in cross_attention_slots(unet):
+        if isinstance(layer.processor, DecoupledAttention):
+            continue  # installed before
+        layer.set_processor(DecoupledAttention(is_cross=True))  # pyright: ignore[reportArgumentType] - a closed union
+        block = unet.get_submodule(name.rpartition(".")[0])
+        block.register_forward_pre_hook(_narrowed(slot), with_kwargs=True)
+    for _, layer in attention_layers(unet):
+        if not layer.is_cross_attention:
+            fused = FusedProjection(_moved_together(layer)) if fuse else None
+            layer.set_processor(DecoupledAttention(is_cross=False, fused=fused))  # pyright: ignore[reportArgumentType]
+
+
+def processors(unet: nn.Module) -> Iterator[tuple[Attention, DecoupledAttention]]:
+    """Those that `install_attention` has put into each layer."""
+    for _, layer in attention_layers(unet):
+        processor: Any = layer.processor
+        yield layer, processor
 
 
 def attention_layers(unet: nn.Module) -> Iterator[tuple[str, Attention]]:
@@ -162,6 +196,18 @@ def cross_attention_slots(unet: nn.Module) -> Iterator[tuple[str, Attention, sli
         if layer.is_cross_attention:
             yield name, layer, slice(start, start + layer.inner_kv_dim)
             start += layer.inner_kv_dim
+
+
+def _narrowed(slot: slice) -> Callable[..., tuple[Any, dict[str, Any]]]:
+    """What a transformer block does before its work: of all layers' keys and values it takes its own layer's."""
+
+    def narrow(_: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        wide = kwargs.get("cross_attention_kwargs") or {}
+        own = {"image": image.of(slot)} if (image := wide.get("image")) is not None else {}
+        own |= {"context": context[..., slot]} if (context := wide.get("context")) is not None else {}
+        return args, kwargs | {"cross_attention_kwargs": wide | own}
+
+    return narrow
 
 
 def _moved_together(attn: Attention) -> Tensor:
@@ -183,6 +229,12 @@ def _flat(attn: Attention, context: Tensor) -> tuple[Tensor, Tensor]:
 def _project(attn: Attention, context: Tensor) -> tuple[Tensor, Tensor]:
     key, value = _flat(attn, context)
     return _heads(key, attn.heads), _heads(value, attn.heads)
+
+
+def _unpacked(keys_values: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """[B, T, 2, w] -> [B, heads, T, d] each."""
+    key, value = keys_values.unbind(2)
+    return _heads(key, heads), _heads(value, heads)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

@@ -1,12 +1,13 @@
 """A network's call as named tensors in and tensors out, and who makes it: at once, or from a recording of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
 
-Inputs = Mapping[str, Tensor]
-Outputs = tuple[Tensor, ...]
+Inputs = Mapping[str, Tensor]  # the first dimension of each is the rows
+Outputs = tuple[Tensor, ...]  # of these too
 Call = Callable[[Inputs], Outputs]
 
 
@@ -23,6 +24,9 @@ class Player(Protocol):
         """After something touched weights: raises if a call would not see it."""
         ...
 
+    @property
+    def num_recordings(self) -> int: ...
+
 
 class MakePlayer(Protocol):
     """Gives a player for a call, and for the modules whose weights it reads."""
@@ -32,6 +36,8 @@ class MakePlayer(Protocol):
 
 class Plain:
     """Every call as it is."""
+
+    num_recordings = 0
 
     def __init__(self, call: Call, modules: Sequence[nn.Module]) -> None:
         self._call = call
@@ -44,3 +50,32 @@ class Plain:
 
     def check(self) -> None:
         pass
+
+
+class Rehearsed:
+    """A network's calls through its player, which is asked to record new shapes inside `learning` and never else."""
+
+    def __init__(self, player: Player) -> None:
+        self._player = player
+        self._is_learning = False
+
+    def __call__(self, inputs: Inputs) -> Outputs:
+        if self._is_learning:
+            self._player.record(inputs)
+        return self._player(inputs)
+
+    @contextlib.contextmanager
+    def learning(self) -> Generator[None]:
+        """The time before the first caller, who would have to wait for a recording."""
+        self._is_learning = True
+        try:
+            yield
+        finally:
+            self._is_learning = False
+
+    def check(self) -> None:
+        self._player.check()
+
+    @property
+    def num_recordings(self) -> int:
+        return self._player.num_recordings

@@ -11,6 +11,7 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from torch import Tensor, nn
 
 from models.sdxl.attention import install_attention, keys_values_of
+from models.sdxl.call import Inputs, MakePlayer, Outputs, Plain, Rehearsed
 from models.sdxl.region import Region
 
 _GUESS_FROM = -1  # decimal logarithm of the shallowest residual's weight in guess mode; the deepest's is 0
@@ -32,14 +33,15 @@ class Control:
 class ControlNet:
     """Holds no request: every call brings all it needs."""
 
-    def __init__(self, net: ControlNetModel) -> None:
-        """Takes the net over: its hint encoder runs apart from the rest."""
+    def __init__(self, net: ControlNetModel, *, make_player: MakePlayer = Plain) -> None:
+        """Takes the net over: its hint encoder runs apart from the rest, which `make_player` plays."""
         self._hint_encoder = net.controlnet_cond_embedding
         net.controlnet_cond_embedding = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         self._flipped = net.config["controlnet_conditioning_channel_order"] == "bgr"
         net.register_to_config(controlnet_conditioning_channel_order="rgb")  # a hint is no image: nothing to flip
         install_attention(net)
         self._net = net
+        self.calls = Rehearsed(make_player(self._forward, [net]))
 
     def modules(self) -> list[nn.Module]:
         return [self._net, self._hint_encoder]
@@ -65,22 +67,34 @@ class ControlNet:
     ) -> list[Tensor]:
         """One [B, C_i, h_i, w_i] for each skip, the middle's last. latents: [B, C, h, w], the rest [B, ...] too."""
         hints = torch.stack([control.hint for control in controls])
-        hints = hints.contiguous(memory_format=torch.channels_last)
-        skips, middle = self._net(
-            latents,
-            timesteps,
-            encoder_hidden_states=None,
-            cross_attention_kwargs={"context": torch.stack([control.context for control in controls])},
-            controlnet_cond=hints,
-            added_cond_kwargs={"text_embeds": pooled, "time_ids": time_ids},
-            return_dict=False,
+        residuals = self.calls(
+            {
+                "latents": latents,
+                "timesteps": timesteps,
+                "pooled": pooled,
+                "time_ids": time_ids,
+                "hints": hints.contiguous(memory_format=torch.channels_last),
+                "context": torch.stack([control.context for control in controls]),
+            }
         )
-        residuals = [*skips, middle]
         scales = _scales(controls, len(residuals)).to(latents.device, latents.dtype)  # [B, residuals]
         scaled = [residual * scales[:, i, None, None, None] for i, residual in enumerate(residuals)]
         if all(control.region is None for control in controls):
             return scaled
         return [residual * _planes(controls, residual) for residual in scaled]
+
+    def _forward(self, inputs: Inputs) -> Outputs:
+        """The net on named tensors alone; each skip, then the middle."""
+        skips, middle = self._net(
+            inputs["latents"],
+            inputs["timesteps"],
+            encoder_hidden_states=None,
+            cross_attention_kwargs={"context": inputs["context"]},
+            controlnet_cond=inputs["hints"],
+            added_cond_kwargs={"text_embeds": inputs["pooled"], "time_ids": inputs["time_ids"]},
+            return_dict=False,
+        )
+        return (*skips, middle)
 
 
 def _scales(controls: Sequence[Control], num_residuals: int) -> Tensor:

@@ -8,7 +8,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from models.sdxl.attention import image_batch, install_attention
-from models.sdxl.call import Inputs, MakePlayer, Outputs, Plain
+from models.sdxl.call import Inputs, MakePlayer, Outputs, Plain, Rehearsed
 from models.sdxl.conditioning import Batch, Branch, RowConditioning, stack
 from models.sdxl.contexts import Contexts
 from models.sdxl.control import Control, ControlNet
@@ -43,8 +43,7 @@ class Denoiser:
         self._rack = rack
         self._nets = dict(nets or {})
         self._contexts = Contexts(unet)
-        self._player = make_player(self._forward, [unet])
-        self._is_learning = False
+        self._made = Rehearsed(make_player(self._forward, [unet]))
         self.name = name
         self.device = unet.device
         self.dtype = unet.dtype
@@ -56,12 +55,15 @@ class Denoiser:
 
     @contextlib.contextmanager
     def learning(self) -> Generator[None]:
-        """The time in which every new shape is recorded: before the first caller, who would have to wait for it."""
-        self._is_learning = True
-        try:
+        """The time in which every new shape is recorded, the nets' too."""
+        with contextlib.ExitStack() as all_of_them:
+            for calls in (self._made, *(net.calls for net in self._nets.values())):
+                all_of_them.enter_context(calls.learning())
             yield
-        finally:
-            self._is_learning = False
+
+    @property
+    def num_recordings(self) -> int:
+        return self._made.num_recordings + sum(net.calls.num_recordings for net in self._nets.values())
 
     @torch.inference_mode()
     def predict(
@@ -78,7 +80,8 @@ class Denoiser:
         row's conditioning and step index. guidance: [B] scales, or None for a batch without guidance; with it the
         negative prompts run in the same call, ahead of the positive ones. lora: what all of them want on the weights.
         """
-        wear(self._rack, lora)
+        if wear(self._rack, lora):
+            self._made.check()
         positive = [conditioning.towards(step) for conditioning, step in rows]
         if guidance is None:
             return self._unet_call(latents, timesteps, positive, lora)
@@ -102,9 +105,7 @@ class Denoiser:
             **(batch.image.tensors() if batch.image is not None else {}),
             **{f"{_RESIDUAL}{i:02}": residual for i, residual in enumerate(residuals)},
         }
-        if self._is_learning:
-            self._player.record(inputs)
-        return self._player(inputs)[0].float()
+        return self._made(inputs)[0].float()
 
     def _forward(self, inputs: Inputs) -> Outputs:
         """The UNet on named tensors alone, so that a recording of it can be given others."""

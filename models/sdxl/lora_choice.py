@@ -15,14 +15,18 @@ class LoraChoice:
 class Rack(Protocol):
     """What puts LoRAs on a network's weights."""
 
-    def wear(self, wanted: LoraChoice | None) -> None:
-        """Before the call returns, the weights are those that were loaded plus `wanted`, and nothing else."""
+    def wear(self, wanted: LoraChoice | None) -> bool:
+        """Before the call returns, the weights are those that were loaded plus `wanted`, and nothing else.
+
+        Whether that took a change.
+        """
         ...
 
 
-def wear(rack: Rack | None, wanted: LoraChoice | None) -> None:
-    """A network without a rack wears nothing, ever."""
+def wear(rack: Rack | None, wanted: LoraChoice | None) -> bool:
+    """A network without a rack wears nothing, ever. Whether weights were changed."""
     if rack is not None:
-        rack.wear(wanted)
-    elif wanted is not None:
+        return rack.wear(wanted)
+    if wanted is not None:
         raise ValueError(f"this network can't wear the LoRA {wanted.name!r}: it was built without a rack")
+    return False

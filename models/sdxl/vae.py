@@ -6,17 +6,20 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor, nn
 
+from models.sdxl.call import Inputs, MakePlayer, Outputs, Plain, Rehearsed
+
 
 class Decoder:
     """[B, C, h, w] latents -> [B, H, W, 3] uint8. Scaling, and mean and std where a VAE has them, are its own."""
 
-    def __init__(self, vae: AutoencoderKL | AutoencoderTiny) -> None:
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny, *, make_player: MakePlayer = Plain) -> None:
         self._vae = vae
+        self.calls = Rehearsed(make_player(self._forward, [vae]))
         self.device = vae.device
         self.dtype = vae.dtype
         self.latent_channels: int = vae.config["latent_channels"]
         self.factor = _downscaling(vae)
-        self._scale, self._shift = _affine(vae)
+        self._scale, self._shift = (factor.to(self.device) for factor in _affine(vae))
 
     def modules(self) -> list[nn.Module]:
         return [self._vae]
@@ -25,25 +28,29 @@ class Decoder:
     def decode(self, latents: Tensor) -> Tensor:
         """Pixels stay on the device, packed for the way out. Not-a-number latents become not-a-number checks'
         business (`is_finite`), never a silent black picture."""
-        pixels = (self._image(latents).float() * 127.5 + 127.5).round().clamp(0, 255)
+        (image,) = self.calls({"latents": self._scaled(latents)})
+        pixels = (image.float() * 127.5 + 127.5).round().clamp(0, 255)
         return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
     @torch.inference_mode()
     def resized(self, latents: Tensor, width: int, height: int) -> Tensor:
         """Latents of the same pictures at another size, through pixels: bicubic latents are no picture's latents."""
-        pixels = self._image(latents).float()
+        (image,) = self._forward({"latents": self._scaled(latents)})  # a recording may be playing on another stream
+        pixels = image.float()
         pixels = F.interpolate(pixels, size=(height, width), mode="bicubic", antialias=True).clamp(-1, 1)
         pixels = pixels.to(self.dtype).contiguous(memory_format=torch.channels_last)
         (encoded,) = self._vae.encode(pixels, return_dict=False)
         means = encoded if isinstance(encoded, Tensor) else encoded.mode()  # the full VAE gives a distribution
-        return (means.float() - self._shift.to(means.device)) / self._scale.to(means.device)
+        return (means.float() - self._shift) / self._scale
 
-    def _image(self, latents: Tensor) -> Tensor:
+    def _scaled(self, latents: Tensor) -> Tensor:
+        latents = latents * self._scale + self._shift
+        return latents.to(self.dtype).contiguous(memory_format=torch.channels_last)
+
+    def _forward(self, inputs: Inputs) -> Outputs:
         """[B, 3, H, W], about -1 to 1."""
-        latents = latents * self._scale.to(latents.device) + self._shift.to(latents.device)
-        latents = latents.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        (image,) = self._vae.decode(latents, return_dict=False)  # pyright: ignore[reportArgumentType]
-        return image
+        (image,) = self._vae.decode(inputs["latents"], return_dict=False)  # pyright: ignore[reportArgumentType]
+        return (image,)
 
 
 def _downscaling(vae: AutoencoderKL | AutoencoderTiny) -> int:

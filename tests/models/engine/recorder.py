@@ -4,13 +4,11 @@
 class Replayed:
     def __init__(self, call):
         self._call = call
-        self.outputs = call()
         self.replays = 0
 
     def replay(self):
         self.replays += 1
-        for output, fresh in zip(self.outputs, self._call(), strict=True):
-            output.copy_(fresh)
+        self._call()
 
 
 class CpuRecorder:
@@ -18,5 +16,6 @@ class CpuRecorder:
         self.made = []
 
     def record(self, call):
+        call()
         self.made.append(Replayed(call))
         return self.made[-1]

@@ -229,7 +229,7 @@ def attend(generator_seed, images):
     """One layer of width 8 over 12 latent tokens; every row has the same text and latent."""
     torch.manual_seed(generator_seed)
 
-    processor = DecoupledAttention(slice(0, 8))
+    processor = DecoupledAttention(is_cross=True)
     layer = Attention(query_dim=8, cross_attention_dim=8, heads=2, dim_head=4, processor=processor)
     hidden, text = torch.randn(1, 12, 8), torch.randn(1, 5, 8)
     count = len(images)

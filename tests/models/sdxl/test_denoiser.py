@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 import torch
 
-from models.adapters.adapter import Identity, Pose, Wish
 from models.engine.graphs import GraphPool
 from models.sdxl.attention import DecoupledAttention, attention_layers, cross_attention_slots, install_attention
 from models.sdxl.conditioning import Prompt
@@ -18,8 +17,7 @@ from models.sdxl.lora_choice import LoraChoice
 from scripts.golden.instantid import InstantIDFolder
 from tests.models.conftest import GOLDEN_INSTANTID
 from tests.models.engine.recorder import CpuRecorder
-
-WIDTH, HEIGHT = 128, 192
+from tests.models.sdxl.rows import call, conditioning_of, mates
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +30,7 @@ def parts():
 @pytest.fixture(scope="module")
 def conditioning(parts):
     folder, adapter, _ = parts
-    keypoints = folder.shared["in.kps"].numpy()
-    pose = Pose(keypoints, (20.0, 40.0, 100.0, 150.0), (WIDTH, HEIGHT))
-    embedding = torch.randn(1, 512, generator=torch.Generator().manual_seed(1))
-    wish = Wish(
-        prompt="portrait photo of a man wearing a hat", negative_prompt="blurry", subject="man", width=WIDTH,
-        height=HEIGHT, num_steps=4, strength=1.0, guided=True, framing="selfie",
-    )  # fmt: skip
-    return adapter.condition(Identity(embedding, pose), wish)
+    return conditioning_of(folder, adapter)
 
 
 def unet_of(denoiser):
@@ -49,17 +40,6 @@ def unet_of(denoiser):
 def recorded(denoiser, recorder):
     nets = denoiser._nets
     return Denoiser(unet_of(denoiser), nets=nets, make_player=partial(GraphPool, recorder=recorder))
-
-
-def call(denoiser, rows, guidance=None, seed=1):
-    noise = torch.randn(len(rows), 4, HEIGHT // 8, WIDTH // 8, generator=torch.Generator().manual_seed(seed))
-    scales = None if guidance is None else torch.full((len(rows),), guidance)
-    return denoiser.predict(noise, torch.tensor([999, 499, 249][: len(rows)]), [(row, 0) for row in rows], scales)
-
-
-def mates(conditioning):
-    """With a person and keypoints, and without."""
-    return [conditioning, replace(conditioning, image=None, controls=())]
 
 
 @pytest.mark.parametrize("guidance", [None, 3.0])
@@ -146,5 +126,5 @@ def test_a_fused_self_attention_is_what_it_was_and_follows_its_weights(parts):
     for change in (1.0, 3.0):
         layer.to_k.weight.mul_(change)  # as a rack does
         fused = layer(x)
-        assert torch.allclose(fused, DecoupledAttention(None)(layer, x), atol=1e-6)
+        assert torch.allclose(fused, DecoupledAttention(is_cross=False)(layer, x), atol=1e-6)
     assert layer.to_q.weight.untyped_storage().data_ptr() == layer.to_v.weight.untyped_storage().data_ptr()
