@@ -386,6 +386,38 @@ def test_the_certificate_must_be_the_names_and_not_the_addresss(tmp_path: Path, 
     assert len(receiver.requests) == (outcome == "delivered")
 
 
+def test_no_connection_is_used_twice() -> None:
+    """Two names may share an address: the second would ride on the certificate of the first."""
+    connections: list[int] = []
+    outcomes: list[str] = []
+
+    async def keep_open(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(0)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(len(BODY))
+                connections[-1] += 1
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                await writer.drain()
+        await close(writer)
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(keep_open, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            hooks = hooks_with(outcomes)
+            for _ in range(3):
+                hooks.deliver(f"http://127.0.0.1:{port}/", "completed", BODY, caller_id="shop")
+                while hooks.pending:
+                    await asyncio.sleep(0.005)
+            await hooks.stop(1)
+
+    run(scenario)
+    assert outcomes == ["delivered"] * 3
+    assert connections == [1, 1, 1]
+
+
 # ---- bounds
 
 

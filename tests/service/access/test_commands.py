@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from service.__main__ import main
 from service.access.key_file import parse_keys
+from service.settings import Settings, refuse_open_network
 from tests.service.test_server import front_process, read_address
 
 
@@ -74,6 +76,20 @@ def test_without_keys_the_service_does_not_listen_to_other_machines(host: str) -
     assert done.exit_code == 1
     assert done.stderr.startswith(f"Error: PROOFSHEET_HOST={host}: without API keys only this machine may reach")
     assert "--insecure" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"host": "0.0.0.0", "insecure": True},
+        {"host": "0.0.0.0", "keys": "keys.toml"},
+        {"host": "127.0.0.9"},
+        {"host": "::1"},
+        {"host": "localhost"},
+    ],
+)
+def test_with_keys_or_on_this_machine_or_when_told_so_it_may_listen(chosen: dict[str, Any]) -> None:
+    refuse_open_network(Settings(**chosen))
 
 
 @pytest.mark.parametrize(
