@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from models.engine.plan import MAX_STEPS
 from models.weights.errors import WeightsError
 
 PACKAGE = Path(__file__).resolve().parent
@@ -144,6 +145,10 @@ class FinalSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     refining: int
     enlarge: Literal["before", "after"] = "before"
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.refining <= self.steps <= MAX_STEPS:
+            raise ValueError(f"refining {self.refining} of {self.steps} steps: 1 to all of at most {MAX_STEPS} can be")
+
 
 class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A set of modules to keep warm together. Components are folders in the published diffusers layout."""
@@ -179,6 +184,11 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     size: tuple[int, int] = (1024, 1024)
     sizes: tuple[tuple[int, int], ...] = ((1024, 1024),)  # (width, height)
     final: FinalSpec | None = None
+
+    def __post_init__(self) -> None:
+        for width, height in self.final.sizes if self.final else ():
+            if not any(width * h == height * w and width > w for w, h in self.sizes):
+                raise ValueError(f"the final size {width}x{height} is no enlargement of any of the bundle's sizes")
 
     def parts(self, *, faces: bool = True) -> list[str]:
         """Every folder or file that this bundle reads."""

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from safetensors.torch import load_file
 
@@ -75,3 +76,29 @@ def test_a_picture_does_not_depend_on_its_neighbours(make):
     decoder = Decoder(make())
     z = latents(decoder.latent_channels)
     assert (decoder.decode(z)[1].int() - decoder.decode(z[1:])[0].int()).abs().max() <= 1
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("changes", [{}, {"latents_mean": [0.1, 0.2, 0.3, 0.4], "latents_std": [1.0, 2.0, 3.0, 4.0]}])
+def test_resizing_goes_through_pixels_and_back_into_normalised_latents(changes):
+    vae, z = full_vae(**changes), latents(4)
+    mean, std = (torch.tensor(changes.get(key, default)).view(1, -1, 1, 1) for key, default in MOMENTS.items())
+    pixels = vae.decode(z * std / 0.13025 + mean).sample
+    larger = F.interpolate(pixels, size=(64, 96), mode="bicubic", antialias=True).clamp(-1, 1)
+    expected = (vae.encode(larger).latent_dist.mode() - mean) * 0.13025 / std
+    resized = Decoder(vae).resized(z, 96, 64)
+    assert resized.shape == (2, 4, 8, 12)
+    torch.testing.assert_close(resized, expected, atol=1e-4, rtol=1e-4)
+
+
+MOMENTS = {"latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
+
+
+@torch.inference_mode()
+def test_a_tiny_vae_resizes_too():
+    vae, source = tiny_vae()
+    z = latents(6)
+    larger = F.interpolate(source.decode(z).sample, size=(128, 192), mode="bicubic", antialias=True).clamp(-1, 1)
+    resized = Decoder(vae).resized(z, 192, 128)
+    assert resized.shape == (2, 6, 8, 12)
+    torch.testing.assert_close(resized, source.encode(larger).latents, atol=1e-4, rtol=1e-4)

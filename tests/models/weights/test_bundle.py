@@ -1,6 +1,7 @@
 """Loading from local files in the published layout: verified, converted once, fused, and never a byte unchecked."""
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from models.weights.checkpoints import unpickle
 from models.weights.errors import WeightsError
 from models.weights.manifest import read_manifest
 from models.weights.modules import EXACT, Place, build_unet
+from tests.models.conftest import MANIFEST, manifest_files
 
 
 def load(weights_dir: Path, **options):
@@ -27,6 +29,39 @@ def test_a_bundle_in_the_published_layout_loads_and_tells_what_it_is(weights_dir
     assert bundle.decoder.factor == 8
     assert all(len(file.sha256) == 64 for file in bundle.info.files)
     assert {file.id for file in bundle.info.files} >= {"photomaker/photomaker-v1.bin", "distillation/lora.safetensors"}
+
+
+def test_other_bytes_in_any_file_are_another_revision(weights_dir):
+    first, again = load(weights_dir).info.revision, load(weights_dir).info.revision
+    assert len(first) == 32
+    assert first == again
+    config = weights_dir / "base" / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text() + " ")
+    (weights_dir / "manifest.toml").write_text(MANIFEST + manifest_files(weights_dir))
+    (weights_dir / "manifest.lock").unlink(missing_ok=True)
+    assert load(weights_dir).info.revision != first
+
+
+def test_a_bundle_tells_how_it_makes_finals(weights_dir):
+    finals = load(weights_dir).info.finals
+    assert (finals.sizes, finals.steps, finals.refined_in_size) == ([(128, 128), (192, 128)], 3, True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("sizes = [[128, 192]], steps = 8, refining = 3", "128x192 is no enlargement"),
+        ("sizes = [[64, 64]], steps = 8, refining = 3", "64x64 is no enlargement"),
+        ("sizes = [[128, 128]], steps = 8, refining = 9", "refining 9 of 8 steps"),
+        ("sizes = [[128, 128]], steps = 99, refining = 3", "at most 50"),
+        ("sizes = [[128, 128]], steps = 8, refining = 3, enlarge = 'twice'", "enlarge"),
+    ],
+)
+def test_a_final_that_can_not_be_made_is_refused_at_the_start(weights_dir, wrong, why):
+    path = weights_dir / "manifest.toml"
+    path.write_text(re.sub(r"(?m)^final = .*$", f"final = {{ {wrong} }}", path.read_text()))
+    with pytest.raises(WeightsError, match=why):
+        read_manifest(path)
 
 
 def test_both_loras_are_fused_into_plain_weights(weights_dir, golden):
