@@ -6,6 +6,7 @@ Meta, so that the sentence, the OpenAPI document and the check can't drift apart
 
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -24,7 +25,7 @@ def read_fields(struct: type[S], values: Mapping[str, Any], *, from_text: bool =
 
     Raises BadRequest with the field's name in `extra`.
     """
-    hints = get_type_hints(struct, include_extras=True)
+    hints = _hints_of(struct)
     given: dict[str, Any] = {}
     for name, value in values.items():
         if name not in hints:
@@ -37,6 +38,11 @@ def read_fields(struct: type[S], values: Mapping[str, Any], *, from_text: bool =
             "field_missing", missing[0], f"The field '{missing[0]}' is missing: {rule(hints[missing[0]])}."
         )
     return struct(**given)
+
+
+@cache
+def _hints_of(struct: type[Struct]) -> dict[str, Any]:
+    return get_type_hints(struct, include_extras=True)
 
 
 def read_one(name: str, value: Any, hint: Any, *, strict: bool = True) -> Any:

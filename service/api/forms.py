@@ -6,7 +6,8 @@ the bytes behind it are kept.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -86,25 +87,32 @@ async def read_upload(request: HttpRequest, *, limits: UploadLimits) -> Upload:
     kind, options = request.content_type
     check_encoding(request)
     parts = Parts(limits, read_query(request.scope["query_string"]))
-    try:
-        async with asyncio.timeout(limits.read_seconds):
-            if kind == "multipart/form-data":
-                await read_multipart(
-                    Body(request, limits.max_body_bytes, "body_too_large"), options.get("boundary", ""), parts
-                )
-            elif kind.startswith("image/") or kind == "application/octet-stream":
-                await read_raw(Body(request, limits.max_image_bytes, "image_too_many_bytes"), parts)
-            else:
-                raise not_accepted(kind)
+    async with arriving(limits, parts.files):
+        if kind == "multipart/form-data":
+            await read_multipart(
+                Body(request, limits.max_body_bytes, "body_too_large"), options.get("boundary", ""), parts
+            )
+        elif kind.startswith("image/") or kind == "application/octet-stream":
+            await read_raw(Body(request, limits.max_image_bytes, "image_too_many_bytes"), parts)
+        else:
+            raise not_accepted(kind)
         upload = Upload(parse_form(parts.fields), parts.images, parts.pose)
         check_who(upload)
         return upload
+
+
+@contextlib.asynccontextmanager
+async def arriving(limits: UploadLimits, files: list[bytearray]) -> AsyncGenerator[None]:
+    """The time in which a body may be read. Raises UploadTooSlow; whatever is raised, what came of `files` is wiped."""
+    try:
+        async with asyncio.timeout(limits.read_seconds):
+            yield
     except TimeoutError:
-        wipe(parts.files)
+        wipe(files)
         message = f"The body did not arrive within {limits.read_seconds:g} s."
         raise UploadTooSlow("upload_too_slow", message, limit=limits.read_seconds) from None
     except BaseException:
-        wipe(parts.files)
+        wipe(files)
         raise
 
 

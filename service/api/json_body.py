@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import msgspec
 
-from service.api.forms import Body, HttpRequest, UploadLimits, UploadTooSlow, check_encoding
+from service.api.forms import Body, HttpRequest, UploadLimits, arriving, check_encoding, wipe
 from service.errors import BadRequest, UnsupportedMedia
 
 LARGE = 200_000  # bytes; longer bodies are parsed in a thread, because the loop would stand still meanwhile
@@ -20,14 +20,13 @@ async def read_json(request: HttpRequest, limits: UploadLimits) -> dict[str, Any
     check_encoding(request)
     bound = int(limits.max_body_bytes * BASE64_SHARE)
     text = bytearray()
+    async with arriving(limits, [text]):
+        async for chunk in Body(request, bound, "body_too_large"):
+            text += chunk
     try:
-        async with asyncio.timeout(limits.read_seconds):
-            async for chunk in Body(request, bound, "body_too_large"):
-                text += chunk
-    except TimeoutError:
-        message = f"The body did not arrive within {limits.read_seconds:g} s."
-        raise UploadTooSlow("upload_too_slow", message, limit=limits.read_seconds) from None
-    return await asyncio.to_thread(parse_object, text) if len(text) > LARGE else parse_object(text)
+        return await asyncio.to_thread(parse_object, text) if len(text) > LARGE else parse_object(text)
+    finally:
+        wipe([text])  # its texts are copies, and go with the request
 
 
 def parse_object(text: bytes | bytearray) -> dict[str, Any]:

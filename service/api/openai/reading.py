@@ -6,16 +6,7 @@ from typing import Any, cast
 from service.api.data_urls import read_data_url
 from service.api.fields import field_problem, read_fields, read_one
 from service.api.finals import FinalForm
-from service.api.forms import (
-    Body,
-    HttpRequest,
-    Parts,
-    UploadLimits,
-    UploadTooSlow,
-    check_encoding,
-    read_multipart,
-    wipe,
-)
+from service.api.forms import Body, HttpRequest, Parts, UploadLimits, arriving, check_encoding, read_multipart
 from service.api.json_body import read_json
 from service.api.openai.fields import THEIRS, ImagesFields, ImagesWish, check_name, no_selfie, read_wish
 from service.api.portrait_form import PortraitForm, ProofToken
@@ -75,17 +66,9 @@ def _read_final(values: Values) -> tuple[ImagesWish, FinalForm]:
 async def _read_form(request: HttpRequest, limits: UploadLimits, boundary: str) -> tuple[ImagesWish, Pictures]:
     check_encoding(request)
     parts = Parts(limits, [], check_name)
-    try:
-        async with asyncio.timeout(limits.read_seconds):
-            await read_multipart(Body(request, limits.max_body_bytes, "body_too_large"), boundary, parts)
+    async with arriving(limits, parts.files):
+        await read_multipart(Body(request, limits.max_body_bytes, "body_too_large"), boundary, parts)
         return read_wish(_once_each(parts.fields), from_text=True), parts.images
-    except TimeoutError:
-        wipe(parts.files)
-        message = f"The body did not arrive within {limits.read_seconds:g} s."
-        raise UploadTooSlow("upload_too_slow", message, limit=limits.read_seconds) from None
-    except BaseException:
-        wipe(parts.files)
-        raise
 
 
 def _once_each(fields: list[tuple[str, str]]) -> Values:

@@ -1,6 +1,5 @@
 """/v1/files: where the `replicate` client puts a picture before it names it in a prediction."""
 
-import asyncio
 import re
 from typing import Any
 
@@ -12,7 +11,7 @@ from multipart import MultipartSegment  # pyright: ignore[reportMissingTypeStubs
 
 from service.access.caller import caller_of
 from service.api.fields import field_problem, unknown_field
-from service.api.forms import Body, UploadLimits, UploadTooSlow, check_encoding, read_parts, wipe
+from service.api.forms import Body, UploadLimits, arriving, check_encoding, read_parts
 from service.api.front import Front
 from service.api.record import record_of
 from service.api.replicate.files import StoredFile
@@ -86,18 +85,10 @@ async def read_file(request: AnyRequest, limits: UploadLimits) -> "FilePart":
         raise UnsupportedMedia("unsupported_media", "Send multipart/form-data with the picture as 'content'.")
     check_encoding(request)
     part = FilePart(limits.max_image_bytes)
-    try:
-        async with asyncio.timeout(limits.read_seconds):
-            body = Body(request, limits.max_image_bytes + 65_536, "image_too_many_bytes")
-            await read_parts(body, options.get("boundary", ""), part.take)
+    async with arriving(limits, [part.data]):
+        body = Body(request, limits.max_image_bytes + 65_536, "image_too_many_bytes")
+        await read_parts(body, options.get("boundary", ""), part.take)
         part.check()
-    except TimeoutError:
-        wipe([part.data])
-        message = f"The body did not arrive within {limits.read_seconds:g} s."
-        raise UploadTooSlow("upload_too_slow", message, limit=limits.read_seconds) from None
-    except BaseException:
-        wipe([part.data])
-        raise
     return part
 
 
