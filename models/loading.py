@@ -5,11 +5,13 @@ from pathlib import Path
 
 import torch
 
+from models.compile_cache import CompileCache, key_of
 from models.devices import buckets_for, choose_device
 from models.faces.analyzer import Analyzers
 from models.faces.analyzers import NAMES, load_analyzer, terms
 from models.faces.face import FaceAnalyzer
 from models.messages import Setup
+from models.sdxl.speed import EAGER, Speed
 from models.weights.bundle import Bundle, load_bundle
 from models.weights.errors import WeightsError
 from models.weights.manifest import DEFAULT_MANIFEST, PACKAGE, faces_folder, read_manifest
@@ -20,6 +22,8 @@ class Parts:
     bundle: Bundle
     analyzer: FaceAnalyzer
     buckets: tuple[int, ...]  # batch sizes, ascending
+    speed: Speed = EAGER
+    cache: CompileCache | None = None  # of what is compiled, if anything is and there is a folder for it
 
 
 def load_parts(setup: Setup) -> Parts:
@@ -32,6 +36,7 @@ def load_parts(setup: Setup) -> Parts:
     names = setup.face_analyzer.split(",") if setup.face_analyzer else manifest.bundle(setup.bundle).face_analyzers
     for name in names:
         _refuse_noncommercial_faces(name, setup.accept_noncommercial)
+    speed = Speed(graphs=setup.graphs, compile=setup.compile, fp8=setup.fp8)
     bundle = load_bundle(
         manifest,
         setup.bundle,
@@ -39,6 +44,7 @@ def load_parts(setup: Setup) -> Parts:
         device=device,
         accept_noncommercial=setup.accept_noncommercial,
         faces=setup.face_analyzer is None and setup.faces_dir is None,
+        speed=speed,
     )
     analyzers = [
         load_analyzer(
@@ -52,7 +58,16 @@ def load_parts(setup: Setup) -> Parts:
     ]
     analyzer = analyzers[0] if len(analyzers) == 1 else Analyzers(analyzers)
     _check_spaces(bundle, analyzer)
-    return Parts(bundle, analyzer, buckets_for(device, setup.max_rows))
+    return Parts(bundle, analyzer, buckets_for(device, setup.max_rows), speed, _compile_cache(setup, speed, device))
+
+
+def _compile_cache(setup: Setup, speed: Speed, device: torch.device) -> CompileCache | None:
+    """Loaded, if there is one: nothing has been compiled yet."""
+    if speed.compile == "off" or setup.compile_cache is None:
+        return None
+    cache = CompileCache(Path(setup.compile_cache), key_of(speed, device))
+    cache.load()
+    return cache
 
 
 def _refuse_noncommercial_faces(name: str, accept: bool) -> None:

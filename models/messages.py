@@ -50,6 +50,10 @@ class Setup(Struct, frozen=True, kw_only=True, tag="setup"):
     faces_dir: str | None = None  # the folder that holds the face analyzer's ONNX files
     threads: int | None = None
     accept_noncommercial: bool = False
+    graphs: bool = True  # record calls at warm-up and play them; CUDA alone
+    compile: Literal["off", "blocks", "full"] = "off"
+    fp8: bool = False
+    compile_cache: str | None = None  # a folder of this user's own
 
 
 class Final(Struct, frozen=True, kw_only=True):
@@ -190,6 +194,15 @@ class BundleInfo(Struct, frozen=True, kw_only=True):
     finals: FinalInfo | None = None  # None: this bundle makes none
 
 
+class SpeedInfo(Struct, frozen=True, kw_only=True):
+    """How a worker's networks are made fast: the attention kernel it chose, and its settings."""
+
+    attention: str
+    compile: Literal["off", "blocks", "full"]
+    fp8: bool
+    recordings: int  # of UNet and ControlNet calls; 0: they run as they are
+
+
 class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
     """Weights loaded and one full job run: the first caller pays nothing extra."""
 
@@ -199,6 +212,7 @@ class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
     face_analyzer: str
     load_seconds: float
     warm_up_seconds: float
+    speed: SpeedInfo | None = None
 
 
 class FaceReport(Struct, frozen=True, kw_only=True):

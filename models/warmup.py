@@ -4,13 +4,17 @@ Each part runs on the thread that will do it for callers: torch's thread pools a
 and warming them elsewhere left the first job four times slower than the second.
 """
 
+import contextlib
+import logging
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import skimage.data
 import torch
 
-from models.adapters.adapter import Wish
+from models.adapters.adapter import Size, Wish
 from models.engine.engine import Engine
 from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row, initial_latent
@@ -19,27 +23,56 @@ from models.faces.judge import Limits, judge
 from models.finish.encoding import encode_image
 from models.messages import Picture
 from models.sdxl.conditioning import RowConditioning
+from models.sdxl.denoiser import Denoiser
 from models.weights.bundle import Bundle, Stack
 
+log = logging.getLogger(__name__)
 
-def warm_preparation(bundle: Bundle, analyzer: FaceAnalyzer) -> dict[str, RowConditioning]:
-    """The preparation thread's part: faces, identity and prompt; one conditioning for each adapter."""
+USUAL_SIZES: Sequence[Size] = ((1024, 1024), (896, 1152), (832, 1216), (768, 768), (512, 512))
+ROOM_BYTES = 6 << 30  # free device memory below which no further size is learned
+Conditionings = Mapping[Size, Mapping[str, RowConditioning]]  # by size and adapter
+
+
+def warm_preparation(bundle: Bundle, analyzer: FaceAnalyzer) -> Conditionings:
+    """The preparation thread's part: faces, identity and prompt; what each adapter makes of them at each size."""
     pixels = skimage.data.astronaut()  # NASA, public domain: a real face, so that every part of the face path runs
     for space in {stack.adapter.face_space for stack in bundle.stacks.values()}:
         judge(pixels, analyzer.for_space(space).analyze(pixels), Limits(), "largest")
     picture = Picture(width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.tobytes())
-    conditionings = {}
-    for name, stack in bundle.stacks.items():
-        identity = stack.adapter.identity([picture], [_nobody(stack)])
-        conditionings[name] = stack.adapter.condition(identity, _wish(bundle))
-    return conditionings
+    identities = {name: stack.adapter.identity([picture], [_nobody(stack)]) for name, stack in bundle.stacks.items()}
+    return {
+        size: {
+            name: stack.adapter.condition(identities[name], _wish(bundle, size))
+            for name, stack in bundle.stacks.items()
+        }
+        for size in sizes_to_warm(bundle)
+    }
 
 
-def warm_engine(bundle: Bundle, conditionings: dict[str, RowConditioning], buckets: tuple[int, ...]) -> None:
-    """The engine thread's part: for each adapter every bucket, the default size, and the decoder."""
-    for name, stack in bundle.stacks.items():
-        for bucket in buckets:
-            _run(bundle, stack, conditionings[name], bucket)
+def sizes_to_warm(bundle: Bundle) -> list[Size]:
+    """The default first. A CPU learns nothing of a size, so it warms no other."""
+    default, sizes = bundle.info.default_size, bundle.info.sizes
+    usual = USUAL_SIZES if bundle.device.type == "cuda" else ()
+    return [default, *(size for size in usual if size in sizes and size != default)]
+
+
+def warm_engine(bundle: Bundle, conditionings: Conditionings, buckets: Sequence[int]) -> None:
+    """The engine thread's part: every bucket of every kind of row at each size, and the decoders.
+
+    The default size must go; for another there may be no memory left, and then its calls run as they are.
+    """
+    with _learning(bundle):
+        for size, by_adapter in conditionings.items():
+            if size == bundle.info.default_size:
+                _warm_size(bundle, size, by_adapter, buckets)
+                continue
+            try:
+                if _free_bytes(bundle.device) < ROOM_BYTES:
+                    raise torch.OutOfMemoryError
+                _warm_size(bundle, size, by_adapter, buckets)
+            except torch.OutOfMemoryError:
+                log.warning("no memory to learn pictures of %dx%d and further sizes: they will be slower", *size)
+                break
     if bundle.device.type == "cuda":
         torch.cuda.synchronize(bundle.device)
 
@@ -52,20 +85,51 @@ def warm_finishing(bundle: Bundle) -> None:
         encode_image(pixels, image_format, quality=90)
 
 
-def _run(bundle: Bundle, stack: Stack, conditioning: RowConditioning, rows: int) -> None:
+@contextlib.contextmanager
+def _learning(bundle: Bundle) -> Iterator[None]:
+    decoders = [decoder for decoder in (bundle.decoder, bundle.preview_decoder) if decoder is not None]
+    with contextlib.ExitStack() as learners:
+        for denoiser in _denoisers(bundle):
+            learners.enter_context(denoiser.learning())
+        for decoder in decoders:
+            learners.enter_context(decoder.calls.learning())
+        yield
+
+
+def _denoisers(bundle: Bundle) -> list[Denoiser]:
+    """Each once, however many adapters share it."""
+    return list({stack.denoiser.name: stack.denoiser for stack in bundle.stacks.values()}.values())
+
+
+def _warm_size(bundle: Bundle, size: Size, by_adapter: Mapping[str, RowConditioning], buckets: Sequence[int]) -> None:
+    """The largest bucket first: recordings of smaller ones then share its memory."""
+    for bucket in sorted(buckets, reverse=True):
+        for denoiser in _denoisers(bundle):
+            own = [by_adapter[name] for name, stack in bundle.stacks.items() if stack.denoiser is denoiser]
+            for conditioning in _kinds(own):
+                _run(bundle, denoiser, size, conditioning, bucket)
+
+
+def _kinds(conditionings: Sequence[RowConditioning]) -> list[RowConditioning]:
+    """One of each kind of row, as the networks see it: with a picture's tokens, with keypoints, with neither."""
+    nobody = replace(conditionings[0], image=None, negative_image=None, controls=(), negative_controls=())
+    return list({(c.image is not None, bool(c.controls)): c for c in (*conditionings, nobody)}.values())
+
+
+def _run(bundle: Bundle, denoiser: Denoiser, size: Size, conditioning: RowConditioning, rows: int) -> None:
     """Two steps of a full batch; the second finds what the first one made."""
     info, factor = bundle.info, bundle.decoder.factor
-    width, height = info.default_size
+    width, height = size
     plan = make_plan(info.default_sampler, 2, bundle.schedule)
     shape = (bundle.decoder.latent_channels, height // factor, width // factor)
-    engine = Engine(stack.denoiser, bundle.decoder, buckets=(rows,))
+    engine = Engine(denoiser, bundle.decoder, buckets=(rows,))
     for index in range(rows):
         engine.add(
             Row(
                 job_id="warm-up",
                 index=index,
                 seed=index,
-                key=BatchKey(info.name, stack.denoiser.name, width, height, info.default_guidance > 1),
+                key=BatchKey(info.name, denoiser.name, width, height, info.default_guidance > 1),
                 plan=plan,
                 conditioning=conditioning,
                 guidance=info.default_guidance,
@@ -75,10 +139,20 @@ def _run(bundle: Bundle, stack: Stack, conditioning: RowConditioning, rows: int)
         )
     while engine.has_work:
         engine.tick()
+    if bundle.preview_decoder is not None:
+        bundle.preview_decoder.decode(initial_latent(0, plan, shape, bundle.device)[None])
 
 
-def _wish(bundle: Bundle) -> Wish:
-    width, height = bundle.info.default_size
+def _free_bytes(device: torch.device) -> int:
+    """Of the device's memory; what torch holds in reserve counts, for a recording takes from there first."""
+    if device.type != "cuda":
+        return ROOM_BYTES
+    reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + reserve
+
+
+def _wish(bundle: Bundle, size: Size) -> Wish:
+    width, height = size
     return Wish(
         prompt="portrait photo of a person",
         negative_prompt=None,

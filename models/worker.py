@@ -20,6 +20,7 @@ import torch
 
 from models.channel import Channel
 from models.devices import device_name, exit_on_cuda_fault, trace_of
+from models.engine.decoding import decoding_on
 from models.engine.engine import Engine, Finished, TickReport
 from models.engine.rows import Row
 from models.finish.encoding import encode_image, encode_preview
@@ -39,6 +40,7 @@ from models.messages import (
     Ready,
     Setup,
     Shutdown,
+    SpeedInfo,
     Stepped,
     Tick,
     ToWorker,
@@ -104,8 +106,11 @@ class Worker:
         read = self._clock()
         self._warm_up(loaded)
         self._preparer = Preparer(bundle, loaded.analyzer, clock=self._clock)
+        decoding = decoding_on(bundle.device, bundle.decoder)
         self._engines = {  # one for each UNet, however many adapters share it
-            denoiser.name: Engine(denoiser, bundle.decoder, buckets=loaded.buckets, clock=self._clock)
+            denoiser.name: Engine(
+                denoiser, bundle.decoder, buckets=loaded.buckets, clock=self._clock, start_decoding=decoding
+            )
             for denoiser in {stack.denoiser.name: stack.denoiser for stack in bundle.stacks.values()}.values()
         }
         self._send(
@@ -116,6 +121,7 @@ class Worker:
                 face_analyzer=loaded.analyzer.name,
                 load_seconds=read - began,
                 warm_up_seconds=self._clock() - read,
+                speed=_speed(loaded),
             )
         )
         return bundle
@@ -124,6 +130,8 @@ class Worker:
         conditionings = self._preparing.submit(warm_preparation, loaded.bundle, loaded.analyzer).result()
         warm_engine(loaded.bundle, conditionings, loaded.buckets)
         self._finishing.submit(warm_finishing, loaded.bundle).result()
+        if loaded.cache is not None:
+            loaded.cache.save()
 
     # ---- the loop
 
@@ -360,6 +368,16 @@ class Worker:
 def _in_log(request: Generate) -> str:
     """Ids alone: the job's, and its place in the caller's trace."""
     return f"job {request.job_id} (trace {request.traceparent or 'unknown'})"
+
+
+def _speed(loaded: Parts) -> SpeedInfo:
+    denoisers = {id(stack.denoiser): stack.denoiser for stack in loaded.bundle.stacks.values()}
+    return SpeedInfo(
+        attention=loaded.bundle.attention,
+        compile=loaded.speed.compile,
+        fp8=loaded.speed.fp8,
+        recordings=sum(denoiser.num_recordings for denoiser in denoisers.values()),
+    )
 
 
 def _failure(job: Job, code: str, message: str, fault: Fault) -> Failed:

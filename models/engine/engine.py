@@ -1,6 +1,7 @@
-"""The loop over rows: let leave, step, retire. It knows tensors and numbers, and no network by name."""
+"""The loop over rows: let leave, step, retire, hand out. It knows tensors and numbers, and no network by name."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -8,6 +9,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from models.engine.decoding import Decoding, StartDecoding, decoding_on
 from models.engine.rows import Row, noise
 from models.engine.scheduler import Scheduler
 from models.sdxl.conditioning import RowConditioning
@@ -67,7 +69,7 @@ class TickReport:
     stepped: list[Row] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
     left: list[tuple[Row, Exit]] = field(default_factory=list)
-    step_began: float = 0.0  # on the engine's clock; decoding comes after `step_ended`
+    step_began: float = 0.0  # on the engine's clock
     step_ended: float = 0.0
 
 
@@ -83,11 +85,12 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         draw_noise: Callable[[int, int, tuple[int, ...], torch.device], Tensor] = noise,
         policy: Policy | None = None,
+        start_decoding: StartDecoding | None = None,
     ) -> None:
         """`buckets` are the batch sizes that the network may see, ascending; a batch is padded up to the next.
 
         `draw_noise` is given a row's seed, which of its draws it is, the shape and the device. `policy` is there to
-        compare ours with others.
+        compare ours with others. Engines with one decoder share one `start_decoding`.
         """
         if list(buckets) != sorted(set(buckets)) or not buckets or buckets[0] < 1:
             raise ValueError(f"buckets {list(buckets)}: ascending positive batch sizes are needed")
@@ -97,8 +100,10 @@ class Engine:
         self._clock = clock
         self._draw_noise = draw_noise
         self._scheduler: Policy = policy or Scheduler(max_rows=self._buckets[-1])
+        self._start_decoding = start_decoding or decoding_on(denoiser.device, decoder)
+        self._decoding: deque[tuple[Row, Decoding]] = deque()  # finished rows, first come, first handed out
         self._cancelled: set[str] = set()
-        self._batch: list[Row] = []  # of the tick under way or just made
+        self._at_stake: list[Row] = []  # what the tick under way or just made would lose if it failed
 
     @property
     def has_work(self) -> bool:
@@ -114,7 +119,7 @@ class Engine:
 
     @property
     def num_rows(self) -> int:
-        return self.num_running + self.num_waiting
+        return self.num_running + self.num_waiting + len(self._decoding)
 
     def add(self, row: Row) -> None:
         """The row joins at the next tick of its key that has room."""
@@ -126,30 +131,41 @@ class Engine:
 
     def abandon_batch(self) -> list[Row]:
         """After a tick that raised: take out the rows it ran on and return them, finished ones too: they were not
-        reported."""
-        failed = {id(row) for row in self._batch}
+        reported. Pictures of earlier ticks that are still being decoded stay."""
+        failed = {id(row) for row in self._at_stake}
         self._scheduler.remove(lambda row: id(row) in failed)
-        return self._batch
+        self._decoding = deque(entry for entry in self._decoding if id(entry[0]) not in failed)
+        return self._at_stake
 
     def tick(self) -> TickReport:
-        """Rows leave, the next batch makes one step, finished rows become pixels."""
+        """Rows leave, the next batch makes one step, finished rows begin to be decoded, and what is decoded is
+        handed out. A tick waits for a picture only if there is nothing to step."""
+        self._at_stake = []
         report = TickReport(left=self._let_leave())
-        batch = self._batch = self._scheduler.next_batch()
-        if not batch:
-            return report
-        report.step_began = self._clock()
-        report.bucket = self._step(batch)
-        report.step_ended = self._clock()
-        report.stepped = batch
-        self._retire(report)
+        batch = self._scheduler.next_batch()
+        if batch:
+            self._at_stake = list(batch)
+            report.step_began = self._clock()
+            report.bucket = self._step(batch)
+            report.step_ended = self._clock()
+            report.stepped = batch
+            self._retire(report)
+        self._hand_out(report, at_least=0 if batch else 1)
         return report
 
     def _let_leave(self) -> list[tuple[Row, Exit]]:
         now = self._clock()
-        cancelled = self._scheduler.remove(lambda row: row.job_id in self._cancelled)
-        expired = self._scheduler.remove(lambda row: now >= row.deadline)
+        cancelled = self._remove(lambda row: row.job_id in self._cancelled) if self._cancelled else []
+        expired = self._remove(lambda row: now >= row.deadline)
         self._cancelled.clear()
         return [*((row, "cancelled") for row in cancelled), *((row, "expired") for row in expired)]
+
+    def _remove(self, leaves: Callable[[Row], bool]) -> list[Row]:
+        """Those that are being decoded, too: what the device makes of them is dropped."""
+        dropped = [row for row, _ in self._decoding if leaves(row)]
+        if dropped:
+            self._decoding = deque(entry for entry in self._decoding if not leaves(entry[0]))
+        return [*self._scheduler.remove(leaves), *dropped]
 
     @torch.inference_mode()
     def _step(self, batch: list[Row]) -> int:
@@ -165,6 +181,8 @@ class Engine:
         predicted = self._denoiser.predict(latents, timesteps, steered, guidance, key.lora)
         for row, latent, m in zip(batch, latents, predicted, strict=False):  # the padding stays behind
             self._advance(row, latent, m)
+        if device.type == "cuda":
+            torch.cuda.current_stream(device).synchronize()  # a step's end is when it is computed, not when asked for
         return bucket
 
     def _advance(self, row: Row, x: Tensor, m: Tensor) -> None:
@@ -179,20 +197,28 @@ class Engine:
         row.step += 1
 
     def _retire(self, report: TickReport) -> None:
-        """Decode what is finished, one picture at a time: a row's pixels never depend on who finished beside it.
-
-        A row with a refinement makes place for the row that it goes on as.
+        """Begin to decode what is finished, one picture at a time: a row's pixels never depend on who finished beside
+        it. A row with a refinement makes place for the row that it goes on as.
         """
         for row in self._scheduler.remove(lambda row: row.is_finished):
-            started = self._clock()
-            if not bool(torch.isfinite(row.latent).all()):  # the tick's one sync; a black picture is never sent
+            if not bool(torch.isfinite(row.latent).all()):  # a black picture is never sent
                 report.left.append((row, "not_a_number"))
                 continue
             if row.refinement is not None:
                 self.add(self._refined(row))
                 continue
-            pixels = self._decoder.decode(row.latent[None])[0].cpu()
-            report.finished.append(Finished(row, pixels, self._clock() - started))
+            self._decoding.append((row, self._start_decoding(row.latent)))
+
+    def _hand_out(self, report: TickReport, at_least: int) -> None:
+        """What is decoded, in the order in which it was finished; waits for `at_least` as many, if there are any.
+
+        More than a batch never piles up: steps then wait for the pictures of those before them.
+        """
+        at_least = max(at_least, len(self._decoding) - self._buckets[-1])
+        while self._decoding and (len(report.finished) < at_least or self._decoding[0][1].is_done):
+            row, decoding = self._decoding.popleft()
+            self._at_stake.append(row)
+            report.finished.append(Finished(row, decoding.pixels(), decoding.seconds))
 
     def _refined(self, row: Row) -> Row:
         """The row that a finished one goes on as, its picture enlarged if the next key is larger."""

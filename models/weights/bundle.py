@@ -10,7 +10,9 @@ import torch
 from models.adapters.lora_shelf import LoraShelf
 from models.engine.plan import NoiseSchedule
 from models.messages import AdapterInfo, BundleInfo, FileInfo, FinalInfo, LoraInfo
+from models.sdxl.speed import EAGER, Speed
 from models.sdxl.vae import Decoder
+from models.tuning import Tuner
 from models.weights.errors import WeightsError
 from models.weights.integrity import verify
 from models.weights.loader import Loaded, Loader, Stack
@@ -34,6 +36,7 @@ class Bundle:
     preview_decoder: Decoder | None
     shelf: LoraShelf | None  # of the style LoRAs
     final: FinalSpec | None = None  # how it makes finals, if it does
+    attention: str = ""  # the kernel that was chosen, for people
 
     @property
     def device(self) -> torch.device:
@@ -49,6 +52,7 @@ def load_bundle(
     dtype: torch.dtype | None = None,
     accept_noncommercial: bool = False,
     faces: bool = False,
+    speed: Speed = EAGER,
 ) -> Bundle:
     """Verify, read, fuse. Raises WeightsError with a message for the operator.
 
@@ -64,7 +68,8 @@ def load_bundle(
         log.warning("bundle %s: %s (%s) is accepted for non-commercial use only", name, file.path, file.licence)
     infos = verify(files, root, manifest.files)
     try:
-        loaded = Loader(spec, root, infos, place).load()
+        tuner = Tuner(speed, place.device, place.dtype)
+        loaded = Loader(spec, root, infos, place, tuner).load()
     except WeightsError:
         raise
     except (KeyError, OSError, RuntimeError, ValueError) as error:
@@ -77,6 +82,7 @@ def load_bundle(
         preview_decoder=loaded.preview_decoder,
         shelf=loaded.shelf,
         final=spec.final,
+        attention=tuner.attention,
     )
 
 

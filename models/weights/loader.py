@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -30,6 +32,7 @@ from models.sdxl.control import ControlNet
 from models.sdxl.denoiser import PLAIN, Denoiser
 from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
+from models.tuning import Tuner
 from models.weights.checkpoints import read_checkpoint
 from models.weights.errors import WeightsError
 from models.weights.manifest import BundleSpec
@@ -42,6 +45,7 @@ from models.weights.modules import (
     build_vae,
     meta_unet,
 )
+from models.weights.streaming import read_tensors
 
 LONGEST = 400  # characters of a library's error: torch lists every key of a file that doesn't fit
 
@@ -69,7 +73,13 @@ class Loaded:
 class Loader:
     """Reads one bundle's components; lives for one call. Raises what its parts raise, naming keys and files."""
 
-    def __init__(self, spec: BundleSpec, root: Path, files: Sequence[FileInfo], place: Place) -> None:
+    def __init__(self, spec: BundleSpec, root: Path, files: Sequence[FileInfo], place: Place, tuner: Tuner) -> None:
+        if tuner.speed.fp8 and spec.style_loras:
+            raise WeightsError(
+                f"fp8 weights can't wear style LoRAs, and this bundle has {len(spec.style_loras)}, like "
+                f"{spec.style_loras[0].name!r}: leave out fp8, or the style LoRAs"
+            )
+        self._tuner = tuner
         self._spec = spec
         self._root = root
         self._digests = {file.id: file.sha256 for file in files}
@@ -83,14 +93,15 @@ class Loader:
         shelf = self._shelf(encoders)
         rack = LoraRack(encoders, shelf) if shelf else None
         text = TextEncoders(self._tokenizers(), (encoders["text_encoder"], encoders["text_encoder_2"]), rack=rack)
-        decoder, preview = self._decoder(self._spec.vae), self._spec.preview_vae
-        tiny = self._config(self._spec.vae).get("_class_name") == "AutoencoderTiny"
+        vae = self._vae(self._spec.vae)
+        preview = self._vae(self._spec.preview_vae) if self._spec.preview_vae else vae
+        quick = preview is not vae or isinstance(vae, AutoencoderTiny)
         return Loaded(
             text=text,
             stacks=self._stacks(text, shelf),
             schedule=build_schedule(self._config(self._spec.scheduler, "scheduler_config.json")),
-            decoder=decoder,
-            preview_decoder=self._decoder(preview) if preview else decoder if tiny else None,
+            decoder=Decoder(vae, make_player=self._tuner.new_decoder()),
+            preview_decoder=Decoder(preview, make_player=self._tuner.new_decoder()) if quick else None,
             shelf=shelf,
         )
 
@@ -128,7 +139,10 @@ class Loader:
         unet = build_unet(self._config(self._spec.unet), self._state(self._spec.unet), self._place)
         fused = [(part_of(updates, ["unet"]), scale) for updates, scale in self._fused]
         fuse_loras({"unet": unet}, [(own_lora, 1.0), *fused])
-        return Denoiser(unet, name=name, nets=nets, rack=LoraRack({"unet": unet}, shelf) if shelf else None)
+        rack = LoraRack({"unet": unet}, shelf) if shelf else None
+        denoiser = Denoiser(unet, name=name, nets=nets, rack=rack, make_player=self._tuner.steps)
+        self._tuner.quicken(unet)
+        return denoiser
 
     def _photomaker(self, path: str, text: TextEncoders) -> tuple[PhotoMaker, Updates]:
         """With its LoRA, for checkpoints that have one: both published ones do."""
@@ -158,7 +172,9 @@ class Loader:
         if folder is None:
             raise WeightsError(f"{path} needs its ControlNet: say where with identity_net")
         with _about(folder):
-            net = ControlNet(build_control_net(self._config(folder), self._state(folder), self._place))
+            built = build_control_net(self._config(folder), self._state(folder), self._place)
+            net = ControlNet(built, make_player=self._tuner.steps)
+            self._tuner.quicken(built)
         with _about(path):
             space = self._spec.face_spaces.get(InstantID.name)
             return load_instantid(self._checkpoint(path), net, self._outline, text, face_space=space), net
@@ -190,8 +206,8 @@ class Loader:
         models = {"unet": self._outline, **encoders}
         return LoraShelf(files, models, self._place.device) if files else None
 
-    def _decoder(self, part: str) -> Decoder:
-        return Decoder(build_vae(self._config(part), self._state(part), self._place))
+    def _vae(self, part: str) -> AutoencoderKL | AutoencoderTiny:
+        return build_vae(self._config(part), self._state(part), self._place)
 
     def _tokenizers(self) -> tuple[CLIPTokenizer, CLIPTokenizer]:
         """Fresh ones on every call: adapters teach theirs a trigger word."""
@@ -213,7 +229,7 @@ class Loader:
             raise WeightsError(
                 f"the manifest lists {len(found)} .safetensors files under {part}; exactly one is needed"
             )
-        return load_file(self._root / found[0])
+        return read_tensors(self._root / found[0], self._place.device)
 
 
 @contextmanager

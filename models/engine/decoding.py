@@ -1,0 +1,100 @@
+"""From a finished latent to a picture on the host: at once, or beside the steps of other rows."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Decodes(Protocol):
+    """The part of a decoder that makes pictures: [B, C, h, w] -> [B, H, W, 3] uint8."""
+
+    def decode(self, latents: Tensor) -> Tensor: ...
+
+
+class Decoding(Protocol):
+    """One picture on its way to the host."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether `pixels` would come without waiting."""
+        ...
+
+    def pixels(self) -> Tensor:
+        """[H, W, 3] uint8 on the CPU; waits for it. Raises what the device raises."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, once it is done; on a GPU the time that it shared with steps counts in full."""
+        ...
+
+
+StartDecoding = Callable[[Tensor], Decoding]  # one latent [C, h, w]
+
+
+def decoding_on(device: torch.device, decoder: Decodes) -> StartDecoding:
+    """One for each decoder: a second stream on a GPU, where a decode is a fourth of a picture's work, else at once."""
+    return _Beside(decoder, device) if device.type == "cuda" else at_once(decoder)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    picture: Tensor
+    seconds: float
+    is_done: bool = True
+
+    def pixels(self) -> Tensor:
+        return self.picture
+
+
+def at_once(decoder: Decodes) -> StartDecoding:
+    def start(latent: Tensor) -> Decoding:
+        began = time.perf_counter()
+        picture = decoder.decode(latent[None])[0].cpu()
+        return _Done(picture, time.perf_counter() - began)
+
+    return start
+
+
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    host: Tensor  # pinned
+    began: torch.cuda.Event
+    ended: torch.cuda.Event
+
+    @property
+    def is_done(self) -> bool:
+        return self.ended.query()
+
+    def pixels(self) -> Tensor:
+        self.ended.synchronize()
+        return self.host
+
+    @property
+    def seconds(self) -> float:
+        return self.began.elapsed_time(self.ended) / 1000
+
+
+class _Beside:
+    """One picture after another on a stream of its own. One that nobody waits for any more may simply be dropped."""
+
+    def __init__(self, decoder: Decodes, device: torch.device) -> None:
+        self._decoder = decoder
+        self._stream = torch.cuda.Stream(device)
+
+    @torch.inference_mode()
+    def __call__(self, latent: Tensor) -> Decoding:
+        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+        began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        with torch.cuda.stream(self._stream):
+            began.record()
+            latent.record_stream(self._stream)  # its memory is not given to others before this stream is past it
+            picture = self._decoder.decode(latent[None])[0]
+            host = torch.empty(picture.shape, dtype=picture.dtype, pin_memory=True)
+            host.copy_(picture, non_blocking=True)
+            ended.record()
+        return _UnderWay(host, began, ended)

@@ -1,0 +1,98 @@
+"""Compiled networks, with dynamo's own eager backend: what is traced, how often, and that nothing changes."""
+
+from functools import partial
+
+import pytest
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from torch.nn.attention import SDPBackend
+
+from models.sdxl.compiling import compile_blocks, compiled
+from models.sdxl.denoiser import Denoiser
+from models.sdxl.kernels import Kernel, _preferring, use_kernel
+from models.weights.modules import EXACT
+from scripts.golden.instantid import InstantIDFolder
+from tests.models.conftest import GOLDEN_INSTANTID
+from tests.models.sdxl.rows import call, conditioning_of, mates
+
+
+class CountingBackend:
+    """Runs what it is given as it is, and counts the programs."""
+
+    def __init__(self):
+        self.programs = 0
+
+    def __call__(self, graph, _):
+        self.programs += 1
+        return graph.forward
+
+
+@pytest.fixture
+def backend():
+    torch._dynamo.reset()
+    yield CountingBackend()
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def parts():
+    folder = InstantIDFolder(GOLDEN_INSTANTID, EXACT)
+    adapter, denoiser, *_ = folder.parts
+    return denoiser, conditioning_of(folder, adapter)
+
+
+def test_blocks_of_one_width_share_a_program_whatever_batch_and_size(parts, backend):
+    denoiser, conditioning = parts
+    unet = denoiser.modules()[0]
+    expected = [call(denoiser, mates(conditioning) * n) for n in (1, 2)]  # two and four rows
+    blocks = compile_blocks(unet, partial(torch.compile, backend=backend))
+    widths = {
+        tuple(block.norm1.normalized_shape)
+        for block in unet.modules()
+        if hasattr(block, "norm1") and hasattr(block, "attn2")
+    }
+    torch._dynamo.utils.counters.clear()
+    for n, wanted in zip((1, 2), expected, strict=True):
+        assert torch.allclose(call(denoiser, mates(conditioning) * n), wanted, atol=1e-5)
+    assert not torch._dynamo.utils.counters["graph_break"]
+    assert blocks > backend.programs
+    assert backend.programs == len(widths)
+
+
+def test_a_chosen_kernel_is_no_break_in_a_program(parts, backend):
+    denoiser, conditioning = parts
+    unet = denoiser.modules()[0]
+    use_kernel(unet, Kernel("math", _preferring(SDPBackend.MATH)))
+    wanted = call(denoiser, [conditioning] * 2)
+    compile_blocks(unet, partial(torch.compile, backend=backend))
+    torch._dynamo.utils.counters.clear()
+    assert torch.allclose(call(denoiser, [conditioning] * 2), wanted, atol=1e-5)
+    assert not torch._dynamo.utils.counters["graph_break"]
+
+
+def test_a_whole_network_is_one_program_for_each_shape(parts, backend):
+    denoiser, conditioning = parts
+    expected = [call(denoiser, mates(conditioning)), call(denoiser, [conditioning])]
+
+    def make(forward, modules):
+        return Only(compiled(forward, partial(torch.compile, backend=backend)))
+
+    whole = Denoiser(denoiser.modules()[0], nets=denoiser._nets, make_player=make)
+    torch._dynamo.utils.counters.clear()
+    for _ in range(2):
+        assert torch.allclose(call(whole, mates(conditioning)), expected[0], atol=1e-5)
+        assert torch.allclose(call(whole, [conditioning]), expected[1], atol=1e-5)
+    assert not torch._dynamo.utils.counters["graph_break"]
+    assert backend.programs == 2
+
+
+class Only:
+    """A player that makes every call in the same way."""
+
+    num_recordings = 0
+
+    def __init__(self, call):
+        self._call = call
+
+    def __call__(self, inputs):
+        return self._call(inputs)
