@@ -71,3 +71,27 @@ def test_a_style_lora_that_the_bundle_does_not_have_is_refused(parts, preparer):
         preparer.prepare(Job.accept(request, 0.0))
     assert caught.value.failed.code == "unknown_lora"
     assert caught.value.failed.message == "The lora 'film' is not available here; there is none to choose."
+
+
+@pytest.mark.parametrize("adapter", ["photomaker-v2", "photomaker", "instantid"])
+def test_an_identity_brings_what_its_selfies_and_its_pose_photo_brought(parts, preparer, adapter):
+    """To the bit: so that a final, which has neither photo, begins with its preview's own latents."""
+    [selfie], [pose] = selfies(parts, 0, 1), selfies(parts, 18, 1)
+    given = {
+        "job_id": "job",
+        "prompt": "portrait photo of a person",
+        "adapter": adapter,
+        "seeds": [1],
+        "deadline_seconds": 600,
+        "framing": "selfie",
+    }
+    photos = {"selfies": [selfie], "pose": pose if adapter == "instantid" else None, "wants_identity": True}
+    first = preparer.prepare(Job.accept(Generate(**given, **photos), 0.0))
+    second = preparer.prepare(Job.accept(Generate(**given, selfies=[], identity=first.started.identity), 0.0))
+    [one], [other] = first.rows, second.rows
+    assert np.array_equal(one.conditioning.personal.embeds, other.conditioning.personal.embeds)
+    if adapter == "instantid":
+        [control], [again] = one.conditioning.controls, other.conditioning.controls
+        assert np.array_equal(control.hint, again.hint)
+        assert np.array_equal(one.conditioning.image.keys_values, other.conditioning.image.keys_values)
+    assert len(first.started.identity) < 5000
