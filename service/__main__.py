@@ -183,6 +183,10 @@ def build_workers(settings: Settings, launcher: Launcher, metrics: Metrics) -> S
             faces_dir=settings.faces_dir,
             threads=settings.threads,
             accept_noncommercial=settings.accept_noncommercial,
+            graphs=settings.graphs,
+            compile=settings.compile,
+            fp8=settings.fp8,
+            compile_cache=settings.compile_cache,
         )
         for device in settings.devices
     ]

@@ -46,6 +46,21 @@ class Settings(Struct, frozen=True, kw_only=True):
         tuple[str, ...], Meta(min_length=1, description="One worker process per entry: auto, cpu, cuda:0, cuda:1, ...")
     ] = ("auto",)
     max_rows: Annotated[int, Meta(ge=1, le=256, description="Images in one worker's running batch.")] = 8
+    graphs: Annotated[
+        bool, Meta(description="On CUDA, record the networks' calls at start and play them; off to bisect a fault.")
+    ] = True
+    compile: Annotated[
+        Literal["off", "blocks", "full"],
+        Meta(
+            description="torch.compile: off, blocks (the repeated ones, and the decoder) or full, which takes minutes."
+        ),
+    ] = "off"
+    fp8: Annotated[
+        bool, Meta(description="Large matrix products in 8 bits, on Hopper and newer; not with style LoRAs.")
+    ] = False
+    compile_cache: Annotated[
+        str | None, Meta(description="Folder, this user's own, that keeps compiled code for the next start.")
+    ] = None
     threads: Annotated[int | None, Meta(description="CPU threads per worker; unset lets torch choose.")] = None
     styles: Annotated[str | None, Meta(description="A TOML file that replaces the built-in styles.")] = None
     cog_model: Annotated[

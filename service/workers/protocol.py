@@ -10,17 +10,21 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from models.messages import Figures, FromWorker, Generate, JobEvent, Ready, Setup, ToWorker
+from models.messages import Figures, FromWorker, Generate, JobEvent, Ready, Setup, SpeedInfo, ToWorker
 
 
 class WorkerStatus(Struct, frozen=True, kw_only=True):
-    """One worker as the health page shows it. `state` is starting, ready, restarting, failed or stopped."""
+    """One worker as the health page shows it. `state` is starting, ready, restarting, failed or stopped.
+
+    `speed` is how its networks are made fast; null until it is ready.
+    """
 
     device: str
     state: str
     restarts: int
     jobs: int
     pid: int | None
+    speed: SpeedInfo | None = None
 
 
 class Workers(Protocol):

@@ -59,7 +59,10 @@ class Supervisor:
 
     def status(self) -> WorkerStatus:
         pid = self._link.pid if self._link is not None else None
-        return WorkerStatus(device=self.device, state=self.state, restarts=self.restarts, jobs=self.jobs_held, pid=pid)
+        speed = self.ready.speed if self.ready else None
+        return WorkerStatus(
+            device=self.device, state=self.state, restarts=self.restarts, jobs=self.jobs_held, pid=pid, speed=speed
+        )
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._keep_alive())
@@ -121,9 +124,10 @@ class Supervisor:
         self._broken = None
         self._last_heard = asyncio.get_running_loop().time()
         try:
-            self._link = await self._launcher(self.setup, self._hear)
+            await self._launch()
         except OSError as error:
             return f"can't be started: {error.strerror}"
+        assert self._link is not None
         while not self._link.closed.done():
             await asyncio.wait({self._link.closed}, timeout=self._patience.heartbeat_seconds / 4)
             silent = asyncio.get_running_loop().time() - self._last_heard
@@ -132,6 +136,15 @@ class Supervisor:
                 self._link.kill()
                 return f"silent for {silent:.1f} s; {await self._link.closed}"
         return self._link.closed.result()
+
+    async def _launch(self) -> None:
+        """Whoever stops us in the middle of a start still gets the link, to end what was started."""
+        launching = asyncio.ensure_future(self._launcher(self.setup, self._hear))
+        try:
+            self._link = await asyncio.shield(launching)
+        except asyncio.CancelledError:
+            self._link = await launching
+            raise
 
     def _hear(self, message: FromWorker) -> None:
         self._last_heard = asyncio.get_running_loop().time()
