@@ -23,7 +23,6 @@ from service.errors import BadRequest, TooLarge, UnsupportedMedia
 CONTENT = "content"
 TEXTS = ("metadata", "filename", "type")
 MAX_TEXT_BYTES = 8192
-PLAIN_NAME = re.compile(r"[\w .()+-]{1,128}")
 PLAIN_TYPE = re.compile(r"[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}")
 
 AnyRequest = Request[Any, Any, Any]
@@ -40,7 +39,7 @@ async def create_file(request: AnyRequest, front: NamedDependency[Front]) -> Fil
     """Hold a picture in memory for a while; name its address in a prediction's input."""
     with front.jobs.uploading(), record_of(request.scope).stage("upload"):
         part = await read_file(request, front.upload_limits)
-    file = front.files.add(caller_of(request.scope), part.name, part.content_type, part.data)
+    file = front.files.add(caller_of(request.scope), part.content_type, part.data)
     return file_object(file, str(request.base_url))
 
 
@@ -66,7 +65,7 @@ async def delete_file(request: AnyRequest, front: NamedDependency[Front], file_i
 def file_object(file: StoredFile, base_url: str) -> FileObject:
     return FileObject(
         id=file.id,
-        name=file.name,
+        name=CONTENT,
         content_type=file.content_type,
         size=file.size,
         etag=file.sha256[:32],
@@ -96,7 +95,6 @@ class FilePart:
     """What a multipart body has brought so far: one file, and texts that are checked and dropped."""
 
     def __init__(self, max_bytes: int) -> None:
-        self.name = "file"
         self.content_type = "application/octet-stream"
         self.data = bytearray()
         self._max_bytes = max_bytes
@@ -129,8 +127,7 @@ class FilePart:
         if self._has_content:
             raise field_problem("duplicate_field", CONTENT, "The part 'content' is there more than once.")
         self._has_content = True
-        name, kind = part.filename or "", (part.content_type or "").lower()
-        self.name = name if PLAIN_NAME.fullmatch(name) else "file"
+        kind = (part.content_type or "").lower()
         self.content_type = kind if PLAIN_TYPE.fullmatch(kind) else self.content_type
 
     def _add(self, kept: bytearray, chunk: bytes | bytearray, limit: int) -> None:

@@ -29,7 +29,6 @@ class StoredFile:
 
     id: str
     caller_id: str
-    name: str
     content_type: str
     data: bytearray
     sha256: str
@@ -51,7 +50,7 @@ class Files:
         self._files: dict[str, StoredFile] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
-    def add(self, caller: Caller, name: str, content_type: str, data: bytearray) -> StoredFile:
+    def add(self, caller: Caller, content_type: str, data: bytearray) -> StoredFile:
         """Keep a file for a while. Raises NoCapacity when there is no room: no other file goes before its time."""
         if self.num_bytes + len(data) > self._max_total_bytes or len(self._files) >= MAX_FILES:
             limit = self._max_total_bytes
@@ -62,7 +61,6 @@ class Files:
         file = StoredFile(
             id=secrets.token_urlsafe(24),
             caller_id=caller.id,
-            name=name,
             content_type=content_type,
             data=data,
             sha256=hashlib.sha256(data).hexdigest(),

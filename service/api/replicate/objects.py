@@ -79,7 +79,8 @@ class FileUrls(Struct, frozen=True, kw_only=True):
 
 
 class FileObject(Struct, frozen=True, kw_only=True):
-    """An uploaded file; it is held in memory until `expires_at` and never handed out again."""
+    """An uploaded file; it is held in memory until `expires_at` and never handed out again. Its name is not
+    kept."""
 
     id: str
     name: str

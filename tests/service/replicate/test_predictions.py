@@ -216,6 +216,7 @@ def test_a_file_is_uploaded_once_and_named_in_a_prediction():
     made, answers, listed, gone, after = asyncio.run(run())
     assert made.status_code == 201
     assert (made.json()["size"], made.json()["content_type"]) == (len(SELFIE), "image/jpeg")
+    assert "me.jpg" not in made.text
     assert [answer.json()["status"] for answer in answers] == ["succeeded", "succeeded"]
     assert [file["id"] for file in listed] == [made.json()["id"]]
     assert gone.status_code == 204
@@ -226,9 +227,9 @@ def test_files_have_a_bound_and_a_time_and_are_wiped():
     async def run():
         files = Files(seconds=0.05, max_total_bytes=100)
         data = bytearray(b"x" * 80)
-        file = files.add(ANONYMOUS, "a.jpg", "image/jpeg", data)
+        file = files.add(ANONYMOUS, "image/jpeg", data)
         with pytest.raises(ServiceError) as full:
-            files.add(ANONYMOUS, "b.jpg", "image/jpeg", bytearray(30))
+            files.add(ANONYMOUS, "image/jpeg", bytearray(30))
         stranger = type(ANONYMOUS)(id="stranger", scopes=ANONYMOUS.scopes)
         with pytest.raises(ServiceError) as foreign:
             read_uri("image", f"http://front/v1/files/{file.id}", files, stranger, max_bytes=100)
