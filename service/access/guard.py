@@ -63,6 +63,6 @@ def _key_in(headers: Any) -> str:
 
 def _bearer(value: bytes) -> str:
     scheme, _, rest = value.decode("latin-1").strip().partition(" ")
-    if scheme.lower() != "bearer":
+    if scheme.lower() not in ("bearer", "token"):  # Token: as older clients of Replicate write it
         raise refusal("key_malformed", f"Only the scheme Bearer is read here: {HOW}.")
     return rest.strip()
