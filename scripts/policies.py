@@ -1,6 +1,6 @@
 """Other ways than ours to choose the rows that run, with the interface of the engine's `Scheduler`."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 
@@ -46,6 +46,13 @@ class RequestBatches(Generic[R]):
             taken = {id(row) for row in self._running}
             self._waiting = [row for row in self._waiting if id(row) not in taken]
         return list(self._running)
+
+    def release(self, rows: Sequence[R]) -> None:
+        gone = {id(row) for row in rows}
+        self._running = [row for row in self._running if id(row) not in gone]
+
+    def __iter__(self) -> Iterator[R]:
+        return iter((*self._running, *self._waiting))
 
     def remove(self, leaves: Callable[[R], bool]) -> list[R]:
         left = [row for row in (*self._running, *self._waiting) if leaves(row)]

@@ -1,8 +1,9 @@
 """The loop over rows: let leave, step, retire, hand out. It knows tensors and numbers, and no network by name."""
 
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -48,7 +49,11 @@ class Policy(Protocol):
 
     def next_batch(self) -> list[Row]: ...
 
+    def release(self, rows: Sequence[Row]) -> None: ...
+
     def remove(self, leaves: Callable[[Row], bool]) -> list[Row]: ...
+
+    def __iter__(self) -> Iterator[Row]: ...
 
 
 Exit = Literal["cancelled", "expired", "not_a_number"]
@@ -103,6 +108,7 @@ class Engine:
         self._start_decoding = start_decoding or decoding_on(denoiser.device, decoder)
         self._decoding: deque[tuple[Row, Decoding]] = deque()  # finished rows, first come, first handed out
         self._cancelled: set[str] = set()
+        self._next_deadline = math.inf  # before it nobody's has passed
         self._at_stake: list[Row] = []  # what the tick under way or just made would lose if it failed
 
     @property
@@ -124,6 +130,7 @@ class Engine:
     def add(self, row: Row) -> None:
         """The row joins at the next tick of its key that has room."""
         self._scheduler.add(row)
+        self._next_deadline = min(self._next_deadline, row.deadline)
 
     def cancel(self, job_id: str) -> None:
         """The job's rows leave at the next tick."""
@@ -156,7 +163,10 @@ class Engine:
     def _let_leave(self) -> list[tuple[Row, Exit]]:
         now = self._clock()
         cancelled = self._remove(lambda row: row.job_id in self._cancelled) if self._cancelled else []
-        expired = self._remove(lambda row: now >= row.deadline)
+        expired = self._remove(lambda row: now >= row.deadline) if now >= self._next_deadline else []
+        if now >= self._next_deadline:
+            rows = (*self._scheduler, *(row for row, _ in self._decoding))
+            self._next_deadline = min((row.deadline for row in rows), default=math.inf)
         self._cancelled.clear()
         return [*((row, "cancelled") for row in cancelled), *((row, "expired") for row in expired)]
 
@@ -200,7 +210,9 @@ class Engine:
         """Begin to decode what is finished, one picture at a time: a row's pixels never depend on who finished beside
         it. A row with a refinement makes place for the row that it goes on as.
         """
-        for row in self._scheduler.remove(lambda row: row.is_finished):
+        finished = [row for row in report.stepped if row.is_finished]
+        self._scheduler.release(finished)
+        for row in finished:
             if not bool(torch.isfinite(row.latent).all()):  # a black picture is never sent
                 report.left.append((row, "not_a_number"))
                 continue

@@ -7,7 +7,7 @@ for a newer one of its key.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -58,12 +58,32 @@ class Scheduler:
             lane.running.append(lane.waiting.popleft())
         return list(lane.running)
 
+    def release(self, rows: Sequence["Row"]) -> None:
+        """Take out rows of the batch just given, which all have its key. Looks at that batch alone."""
+        if not rows:
+            return
+        key = rows[0].key
+        lane = self._lanes[key]
+        gone = {id(row) for row in rows}
+        lane.running = [row for row in lane.running if id(row) not in gone]
+        if lane.is_empty:
+            del self._lanes[key]
+
     def remove(self, leaves: Callable[["Row"], bool]) -> list["Row"]:
-        """Take out every row, running or waiting, that `leaves`; the single exit, so a leak has one place to hide."""
+        """Take out every row, running or waiting, that `leaves`. Looks at all of them, so it is for rare events."""
         left: list[Row] = []
-        for lane in self._lanes.values():
-            left += [row for row in (*lane.running, *lane.waiting) if leaves(row)]
-            lane.running = [row for row in lane.running if not leaves(row)]
-            lane.waiting = deque(row for row in lane.waiting if not leaves(row))
-        self._lanes = OrderedDict((key, lane) for key, lane in self._lanes.items() if not lane.is_empty)
+        for key, lane in list(self._lanes.items()):
+            gone = [row for row in (*lane.running, *lane.waiting) if leaves(row)]
+            if not gone:
+                continue
+            left += gone
+            ids = {id(row) for row in gone}
+            lane.running = [row for row in lane.running if id(row) not in ids]
+            lane.waiting = deque(row for row in lane.waiting if id(row) not in ids)
+            if lane.is_empty:
+                del self._lanes[key]
         return left
+
+    def __iter__(self) -> Iterator["Row"]:
+        """Every row, running and waiting."""
+        return (row for lane in self._lanes.values() for row in (*lane.running, *lane.waiting))

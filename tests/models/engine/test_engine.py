@@ -148,6 +148,21 @@ def test_an_expired_row_leaves_whether_it_runs_or_waits():
     assert [row.job_id for row in report.stepped] == ["lives"]
 
 
+def test_deadlines_are_looked_at_when_the_first_of_them_has_come_and_never_before():
+    clock = Clock()
+    engine, _ = make_engine((1,), clock)
+    looks = []
+    remove = engine._scheduler.remove
+    engine._scheduler.remove = lambda leaves: looks.append(clock.now) or remove(leaves)
+    for job, deadline in (("soon", 5), ("later", 9), ("last", 50)):
+        engine.add(make_row(job, deadline=deadline, steps=40))
+    left = []
+    for clock.now in range(12):
+        left += [(row.job_id, clock.now) for row, _ in engine.tick().left]
+    assert looks == [5, 9]
+    assert left == [("soon", 5), ("later", 9)]
+
+
 def test_other_sizes_and_guidance_run_in_ticks_of_their_own():
     engine, denoiser = make_engine()
     for row in (make_row("a"), make_row("b", size=96), make_row("c", guidance=5.0), make_row("d")):

@@ -62,6 +62,40 @@ def test_removal_reaches_running_and_waiting_rows_and_forgets_empty_keys():
     assert scheduler.next_batch() == []
 
 
+def test_released_rows_make_room_and_an_empty_key_is_forgotten():
+    scheduler = Scheduler(max_rows=2)
+    for name in "abc":
+        scheduler.add(StandIn("k", name))
+    scheduler.add(StandIn("other", "d"))
+    batch = scheduler.next_batch()
+    scheduler.release(batch[:1])
+    assert names(scheduler) == ["d", "b", "c"]
+    scheduler.release(scheduler.next_batch())
+    assert names(scheduler.next_batch()) == ["b", "c"]
+    assert (scheduler.num_running, scheduler.num_waiting) == (2, 0)
+
+
+def test_a_tick_s_decisions_do_not_look_at_those_who_wait():
+    scheduler = Scheduler(max_rows=64)
+    for i in range(64):
+        scheduler.add(StandIn("k", str(i)))
+    scheduler.next_batch()
+    for _ in range(1000):
+        scheduler.add(Untouchable("k"))
+    scheduler.release(scheduler.next_batch()[:1])
+    assert scheduler.num_waiting == 1000
+
+
+class Untouchable:
+    """A row whose key alone may be read."""
+
+    def __init__(self, key):
+        self.key = key
+
+    def __getattr__(self, name):
+        raise AssertionError(f"{name} of a waiting row was looked at")
+
+
 def test_no_room_at_all_is_refused():
     with pytest.raises(ValueError, match="max_rows is 0"):
         Scheduler(max_rows=0)
