@@ -4,7 +4,8 @@ Starts a front (with real decoders) before a fake worker of eight rows that slee
 worker with the embedded bundle. First a closed loop measures the capacity; then callers who don't wait for each other
 come at `factor` times that rate, each on a connection of its own, with a deadline. Printed are what became of them:
 goodput against capacity, how long a refusal takes (as the client saw it, and in the front by its own Server-Timing),
-how late the accepted were, and the memory of the front. Every request must be answered, and every job once.
+the front's processor time, how late the accepted were, and the front's memory. Every request must be answered, and
+every job once.
 
 The last line is one JSON object; the exit status is 1 when goodput is below --goodput of the capacity, when a
 request got no answer, or when a job was answered twice.
@@ -134,6 +135,13 @@ def resident_megabytes(pid: int) -> float:
     return int(match[1]) / 1024
 
 
+def cpu_seconds(pid: int) -> float:
+    """Processor time that the front itself has used: what other programs do to our clocks, they don't do to this."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def astronaut(side: int) -> bytes:
     """scikit-image's photograph of the astronaut Eileen Collins (NASA, public domain) as a JPEG."""
     buffer = io.BytesIO()
@@ -187,9 +195,9 @@ def main(
     with front(worker, step_seconds) as (pid, port):
         caller = Caller(port, astronaut(side), deadline, steps)
         capacity = asyncio.run(capacity_of(caller, max(5.0, seconds / 4), callers=16))
-        before = resident_megabytes(pid)
+        before, used = resident_megabytes(pid), cpu_seconds(pid)
         outcomes, memory = asyncio.run(overload(caller, factor * capacity, seconds, seed, pid))
-        after = resident_megabytes(pid)
+        after, used = resident_megabytes(pid), cpu_seconds(pid) - used
     served, took = len(outcomes.served), outcomes.last_served_at - outcomes.began
     twice = sum(count - 1 for count in outcomes.job_ids.values())
     result = {
@@ -201,6 +209,7 @@ def main(
         "shed_p50_ms": round(1e3 * (at(outcomes.shed, 0.5) or 0), 2),
         "shed_p99_ms": round(1e3 * (at(outcomes.shed, 0.99) or 0), 2),
         "shed_own_p50_ms": at(outcomes.shed_own_ms, 0.5),
+        "front_cpu_ms_per_request": round(1e3 * used / outcomes.statuses.total(), 2),
         "served_p50_seconds": at(outcomes.served, 0.5),
         "served_p99_seconds": at(outcomes.served, 0.99),
         "answered_twice": twice,
