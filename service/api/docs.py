@@ -6,12 +6,9 @@ from importlib.resources import files
 from typing import Any
 
 from litestar import MediaType, Request, Response, get
-from litestar.config.response_cache import CACHE_FOREVER
-from litestar.di import NamedDependency
 
 from service.access.guard import OPEN
-from service.api.front import Front
-from service.api.openapi import whole_document
+from service.api.openapi import DocumentPlugin
 
 Json = dict[str, Any]
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -20,16 +17,16 @@ STYLE = files("service").joinpath("web/docs.css")
 AnyRequest = Request[Any, Any, Any]
 
 
-@get("/openapi.json", operation_id="openapi", summary="The OpenAPI document", opt=OPEN, cache=CACHE_FOREVER)
-async def openapi_json(request: AnyRequest, front: NamedDependency[Front]) -> dict[str, Any]:
+@get("/openapi.json", operation_id="openapi", summary="The OpenAPI document", opt=OPEN)
+async def openapi_json(request: AnyRequest) -> dict[str, Any]:
     """This interface, all surfaces of it; `Input` and `Output` are those of the model at Cog's root."""
-    return whole_document(request.app, front.settings.cog_model)
+    return document_of(request)
 
 
-@get("/docs", include_in_schema=False, opt=OPEN, cache=CACHE_FOREVER)
-async def docs(request: AnyRequest, front: NamedDependency[Front]) -> Response[str]:
+@get("/docs", include_in_schema=False, opt=OPEN)
+async def docs(request: AnyRequest) -> Response[str]:
     """The page."""
-    text = page(whole_document(request.app, front.settings.cog_model))
+    text = page(document_of(request))
     return Response(text, media_type=MediaType.HTML, headers={"Content-Security-Policy": POLICY})
 
 
@@ -40,6 +37,13 @@ def docs_style() -> Response[bytes]:
 
 
 DOCS_ROUTES = (openapi_json, docs, docs_style)
+
+
+def document_of(request: AnyRequest) -> Json:
+    """From the plugin that keeps it."""
+    config = request.app.openapi_config
+    assert config is not None
+    return next(plugin for plugin in config.render_plugins if isinstance(plugin, DocumentPlugin)).whole(request.app)
 
 
 def page(document: Json) -> str:

@@ -223,14 +223,21 @@ class DocumentPlugin(JsonRenderPlugin):
     def __init__(self, cog_model: str) -> None:
         super().__init__()
         self._cog_model = cog_model
+        self._whole: dict[str, Any] | None = None  # it is the same for every request, and takes some milliseconds
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        return msgspec.json.encode(whole_document(request.app, self._cog_model))
+        return msgspec.json.encode(self.whole(request.app))
+
+    def whole(self, app: Litestar) -> dict[str, Any]:
+        """The document of this one application."""
+        if self._whole is None:
+            self._whole = whole_document(app, self._cog_model)
+        return self._whole
 
 
 def whole_document(app: Litestar, cog_model: str) -> dict[str, Any]:
-    """What Litestar knows of the routes, and all that we know beyond it. Takes some milliseconds: keep the result."""
-    document = cast(dict[str, Any], app.openapi_schema.to_schema())
+    """What Litestar knows of the routes, and all that we know beyond it."""
+    document = app.openapi_schema.to_schema()
     _, schemas = msgspec.json.schema_components([PortraitsAnswer, IdentityAnswer, JobAnswer], ref_template=REFERENCE)
     document["components"]["schemas"] |= schemas | {"Problem": PROBLEM}
     complete(document, cog_model)
