@@ -99,6 +99,9 @@ EVENTS_DESCRIPTION = (
 WAITING_HEADERS = {
     "Prefer": "`respond-async`: 202 at once, with the job's address. `wait=10`: 202 if it takes longer than 10 s.",
     "Cancel-After": "A deadline such as `15s` or `1m`, from acceptance on; like the field `deadline`.",
+    "Idempotency-Key": (
+        "The same request with the same key joins the running job, or gets its answer again for ten minutes."
+    ),
 }
 
 FORM_EXAMPLE = {"image": ["(the bytes of selfie.jpg)"], "style": "corporate", "subject": "woman", "n": 2, "seed": 7}
