@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from models.adapters.adapter import Adapter, Pose, Size
 from models.adapters.packing import IdentityRefused, Kept, pack, unpack
 from models.engine.rows import Refinement, Row, initial_latent
 from models.faces.agreement import disagreement
-from models.faces.face import Face, FaceAnalyzer, Rgb
+from models.faces.face import Face, FaceAnalyzer
 from models.faces.judge import Judgement, Limits, judge
+from models.faces.looks import Looks, pixels_of
 from models.job import Job, JobRefused
 from models.messages import FaceReport, Failed, Generate, Picture, Started
 from models.orders import FinalOrder, Order, read_order
@@ -55,7 +54,7 @@ class Preparer:
         order = read_order(request, self._bundle)
         if request.identity is None:
             _check_prompt(order, request, len(request.selfies))
-            kept, reports = self._get_to_know(job, order.stack.adapter)
+            kept, reports = self._get_to_know(job, order.stack.adapter, Looks(self._analyzer))
         else:
             kept, reports = self._remember(job, order, request.identity), []
         known = self._clock()
@@ -67,11 +66,11 @@ class Preparer:
 
     # ---- who it is
 
-    def _get_to_know(self, job: Job, adapter: Adapter) -> tuple[Kept, list[FaceReport]]:
+    def _get_to_know(self, job: Job, adapter: Adapter, looks: Looks) -> tuple[Kept, list[FaceReport]]:
         """The photos' way to an identity."""
         began = self._clock()
-        faces, reports = self._find_faces(job, self._analyzer.for_space(adapter.face_space))
-        stands = self._find_pose(job.request)
+        faces, reports = self._find_faces(job, looks, adapter.face_space)
+        stands = self._find_pose(job.request, looks, adapter.face_space)
         embedded = self._clock()
         identity = adapter.identity(job.request.selfies, faces)
         job.watch.face, job.watch.identity = embedded - began, self._clock() - embedded
@@ -91,7 +90,7 @@ class Preparer:
         if request.pose is None:
             return kept
         began = self._clock()
-        kept = replace(kept, stands=self._find_pose(request))
+        kept = replace(kept, stands=self._find_pose(request, Looks(self._analyzer)))
         job.watch.face = self._clock() - began
         return kept
 
@@ -133,9 +132,9 @@ class Preparer:
 
     # ---- the photos
 
-    def _find_faces(self, job: Job, analyzer: FaceAnalyzer) -> tuple[list[Face], list[FaceReport]]:
+    def _find_faces(self, job: Job, looks: Looks, space: str | None) -> tuple[list[Face], list[FaceReport]]:
         """One usable face per selfie. Every selfie is looked at, so that one answer names all that is wrong."""
-        judgements = [self._judge(selfie, job.request, analyzer) for selfie in job.request.selfies]
+        judgements = [self._judge(selfie, job.request, looks, space) for selfie in job.request.selfies]
         reports = [judgement.report for judgement in judgements]
         for index, judgement in enumerate(judgements):
             if judgement.code is not None:
@@ -155,11 +154,11 @@ class Preparer:
         _refuse_several_people(job.request, faces, reports)
         return faces, reports
 
-    def _find_pose(self, request: Generate) -> Pose | None:
+    def _find_pose(self, request: Generate, looks: Looks, space: str | None = None) -> Pose | None:
         """The largest face of the pose photo. It may be small, dark or blurred: only where it is counts."""
         if request.pose is None:
             return None
-        faces = self._analyzer.analyze(_pixels(request.pose))
+        faces = looks.faces(request.pose, space)
         if not faces:
             message = (
                 "No face was found in the pose photo. Send one that shows a whole face, or leave it out and choose "
@@ -170,13 +169,8 @@ class Preparer:
             )
         return Pose.of(request.pose, faces[0])
 
-    def _judge(self, selfie: Picture, request: Generate, analyzer: FaceAnalyzer) -> Judgement:
-        pixels = _pixels(selfie)
-        return judge(pixels, analyzer.analyze(pixels), self._limits, request.several_faces)
-
-
-def _pixels(picture: Picture) -> Rgb:
-    return np.frombuffer(picture.rgb, np.uint8).reshape(picture.height, picture.width, 3)
+    def _judge(self, selfie: Picture, request: Generate, looks: Looks, space: str | None) -> Judgement:
+        return judge(pixels_of(selfie), looks.faces(selfie, space), self._limits, request.several_faces)
 
 
 def _refuse_several_people(request: Generate, faces: list[Face], reports: list[FaceReport]) -> None:

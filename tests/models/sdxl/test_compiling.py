@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 import torch
-from diffusers.models.attention import BasicTransformerBlock
 from torch.nn.attention import SDPBackend
 
 from models.sdxl.compiling import compile_blocks, compiled

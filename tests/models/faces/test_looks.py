@@ -1,0 +1,68 @@
+"""One look at each photo of a job, and none that outlives it."""
+
+import pytest
+
+from models.faces.looks import Looks
+from models.messages import Picture
+
+
+class CountingAnalyzer:
+    def __init__(self, space="s"):
+        self.name, self.space, self.seen = "counting", space, []
+
+    def analyze(self, picture):
+        self.seen.append(int(picture[0, 0, 0]))
+        return []
+
+    def for_space(self, space):
+        if space not in (None, self.space):
+            raise LookupError
+        return self
+
+
+class Pair(CountingAnalyzer):
+    def __init__(self, first, second):
+        super().__init__(first.space)
+        self.both = (first, second)
+
+    def for_space(self, space):
+        return next(one for one in self.both if space in (None, one.space))
+
+
+def photo(shade, width=2, height=3):
+    return Picture(width=width, height=height, rgb=bytes([shade]) * (3 * width * height))
+
+
+def test_the_same_photo_is_looked_at_once_however_often_it_was_sent():
+    analyzer = CountingAnalyzer()
+    looks = Looks(analyzer)
+    for shade in (1, 2, 1, 1):
+        looks.faces(photo(shade), "s")
+    assert analyzer.seen == [1, 2]
+
+
+def test_pixels_of_another_shape_are_another_photo():
+    analyzer = CountingAnalyzer()
+    looks = Looks(analyzer)
+    looks.faces(photo(1))
+    looks.faces(photo(1, width=3, height=2))
+    assert analyzer.seen == [1, 1]
+
+
+def test_another_recogniser_looks_for_itself():
+    first, second = CountingAnalyzer("a"), CountingAnalyzer("b")
+    looks = Looks(Pair(first, second))
+    for space in ("a", "b", None):
+        looks.faces(photo(1), space)
+    assert (first.seen, second.seen) == ([1], [1])
+
+
+def test_an_unknown_space_is_refused_as_the_analyzer_refuses_it():
+    with pytest.raises(LookupError):
+        Looks(CountingAnalyzer()).faces(photo(1), "another")
+
+
+def test_it_does_not_print_what_it_saw():
+    looks = Looks(CountingAnalyzer())
+    looks.faces(photo(1))
+    assert repr(looks) == "Looks(1 photos)"
