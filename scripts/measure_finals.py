@@ -112,7 +112,8 @@ class Comparison:
 
 
 def structure(final: Rgb, preview: Rgb) -> float:
-    return float(structural_similarity(grey(resized(final, len(preview))), grey(preview), data_range=255))
+    shrunk = grey(resized(final, len(preview)))
+    return np.asarray(structural_similarity(shrunk, grey(preview), data_range=255)).item()
 
 
 def detail(picture: Rgb) -> float:
