@@ -51,10 +51,13 @@ def read_one(name: str, value: Any, hint: Any, *, strict: bool = True) -> Any:
         read = msgspec.convert(value, hint, strict=strict)
     except (msgspec.ValidationError, OverflowError):
         read = None
-    if read is None or (isinstance(read, str) and len(read) <= LONGEST_WORDS and not is_clean(name, read)):
+    if read is None:
         raise field_problem(
             "invalid_field", name, f"The field '{name}' is {_found(name, value)}: it must be {rule(hint)}."
         )
+    if isinstance(read, str) and len(read) <= LONGEST_WORDS and not is_clean(name, read):
+        message = f"The field '{name}' has control characters in it: it must be {rule(hint)}."
+        raise field_problem("invalid_field", name, message)
     return read
 
 

@@ -14,8 +14,7 @@
 The others of `PortraitForm` keep their names and come through `extra_body`.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -24,7 +23,8 @@ from msgspec import Meta, Struct
 from models.messages import BundleInfo, ImageFormat
 from service.api.fields import field_problem, read_fields, unknown_field
 from service.api.portrait_form import FIELDS as OUR_FIELDS
-from service.api.portrait_form import MAX_PROMPT_LENGTH, PortraitForm
+from service.api.portrait_form import MAX_PROMPT_LENGTH, PortraitForm, check_together
+from service.api.sizes import nearest_size
 from service.errors import BadRequest, NotFound
 
 Quality = Literal["low", "medium", "high", "xhigh", "max"]
@@ -132,6 +132,7 @@ def read_wish(values: Mapping[str, Any], *, from_text: bool) -> ImagesWish:
     _refuse_other_kinds(values)
     theirs = read_fields(ImagesFields, {name: v for name, v in values.items() if name in THEIRS}, from_text=from_text)
     ours = read_fields(PortraitForm, {name: v for name, v in values.items() if name in OWN}, from_text=from_text)
+    check_together(ours)
     if theirs.prompt.strip() and ours.style is not None:
         message = "Both 'style' and 'prompt' are given: a style is a ready-made prompt, so leave the prompt empty."
         raise field_problem("style_and_prompt", "style", message)
@@ -153,18 +154,6 @@ def _refuse_other_kinds(values: Mapping[str, Any]) -> None:
         raise field_problem("background_unsupported", "background", message)
     if values.get("output_format") in ("gif", "svg"):
         raise field_problem("format_unsupported", "output_format", "Portraits are png, webp or jpeg.")
-
-
-def nearest_size(text: str, sizes: Sequence[tuple[int, int]]) -> str:
-    """Of the sizes that the bundle makes the one of the nearest shape, and of those the one of the nearest area."""
-    width, height = (int(number) for number in text.split("x"))
-
-    def distance(size: tuple[int, int]) -> tuple[float, float]:
-        shape = abs(math.log(size[0] / size[1]) - math.log(width / height))
-        return round(shape, 3), abs(math.log(size[0] * size[1] / (width * height)))
-
-    best = min(sizes, key=distance)
-    return f"{best[0]}x{best[1]}"
 
 
 def steps_of(quality: Quality, bundle: BundleInfo) -> int | None:

@@ -124,5 +124,5 @@ def shown(given: dict[str, Any]) -> dict[str, Any]:
 
 def _is_plain(name: str, value: Any) -> bool:
     if isinstance(value, str):
-        return len(value) <= SHOWN_LENGTH and "prompt" not in name and "image" not in name and "://" not in value
+        return len(value) <= SHOWN_LENGTH and "prompt" not in name and "image" not in name and ":" not in value
     return value is None or isinstance(value, bool | int | float)

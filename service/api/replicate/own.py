@@ -7,7 +7,7 @@ from msgspec import Meta, Struct
 
 from models.messages import BundleInfo
 from service.api.fields import read_fields, unknown_field
-from service.api.portrait_form import FIELDS, PortraitForm
+from service.api.portrait_form import FIELDS, PortraitForm, check_together
 from service.api.replicate.translation import Translated, Uri, refuse
 
 MAX_SELFIES = 8
@@ -34,6 +34,7 @@ def translate(values: Mapping[str, Any], _bundle: BundleInfo) -> Translated:
             raise unknown_field(name, (*names, *OWN))
     pictures = read_fields(Pictures, {name: value for name, value in values.items() if name in names})
     form = read_fields(PortraitForm, {name: value for name, value in values.items() if name in OWN})
+    check_together(form)
     selfies = [("image", pictures.image)] if pictures.image is not None else []
     selfies += [(f"images[{index}]", uri) for index, uri in enumerate(pictures.images or [])]
     if not selfies and form.identity is None:

@@ -12,8 +12,8 @@ from msgspec import Meta
 
 from models.messages import BundleInfo
 from service.api.fields import field_problem
-from service.api.openai.fields import nearest_size
 from service.api.portrait_form import MAX_PROMPT_LENGTH, MAX_SEED, PortraitForm
+from service.api.sizes import nearest_size
 from service.errors import BadInput
 
 Uri = Annotated[

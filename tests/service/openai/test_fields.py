@@ -4,9 +4,10 @@ import msgspec
 import pytest
 
 from service.api.forms import UploadLimits
-from service.api.openai.fields import nearest_size, read_wish, steps_of
+from service.api.openai.fields import read_wish, steps_of
 from service.api.openai.reading import read_entries
 from service.api.openai.stream import steps_with_partials
+from service.api.sizes import nearest_size
 from service.errors import ServiceError
 from tests.fakes import BUNDLE
 
@@ -105,6 +106,7 @@ def test_quality_stays_within_the_bundle():
         ({"style": "corporate"}, "style_and_prompt", "style"),
         ({"seed": "-1"}, "invalid_field", "seed"),
         ({"user": "x" * 513}, "invalid_field", "user"),
+        ({"lora_scale": "1"}, "lora_missing", "lora"),
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_refused_by_name(fields, code, field):
@@ -118,6 +120,7 @@ def test_a_prompt_is_never_quoted():
     with pytest.raises(ServiceError) as error:
         form_of(prompt="secret\x07")
     assert "secret" not in error.value.message
+    assert "control characters" in error.value.message
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,8 @@ def test_our_own_model_takes_every_field_of_a_portrait():
         (OWN, {"style": "corporate"}, "image_missing", "image"),
         (OWN, {"image": PICTURE, "previews": True}, "unknown_field", "previews"),
         (OWN, {"images": []}, "invalid_field", "images"),
+        (OWN, {"image": PICTURE, "style": "corporate", "prompt": "a man"}, "style_and_prompt", "style"),
+        (OWN, {"image": PICTURE, "lora_scale": 1}, "lora_missing", "lora"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_had_is_refused_with_422_and_a_sentence(model, inputs, code, field):
