@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Generator
 from typing import Any
 
@@ -43,13 +44,14 @@ __all__ = [
 ]
 
 AnyRequest = Request[Any, Any, Any]
+PLAIN_SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?")
 PICTURE_BYTES = 3 * OUTPUT_SIDE**2  # of one decoded photo at most
 
 
 @contextlib.contextmanager
 def receiving(request: AnyRequest, front: Front) -> Generator[None]:
     """The time in which a job's body is read. Raises NoCapacity before a byte of it is."""
-    latest = read_cancel_after(request.headers.get("cancel-after"))
+    latest = _latest_deadline(request, front)
     key = read_key(request.headers.get("idempotency-key"))
     with front.jobs.uploading(caller_of(request.scope), latest, key), record_of(request.scope).stage("upload"):
         yield
@@ -78,6 +80,17 @@ def terms_of(request: AnyRequest, front: Front, upload: Upload) -> Terms:
         idempotency_key=read_key(request.headers.get("idempotency-key")),
         keep=is_async or preferences.waits or on_disconnect == "finish",
     )
+
+
+def _latest_deadline(request: AnyRequest, front: Front) -> float:
+    """The longest deadline that the request may still turn out to have: a form's fields come with its photos."""
+    kind, settings = request.content_type[0], front.settings
+    query = request.query_params.get("deadline", "")
+    given = [float(query)] if PLAIN_SECONDS.fullmatch(query) else []
+    header = read_cancel_after(request.headers.get("cancel-after"))
+    given += [header] if header is not None else []
+    is_raw = kind.startswith("image/") or kind == "application/octet-stream"
+    return min(given, default=settings.deadline_seconds if is_raw else settings.max_deadline_seconds)
 
 
 def _deadline(field: float | None, request: AnyRequest, longest: float) -> float | None:

@@ -309,6 +309,25 @@ def test_a_wrong_setting_is_said_in_one_line(tmp_path, arguments, message):
     assert errors.count("\n") == 1
 
 
+def test_a_deadline_that_can_not_be_met_is_refused_before_the_body_has_come():
+    house = build_house(script=Script(step_seconds=0.1, measure=True))
+
+    async def run():
+        async with listening(house) as port, connection(port) as (reader, writer):
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+                await client.post("/v1/portraits?steps=4", content=SELFIE, headers=JPEG)
+            writer.write(post_request("deadline=0.1", body=bytes(10_000_000))[:500])
+            return await asyncio.wait_for(read_to_end(reader), 5)
+
+    answer = asyncio.run(run())
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b'"code":"deadline_unreachable"' in answer
+    assert b'"eta_seconds":' in answer
+    assert b'"position":1' in answer
+    assert b"\r\nretry-after: 1\r\n" in answer.lower()
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+
+
 def test_a_refusal_arrives_although_its_body_was_never_read():
     house = build_house(script=SLOW, max_jobs=1)
 
