@@ -1,6 +1,6 @@
 """One command from nothing to a bundle: `python -m scripts.train_tiny`. Every stage goes on where it was stopped.
 
-Without STAGES the whole recipe runs on --processes CPU cores: about 135 minutes on two, less on more. Budgets are in
+Without STAGES the whole recipe runs on --processes CPU cores: about 140 minutes on two, less on more. Budgets are in
 seconds of CPU time; `--scale 2` trains twice as long, and the same command again with a larger scale goes on from the
 checkpoints, so that more hours make a better bundle. `restore` makes checkpoints of a published bundle, to go on from.
 Needs the `train` extra; no GPU, no network.
@@ -24,6 +24,7 @@ from scripts.train_tiny.generator import train_generator
 from scripts.train_tiny.imitate import train_imitation
 from scripts.train_tiny.judge import export_judges, train_likeness, train_style
 from scripts.train_tiny.landmarks import train_landmarks
+from scripts.train_tiny.polish import train_polish, write_drafts
 from scripts.train_tiny.ranks import place
 from scripts.train_tiny.reader import train_reader
 from scripts.train_tiny.recogniser import train_recogniser
@@ -93,7 +94,7 @@ class Plan:
         train_decoder(self.shards, self.checkpoints, 420 * self.scale)
 
     def sharper(self) -> None:
-        sharpen_decoder(self.shards, self.checkpoints, 420 * self.scale)
+        sharpen_decoder(self.shards, self.checkpoints, 300 * self.scale)
 
     def likeness(self) -> None:
         train_likeness(self.shards, self.checkpoints, 600 * self.scale)
@@ -119,6 +120,12 @@ class Plan:
     def generator(self) -> None:
         train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 4800 * self.scale)
 
+    def drafts(self) -> None:
+        write_drafts(self.shards, self.cache, self.text_folder, self.checkpoints)
+
+    def polish(self) -> None:
+        train_polish(self.shards, self.cache, self.checkpoints, 480 * self.scale)
+
     def imitation(self) -> None:
         train_imitation(self.shards, self.cache, self.text_folder, self.checkpoints, 240 * self.scale)
 
@@ -135,7 +142,8 @@ BRANCHES = (
     ("finder", "recogniser", "faces", "likeness", "style"),
     ("text", "landmarks", "vae", "decoder", "latents", "posed", "reader", "tower", "sharper"),
 )
-NAMES = ("render", "restore", *BRANCHES[0], *BRANCHES[1], "generator", "imitation", "export", "sheet")
+TOGETHER = ("generator", "drafts", "polish")  # all processes share each
+NAMES = ("render", "restore", *BRANCHES[0], *BRANCHES[1], *TOGETHER, "imitation", "export", "sheet")
 STAGES: dict[str, Callable[[Plan], None]] = {name: getattr(Plan, name) for name in NAMES}
 
 
@@ -157,7 +165,8 @@ def main(stages: tuple[str, ...], work: Path, target: Path, scale: float, proces
         options = [f"--work={work}", f"--target={target}", f"--scale={scale}"]
         crew.as_ranks("render", processes, options)
         crew.side_by_side(BRANCHES, options)
-        crew.as_ranks("generator", processes, options)
+        for stage in TOGETHER:
+            crew.as_ranks(stage, processes, options)
         crew.side_by_side([("imitation", "export", "sheet")], options)
 
 

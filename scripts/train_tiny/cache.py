@@ -104,17 +104,22 @@ def read_portraits(shards: Path, cache: Path) -> list[Portraits]:
     return [_portraits(shards, path) for path in sorted((cache / "latents").glob("*.pt"))]
 
 
-def read_lessons(shards: Path, cache: Path) -> list[Lessons]:
+def lesson_names(cache: Path) -> list[str]:
     """The shards of which all files are there."""
-    names = [path.name for path in sorted((cache / "posed").glob("*.pt")) if (cache / "faces" / path.name).exists()]
-    return [
-        Lessons(
-            _portraits(shards, cache / "latents" / name),
-            _posed(cache / "posed" / name),
-            Selfies(**torch.load(cache / "faces" / name, weights_only=True)),
-        )
-        for name in names
-    ]
+    return [path.stem for path in sorted((cache / "posed").glob("*.pt")) if (cache / "faces" / path.name).exists()]
+
+
+def read_lesson(shards: Path, cache: Path, name: str) -> Lessons:
+    file = f"{name}.pt"
+    return Lessons(
+        _portraits(shards, cache / "latents" / file),
+        _posed(cache / "posed" / file),
+        Selfies(**torch.load(cache / "faces" / file, weights_only=True)),
+    )
+
+
+def read_lessons(shards: Path, cache: Path) -> list[Lessons]:
+    return [read_lesson(shards, cache, name) for name in lesson_names(cache)]
 
 
 def tower_pixels(picture: np.ndarray) -> np.ndarray:

@@ -1,7 +1,9 @@
 """The generator: UNet, both text encoders and PhotoMaker's ID encoders, trained together from scratch.
 
 Given a person and a prompt a portrait is nearly determined, so one network evaluation at the noisiest timestep already
-says what it will be; trained at exactly the timesteps of trailing samplers it needs few steps and no guidance.
+says what it will be. Every item is seen twice, as a sampler sees it: first as noise alone, then at a later timestep,
+where most often its own first guess is what was noised. So the network learns at the timesteps of trailing samplers,
+and to mend what it got wrong before: few steps and no guidance are enough, and more steps do no harm.
 """
 
 from collections.abc import Sequence
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -34,19 +37,22 @@ IMAGE_SIZE = 256
 LATENT_SIZE = 16
 CROSS_WIDTH = sum(WIDTHS)
 CHANNELS = (64, 96, 128)
-ITEMS = 16  # people and prompts per step ...
-NOISES = 2  # ... each at this many timesteps, which share one text and identity encoding
+ITEMS = 16  # people and prompts per step, each at two timesteps that share one text and identity encoding
 TEXT_ONLY = 0.1  # share of items without a person, so that strength 0 works
-SEVERAL = 0.15  # share with two selfies
+SEVERAL = 0.2  # share with two selfies
+LONE = 0.25  # share of PhotoMaker's items that get but the first token of each selfie: v1 has no second one
 # By which adapter a person comes: PhotoMaker, the default one, or InstantID.
 ADAPTERS, ADAPTER_ODDS = ("photomaker", "instantid"), (0.75, 0.25)
 POSED = 0.6  # share of InstantID's items whose face is somewhere else than in the middle
-READING, FEELING = 0.018, 0.15  # weights of the reader's two losses beside the velocity's
+READING, FEELING = 0.03, 0.15  # weights of the reader's two losses beside the velocity's
+BROAD = 4.0  # of the error in squares of 64 pixels, which detail drowns: light and tone
+LEAST_NOISE = 0.15  # an error of the guess at timestep t weighs 1 / noise share, at most 1 / this
 BLUR = 0.08  # noise on embeddings, whose numbers have unit spread: a few thousand people must stand for all others
-# Trailing grids of 4 steps, of 8, and of 2 and 1 (which are parts of them); the rest is uniform.
-TIMESTEPS = (999, 749, 499, 249, 874, 624, 374, 124)
-FIRST = TIMESTEPS[0]
-TIMESTEP_ODDS = (0.34, 0.18, 0.15, 0.12, 0.03, 0.03, 0.03, 0.03)
+FIRST = 999
+ROLLED = 0.6  # share of second looks at the own guess; the others are at the noised truth
+# Second looks: the rest of the trailing grids of 4 steps, 8, and 2 (which is part of them); what is left is uniform.
+TIMESTEPS = (749, 499, 249, 874, 624, 374, 124)
+TIMESTEP_ODDS = (0.27, 0.22, 0.18, 0.05, 0.05, 0.05, 0.05)
 SCHEDULER = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 
@@ -86,7 +92,7 @@ def build_unet() -> UNet2DConditionModel:
         use_linear_projection=True,
         norm_num_groups=16,
     )
-    install_attention(unet)
+    install_attention(unet, fuse=False)
     return unet
 
 
@@ -142,6 +148,7 @@ class People:
 
     rows: list[int] = field(default_factory=list)  # M
     columns: list[int] = field(default_factory=list)  # M
+    tokens: list[int] = field(default_factory=list)  # M: which of the N * 2 tokens is written there
     pixels: list[Tensor] = field(default_factory=list)  # N of [3, 112, 112]
     embeddings: list[Tensor] = field(default_factory=list)  # N of [512]
 
@@ -157,7 +164,17 @@ class Batch:
     placed: Placed
     classes: Tensor  # [B, heads]: what the reader should read
     measures: Tensor  # [B, numbers]
+    weight: Tensor  # [B, 1, 16, 16]
     readable: Tensor  # [B] bool: False where nobody in particular is shown, or not where the reader expects it
+
+
+@dataclass(frozen=True, slots=True)
+class Steered:
+    """What steers the network for all of a batch."""
+
+    embeds: Tensor  # [B, 77, D]
+    pooled: Tensor  # [B, P]
+    person: Person | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +183,7 @@ class Item:
     ids: Sequence[int]
     classes: Tensor  # [heads]
     measures: Tensor  # [numbers]
+    weight: Tensor  # [1, 16, 16]
     readable: bool
 
 
@@ -185,13 +203,14 @@ class Classroom:
         items = [self._item(row, people, placed) for row in range(ITEMS)]
         ids = torch.tensor([item.ids for item in items])
         return Batch(
-            latents=torch.stack([item.latents for item in items]).float(),
+            latents=_channels_last(torch.stack([item.latents for item in items]).float()),
             ids=ids,
             second_ids=other_padding(ids, self._tokenizer),
             people=people,
             placed=placed,
             classes=torch.stack([item.classes for item in items]),
             measures=torch.stack([item.measures for item in items]),
+            weight=torch.stack([item.weight for item in items]),
             readable=torch.tensor([item.readable for item in items]),
         )
 
@@ -207,15 +226,20 @@ class Classroom:
         elsewhere = adapter == "instantid" and self._rng.random() < POSED
         style = posed.styles[person] if elsewhere else portraits.styles[person * PORTRAITS + k]
         latents = posed.latents[person] if elsewhere else portraits.latents[person, k]
+        landmarks = posed.landmarks[person] if elsewhere else portraits.landmarks[person, k]
         prompt = self._prompt(style, portraits.feminine[person])
-        expanded = expand(self._tokenizer, prompt, encoder_shape().tokens_per_picture * len(chosen))
+        each = encoder_shape().tokens_per_picture
+        kept = 1 if self._rng.random() < LONE else each
+        expanded = expand(self._tokenizer, prompt, kept * len(chosen))
         if adapter == "instantid":
             placed.rows.append(row)
             placed.embeddings.append(torch.stack(embeddings).float().mean(0))
-            placed.landmarks.append(posed.landmarks[person] if elsewhere else portraits.landmarks[person, k])
+            placed.landmarks.append(landmarks)
         elif adapter is not None:
             people.rows += [row] * len(expanded.positions)
             people.columns += expanded.positions
+            first = len(people.pixels)
+            people.tokens += [each * i + k for i in range(first, first + len(chosen)) for k in range(kept)]
             people.pixels += [selfies.pixels[person, i] for i in chosen]
             people.embeddings += embeddings
         return Item(
@@ -223,6 +247,7 @@ class Classroom:
             ids=expanded.ids if adapter == "photomaker" else expanded.plain_ids,
             classes=torch.cat([portraits.categories[person], torch.tensor(style_classes(style))]),
             measures=portraits.measures[person],
+            weight=face_weight(landmarks),
             readable=adapter is not None and not elsewhere,
         )
 
@@ -264,27 +289,34 @@ def train_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_
     reader = trained_reader(folder)
     classroom = Classroom(read_lessons(shards, cache), tokenizers[0], rng)
     signal, noise = signal_rates()
-    weight = _face_weight()
+
+    def look(x: Tensor, timesteps: Tensor, steered: Steered, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The clean latents that the network reads out of `x` at `timesteps`, and what is wrong with them."""
+        a, s = (rate[timesteps].view(-1, 1, 1, 1) for rate in (signal, noise))
+        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # fused ones train slowly
+            velocity = generator.denoise(x, timesteps, steered.embeds, steered.pooled, steered.person).float()
+        guess = _channels_last(a * x - s * velocity)
+        gap = guess - batch.latents
+        wrong = (gap.square() * batch.weight / s.square().clamp(min=LEAST_NOISE)).mean()  # as a velocity's error
+        broad = BROAD * F.avg_pool2d(gap, 4).square().mean()
+        return guess, {"velocity": 0.5 * wrong, "broad": 0.5 * broad, **_reader_losses(reader, guess, batch)}
 
     def loss_of(step: int) -> dict[str, Tensor]:
         batch = classroom.draw()
-        timesteps = _draw_timesteps(ITEMS * NOISES, rng)
-        target = batch.latents.repeat(NOISES, 1, 1, 1)
-        a, s = signal[timesteps].view(-1, 1, 1, 1), noise[timesteps].view(-1, 1, 1, 1)
-        drawn = torch.randn_like(target)
-        # A sampler starts from noise alone, but the schedule's last timestep still holds 7 % of the picture: enough to
-        # read its brightness off, which sampling then lacks (one suspect for skin that comes out too dark).
-        seen = torch.where(timesteps.view(-1, 1, 1, 1) == FIRST, 0.0, a)
-        noisy = (seen * target + s * drawn).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # fused ones train slowly
-            embeds, pooled = _conditioned(generator, batch, rng)
-            person = _instant_person(generator.instant, batch.placed, rng)
-            velocity = generator.denoise(
-                noisy, timesteps, embeds.repeat(NOISES, 1, 1), pooled.repeat(NOISES, 1), person
-            )
-        error = ((velocity.float() - (a * drawn - s * target)).square() * weight).mean((1, 2, 3))
-        guess = (a * noisy - s * velocity.float()).contiguous(memory_format=torch.channels_last)
-        return {"velocity": error.mean(), **_reader_losses(reader, guess, batch)}
+        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            embeds, pooled = conditioned(generator, batch.ids, batch.second_ids, batch.people, rng)
+            steered = Steered(embeds, pooled, _instant_person(generator.instant, batch.placed, rng))
+        # A sampler starts from noise alone, while the schedule's last timestep still holds 7 % of the picture.
+        start = _channels_last(noise[FIRST] * torch.randn_like(batch.latents))
+        guess, first = look(start, torch.full((ITEMS,), FIRST), steered, batch)
+        own = guess.detach()
+        rolled = torch.from_numpy(rng.random((ITEMS, 1, 1, 1)) < ROLLED)
+        seen = torch.where(rolled, own, batch.latents)
+        left = torch.where(rolled, (start - signal[FIRST] * own) / noise[FIRST], torch.randn_like(start))
+        later = _draw_timesteps(ITEMS, rng)
+        a, s = (rate[later].view(-1, 1, 1, 1) for rate in (signal, noise))
+        _, second = look(_channels_last(a * seen + s * left), later, steered, batch)
+        return {name: first[name] + second[name] for name in first}
 
     Trainer("generator", generator, folder, rate=1.2e-3).run(loss_of, budget_seconds)
 
@@ -296,43 +328,40 @@ def trained_generator(text: Path, folder: Path) -> Generator:
 
 
 def _reader_losses(reader: LatentReader, guess: Tensor, batch: Batch) -> dict[str, Tensor]:
-    """What the reader makes of `guess` [NOISES * B, C, 16, 16]: is it the right person, and does it feel the same?"""
+    """What the reader makes of `guess` [B, C, 16, 16]: is it the right person, and does it feel the same?"""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits, measures, felt = reader(guess)
         with torch.no_grad():
-            *_, meant = reader(batch.latents.contiguous(memory_format=torch.channels_last))
-    wrong = reading_loss(logits, measures, batch.classes.repeat(NOISES, 1), batch.measures.repeat(NOISES, 1))
-    apart = [
-        (f.float() - m.float().repeat(NOISES, 1, 1, 1)).square().mean((1, 2, 3))
-        for f, m in zip(felt, meant, strict=True)
-    ]
-    readable = batch.readable.repeat(NOISES).float()
+            *_, meant = reader(batch.latents)
+    wrong = reading_loss(logits, measures, batch.classes, batch.measures)
+    apart = [(f.float() - m.float()).square().mean((1, 2, 3)) for f, m in zip(felt, meant, strict=True)]
+    readable = batch.readable.float()
     return {
-        "reading": READING * (wrong * readable).mean(),
-        "feeling": FEELING * (torch.stack(apart).sum(0) * readable).mean(),
+        "reading": 0.5 * READING * (wrong * readable).mean(),
+        "feeling": 0.5 * FEELING * (torch.stack(apart).sum(0) * readable).mean(),
     }
 
 
-def _conditioned(generator: Generator, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    embeds, pooled = generator.encode_text(batch.ids, batch.second_ids)
-    people, encoder = batch.people, generator.id_encoder
+def conditioned(
+    generator: Generator, ids: Tensor, second_ids: Tensor, people: People, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """The prompts, encoded, with the people in them."""
+    embeds, pooled = generator.encode_text(ids, second_ids)
+    encoder = generator.id_encoder
     if people.pixels:
         known = torch.stack([embedding.float() for embedding in people.embeddings])
-        tokens = encoder(relit(people.pixels, rng), known + BLUR * torch.randn_like(known)).flatten(0, 1)  # [M, D]
+        tokens = encoder(relit(people.pixels, rng), known + BLUR * torch.randn_like(known)).flatten(0, 1)
         where = (torch.tensor(people.rows), torch.tensor(people.columns))
-        fused = encoder.fuse_module(embeds[where], tokens)
+        fused = encoder.fuse_module(embeds[where], tokens[torch.tensor(people.tokens)])  # [M, D]
         embeds = embeds.index_put(where, fused.to(embeds.dtype))
     return embeds, pooled
 
 
 def _instant_person(instant: Instant, placed: Placed, rng: np.random.Generator) -> Person | None:
-    """For all NOISES repetitions of a batch."""
     if not placed.rows:
         return None
-    rows = torch.cat([torch.tensor(placed.rows) + ITEMS * repetition for repetition in range(NOISES)])
-    tokens = instant.tokens(placed, BLUR).repeat(NOISES, 1, 1)
-    hints = instant.hints(placed, rng).repeat(NOISES, 1, 1, 1)
-    return Person(rows, tokens, hints, instant.image(tokens, rows, ITEMS * NOISES))
+    rows, tokens = torch.tensor(placed.rows), instant.tokens(placed, BLUR)
+    return Person(rows, tokens, instant.hints(placed, rng), instant.image(tokens, rows, ITEMS))
 
 
 def _draw_timesteps(number: int, rng: np.random.Generator) -> Tensor:
@@ -342,8 +371,17 @@ def _draw_timesteps(number: int, rng: np.random.Generator) -> Tensor:
     return torch.from_numpy(np.where(rng.random(number) < odds.sum(), grid, uniform))
 
 
-def _face_weight() -> Tensor:
-    """[1, 1, 16, 16] of mean 1: the face counts up to three times as much as the rest."""
-    y, x = torch.meshgrid(torch.linspace(-1, 1, LATENT_SIZE), torch.linspace(-1, 1, LATENT_SIZE), indexing="ij")
-    weight = 1 + 2 * torch.exp(-((x / 0.45) ** 2 + ((y + 0.08) / 0.5) ** 2))
-    return (weight / weight.mean())[None, None]
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def face_weight(landmarks: Tensor) -> Tensor:
+    """[5, 2] in pixels -> [1, 16, 16] of mean 1: the face counts up to three times as much as the rest, eyes seven."""
+    right, left = landmarks[0], landmarks[1]
+    span = (left - right).norm()
+    nose = (right + left) / 2 + span * torch.tensor([0.0, 0.4])
+    grid = (torch.arange(LATENT_SIZE) + 0.5) * (IMAGE_SIZE / LATENT_SIZE)
+    weight = torch.ones(LATENT_SIZE, LATENT_SIZE)
+    for (x, y), spread, height in ((nose, span, 2.0), (right, 12.0, 4.0), (left, 12.0, 4.0)):
+        weight += height * torch.exp(-((grid[None] - x) ** 2 + (grid[:, None] - y) ** 2) / (2 * spread**2))
+    return (weight / weight.mean())[None]

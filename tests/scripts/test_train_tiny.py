@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from models.weights.manifest import PACKAGE
 from scripts.studio import Order, open_studio
 from scripts.train_tiny import trainer
 from scripts.train_tiny.export import export_bundle
-from scripts.train_tiny.generator import Generator, trained_generator
+from scripts.train_tiny.generator import Generator, face_weight, signal_rates, trained_generator
 from scripts.train_tiny.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures
 from scripts.train_tiny.judge_people import draw_sitter
+from scripts.train_tiny.polish import TIMESTEPS, crops, sample
 from scripts.train_tiny.pose import portrait_pose, selfie_pose
 from scripts.train_tiny.prompts import TRIGGER, draw_prompt
+from scripts.train_tiny.recogniser import aligned_crop
 from scripts.train_tiny.render import render
 from scripts.train_tiny.restore import restore_generator
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, read_shard, shard_paths, write_shards
@@ -26,7 +29,7 @@ from scripts.train_tiny.style import Style, draw_style, plain_style
 from scripts.train_tiny.text import read_tokenizers
 from scripts.train_tiny.tower import tower_shape
 from scripts.train_tiny.trainer import Trainer, write_start
-from scripts.train_tiny.vae import build_vae
+from scripts.train_tiny.vae import IRIS, build_vae, iris_weight
 
 # ---- the renderer
 
@@ -228,3 +231,40 @@ def test_an_untrained_generator_exports_as_a_bundle_that_loads_and_draws(tmp_pat
     portraits = studio.shoot(orders)
     assert len(portraits) == len(studio.adapters) > 0
     assert all(portrait.shape == (256, 256, 3) for portrait in portraits)
+
+
+# ---- what the decoder and the generator are taught with
+
+
+def test_the_polisher_s_crops_are_the_recogniser_s():
+    render = drawn(3, 5)
+    pixels = torch.from_numpy(render.pixels.copy()).permute(2, 0, 1)[None].float()
+    crop = crops(pixels, [render.landmarks])[0].permute(1, 2, 0).numpy()
+    assert np.abs(crop - aligned_crop(render.pixels, render.landmarks)).mean() < 0.5
+
+
+def test_eyes_weigh_most_where_they_are():
+    landmarks = drawn(3, 5).landmarks
+    pixels = iris_weight(landmarks, 256)[0]
+    latents = face_weight(torch.from_numpy(landmarks))[0]
+    assert latents.mean() == pytest.approx(1)
+    for x, y in landmarks[:2]:
+        assert pixels[round(float(y)), round(float(x))] == pytest.approx(IRIS, rel=0.05)
+        assert latents[int(y // 16), int(x // 16)] > 3 * latents[15, 0]
+    assert pixels[250, 10] == pytest.approx(0, abs=1e-3)
+
+
+def test_a_draft_is_what_the_service_samples():
+    """A network that always guesses the same picture: any number of steps ends there."""
+    meant = torch.randn(2, 16, 16, 16, generator=torch.Generator().manual_seed(1))
+    signal, noise = signal_rates()
+
+    class Sure:
+        unet = SimpleNamespace(config={"in_channels": 16, "sample_size": 16})
+
+        def denoise(self, x, timesteps, embeds, pooled):
+            a, s = (rate[timesteps].view(-1, 1, 1, 1) for rate in (signal, noise))
+            return (a * x - meant) / s
+
+    for timesteps in TIMESTEPS.values():
+        assert torch.allclose(sample(Sure(), torch.zeros(2, 77, 8), torch.zeros(2, 8), timesteps), meant, atol=1e-4)
