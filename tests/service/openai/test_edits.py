@@ -46,6 +46,14 @@ def test_json_with_data_urls_does_the_same():
     assert [image["seed"] for image in answer.json()["data"]] == [7, 8]
 
 
+@pytest.mark.parametrize("name", ["image", "image[]"])
+def test_the_forms_of_load_generators_are_taken(name):
+    """As sglang's bench_serving (`image` repeated, octets) and AIPerf's image_edit send them."""
+    files = [(name, ("image.png", SELFIE, "application/octet-stream"))] * 2
+    answer = edit(files=files, model="fake", n="1", response_format="b64_json", size="1024x1024")
+    assert (answer.status_code, len(answer.json()["faces"])) == (200, 2)
+
+
 def test_the_picture_can_be_a_data_url_in_the_answer():
     image = edit(response_format="url").json()["data"][0]
     assert image["url"].startswith("data:image/png;base64,")
