@@ -8,10 +8,15 @@ from typing import Any
 from litestar import MediaType, Request, Response, get
 
 from service.access.guard import OPEN
+from service.api.document import REFUSALS
 from service.api.openapi import DocumentPlugin
 
 Json = dict[str, Any]
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+ERRORS = (
+    "Every refusal has a stable code, a sentence about what was wrong and what to do, and a request id that finds it in "
+    "our log. The code is the last part of the address that brought you here."
+)
 STYLE = files("service").joinpath("web/docs.css")
 
 AnyRequest = Request[Any, Any, Any]
@@ -30,13 +35,20 @@ async def docs(request: AnyRequest) -> Response[str]:
     return Response(text, media_type=MediaType.HTML, headers={"Content-Security-Policy": POLICY})
 
 
+@get("/docs/errors", include_in_schema=False, opt=OPEN)
+async def docs_errors() -> Response[str]:
+    """Where the `type` of a problem leads: what its status means. The problem itself has the sentence."""
+    body = "<h1>Refusals and failures</h1>" + _text(ERRORS) + _table("Status", sorted(REFUSALS.items()))
+    return Response(_framed("Errors", body), media_type=MediaType.HTML, headers={"Content-Security-Policy": POLICY})
+
+
 @get("/docs/style.css", include_in_schema=False, opt=OPEN, sync_to_thread=False)
 def docs_style() -> Response[bytes]:
     """How the page looks."""
     return Response(STYLE.read_bytes(), media_type=MediaType.CSS)
 
 
-DOCS_ROUTES = (openapi_json, docs, docs_style)
+DOCS_ROUTES = (openapi_json, docs, docs_errors, docs_style)
 
 
 def document_of(request: AnyRequest) -> Json:
@@ -51,14 +63,19 @@ def page(document: Json) -> str:
     info, tags = document["info"], document["tags"]
     groups = [_group(document, tag) for tag in tags]
     links = "".join(f'<li><a href="#{escape(tag["name"])}">{escape(tag["name"])}</a></li>' for tag in tags)
+    return _framed(
+        info["title"],
+        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>{_text(info['description'])}"
+        '<p>For machines: <a href="/openapi.json">openapi.json</a></p>'
+        f"<nav><ul>{links}</ul></nav>{''.join(groups)}",
+    )
+
+
+def _framed(title: str, body: str) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(info['title'])}</title>"
-        '<link rel="stylesheet" href="/docs/style.css"></head><body>'
-        f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>{_text(info['description'])}"
-        '<p>For machines: <a href="/openapi.json">openapi.json</a></p>'
-        f"<nav><ul>{links}</ul></nav>{''.join(groups)}</body></html>"
+        f'<title>{escape(title)}</title><link rel="stylesheet" href="/docs/style.css"></head><body>{body}</body></html>'
     )
 
 

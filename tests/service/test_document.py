@@ -19,7 +19,7 @@ def document():
 
 def test_every_route_of_the_application_is_in_it(document):
     app = build_house().app
-    hidden = {"/metrics", "/docs", "/docs/style.css"}
+    hidden = {"/metrics", "/docs", "/docs/errors", "/docs/style.css"}
     routes = {route.path_format for route in app.routes} - hidden
     assert {path for path in routes if not path.startswith("/schema")} == set(document["paths"])
 
@@ -112,6 +112,13 @@ def test_the_page_shows_every_operation_and_loads_nothing_but_its_own_style(docu
     assert re.findall(r'(?:src|href)="([^"#][^"]*)"', page.text) == ["/docs/style.css", "/openapi.json"]
     assert "<script" not in page.text
     assert style.headers["content-type"].startswith("text/css")
+
+
+def test_the_address_in_a_problem_leads_somewhere():
+    where = one("GET", "/v1/predictions/nope").json()["type"]
+    answer = one("GET", where)
+    assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, "text/html")
+    assert "not any more" in answer.text
 
 
 def test_only_the_page_may_load_anything_and_only_its_style():
