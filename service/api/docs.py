@@ -14,7 +14,7 @@ from service.api.openapi import DocumentPlugin
 Json = dict[str, Any]
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 ERRORS = (
-    "Every refusal has a stable code, a sentence about what was wrong and what to do, and a request id that finds it in "
+    "Every refusal has a stable code, a sentence about what was wrong and what to do, and an id that finds it in "
     "our log. The code is the last part of the address that brought you here."
 )
 STYLE = files("service").joinpath("web/docs.css")
