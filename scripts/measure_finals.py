@@ -75,6 +75,10 @@ class Comparison:
     def own_of_previews(self) -> float:
         return float((self._seen * self._own).sum(axis=1).mean())
 
+    def previews_again(self) -> list[Rgb]:
+        """The same orders to the same studio, whose networks may have been changed since."""
+        return self.studio.shoot(self._orders(SEED))
+
     def finals(self, studio: Studio, *, anew: bool = False) -> list[Rgb]:
         """By this studio's way; `anew` from another seed than the previews."""
         return studio.shoot(self._orders(OTHER_SEED if anew else SEED, final=True))

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
+from torch import nn
 
 from models.adapters.adapter import Identity
 from models.devices import buckets_for
@@ -147,6 +148,13 @@ class Studio:
             while engine.has_work:
                 pixels |= {finished.row.index: finished.pixels.numpy() for finished in engine.tick().finished}
         return [pixels[number] for number in range(len(rows))]
+
+    @property
+    def unets(self) -> list[nn.Module]:
+        """Each once, however many adapters share it."""
+        return list(
+            {stack.denoiser.name: stack.denoiser.modules()[0] for stack in self._bundle.stacks.values()}.values()
+        )
 
     def engine(self, unet: str, policy: Policy | None = None) -> Engine:
         """A new one for rows of this `key.unet`."""
