@@ -137,10 +137,13 @@ class Worker:
 
     def _serve(self, bundle: Bundle) -> None:
         while not self._stopping:
+            had_jobs = bool(self._jobs)
             self._read_inbox()
             for engine in self._engines.values():
                 if engine.has_work:
                     self._tick(engine, bundle)
+            if had_jobs and not self._jobs:
+                bundle.forget()
             self._send_figures(bundle)
         for job in list(self._jobs.values()):
             self._end(

@@ -69,17 +69,24 @@ class Buffers:
 
     def __init__(self) -> None:
         self._whole: dict[tuple[str, tuple[int, ...], torch.dtype], Tensor] = {}
+        self._outgrown: list[Tensor] = []
 
     def lend(self, name: str, like: Tensor) -> Tensor:
         """Memory for one tensor, of its shape and layout."""
         place = (name, tuple(like.shape[1:]), like.dtype)
         if place not in self._whole or len(self._whole[place]) < len(like):
+            self._outgrown += [self._whole[place]] if place in self._whole else []
             self._whole[place] = torch.empty_like(like, memory_format=_layout(like))
         return self._whole[place][: len(like)]
 
+    @torch.inference_mode()
+    def clear(self) -> None:
+        for buffer in (*self._whole.values(), *self._outgrown):
+            buffer.zero_()
+
     @property
     def num_bytes(self) -> int:
-        return sum(buffer.nbytes for buffer in self._whole.values())
+        return sum(buffer.nbytes for buffer in (*self._whole.values(), *self._outgrown))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +157,10 @@ class GraphPool:
             raise Moved("a weight was replaced instead of overwritten after its network had been recorded")
         if not all(held.is_in_place for ladder in self._ladders.values() for held in ladder.values()):
             raise Moved("a buffer of a recording was replaced")
+
+    def forget(self) -> None:
+        """A person's prompt and face lie in the buffers until another call overwrites them, or this is called."""
+        self._buffers.clear()
 
     @property
     def num_recordings(self) -> int:

@@ -24,6 +24,10 @@ class Player(Protocol):
         """After something touched weights: raises if a call would not see it."""
         ...
 
+    def forget(self) -> None:
+        """Leave nothing of earlier calls' numbers."""
+        ...
+
     @property
     def num_recordings(self) -> int: ...
 
@@ -51,6 +55,9 @@ class Plain:
     def check(self) -> None:
         pass
 
+    def forget(self) -> None:
+        pass
+
 
 class Rehearsed:
     """A network's calls through its player, which is asked to record new shapes inside `learning` and never else."""
@@ -75,6 +82,9 @@ class Rehearsed:
 
     def check(self) -> None:
         self._player.check()
+
+    def forget(self) -> None:
+        self._player.forget()
 
     @property
     def num_recordings(self) -> int:

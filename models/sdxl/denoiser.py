@@ -61,6 +61,11 @@ class Denoiser:
                 all_of_them.enter_context(calls.learning())
             yield
 
+    def forget(self) -> None:
+        """Leave nothing of the rows that were."""
+        for calls in (self._made, *(net.calls for net in self._nets.values())):
+            calls.forget()
+
     @property
     def num_recordings(self) -> int:
         return self._made.num_recordings + sum(net.calls.num_recordings for net in self._nets.values())

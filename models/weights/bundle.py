@@ -42,6 +42,14 @@ class Bundle:
     def device(self) -> torch.device:
         return self.decoder.device
 
+    def forget(self) -> None:
+        """When no job is left: overwrite what recorded calls hold of the last ones."""
+        for stack in self.stacks.values():
+            stack.denoiser.forget()
+        for decoder in (self.decoder, self.preview_decoder):
+            if decoder is not None:
+                decoder.calls.forget()
+
 
 def load_bundle(
     manifest: Manifest,

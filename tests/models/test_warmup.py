@@ -67,3 +67,15 @@ def test_further_sizes_are_learned_until_memory_runs_low(bundle, recorder, monke
     learn(bundle, (1,))
     told = [record.getMessage() for record in caplog.records if "no memory to learn" in record.getMessage()]
     assert [message.split()[6] for message in told] == [f"{smaller[1][0]}x{smaller[1][1]}"]
+
+
+def test_when_no_job_is_left_recorded_calls_hold_nothing_of_them(bundle, recorder):
+    learn(bundle, (1,))
+    pools = [calls._player for stack in bundle.stacks.values() for calls in (stack.denoiser._made,)]
+    assert any(held_numbers(pool) for pool in pools)
+    bundle.forget()
+    assert not any(held_numbers(pool) for pool in (*pools, bundle.decoder.calls._player))
+
+
+def held_numbers(pool):
+    return any(buffer.any() for buffer in pool._buffers._whole.values())

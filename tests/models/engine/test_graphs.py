@@ -119,6 +119,19 @@ def test_what_was_laid_out_channels_last_stays_so():
 
 
 @torch.inference_mode()
+def test_what_is_forgotten_is_nowhere_in_the_buffers_and_the_pool_plays_on(layer, pool):
+    for rows in (1, 3):
+        pool.record(inputs(rows))
+        pool(inputs(rows, 1))
+    pool.forget()
+    for ladder in pool._ladders.values():
+        for held in ladder.values():
+            assert not any(tensor.any() for tensor in (*held.inputs.values(), *held.outputs))
+    given = inputs(3, 2)
+    assert torch.equal(pool(given)[0], expected(layer, given))
+
+
+@torch.inference_mode()
 def test_switched_off_nothing_is_played(layer, recorder, pool):
     pool.record(inputs(2))
     pool.is_on = False
