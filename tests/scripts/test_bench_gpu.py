@@ -24,6 +24,7 @@ def case(adapter, size, batch, p50):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own
 def test_every_part_runs_and_ends_in_one_json_line_and_a_file(tmp_path):
     told = CliRunner().invoke(
         bench_gpu.main, ["--toy", "--budget", "500", "--commit", "abc1234", "--out", str(tmp_path)]
