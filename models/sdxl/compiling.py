@@ -21,8 +21,8 @@ def compile_blocks(net: nn.Module, compiler: Compiler = torch.compile) -> int:
     """Compile the transformer blocks, which all share one program; how many there are.
 
     Sizes and batches are left open: one program serves them all, but for single rows, which torch takes for a case of
-    their own. A block's hook, which takes its own columns of the
-    keys and values, stays outside, or every block would be another program.
+    their own. A block's hook, which takes its own columns of the keys and values, stays outside, or every block would
+    be another program.
     """
     _allow_variants()
     blocks = [module for module in net.modules() if isinstance(module, BasicTransformerBlock)]
