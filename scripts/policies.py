@@ -1,6 +1,6 @@
 """Other ways than ours to choose the rows that run, with the interface of the engine's `Scheduler`."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence, Sized
 from typing import Generic, Protocol, TypeVar
 
 
