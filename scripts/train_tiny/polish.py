@@ -36,14 +36,15 @@ from scripts.train_tiny.recogniser import SIZE, Lesson, to_planes
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, Shard, read_shard
 from scripts.train_tiny.text import read_tokenizers
 from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last, seeded
-from scripts.train_tiny.vae import decode, drawn_losses, trained_vae
+from scripts.train_tiny.vae import WHOLE, decode, drawn_losses, trained_vae
 
 DRAFTS = 32  # of each shard
 TIMESTEPS = {1: (999,), 2: (999, 499), 4: (999, 749, 499, 249)}  # trailing grids
 STEPS, STEPS_ODDS = (4, 2, 1), (0.6, 0.2, 0.2)
 BATCH = 3
 BROAD = 8  # pixels a side of what is compared in colour
-TONE, LOOK, NAMES = 6.0, 1.0, 0.05  # weights of colours, of the recogniser's embedding and of the factors it names
+# Weights of colours everywhere, of the skin's, of the recogniser's embedding and of the factors that it names.
+TONE, SKIN, LOOK, NAMES = 6.0, 30.0, 1.0, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +155,27 @@ def draft_losses(
             meant = reader.network(crops(wanted, marks)).float()
     logits, _ = reader.heads(seen)
     named = torch.stack([F.cross_entropy(one, classes[:, i]) for i, one in enumerate(logits)]).sum()
+    skin = skin_weight(marks)
+    off = ((made - wanted) * skin).sum((2, 3)) / skin.sum((2, 3))  # [B, 3], of the skin's mean colour
     return {
+        "skin": SKIN * off.square().mean(),
         "draft": TONE * (F.avg_pool2d(made, BROAD) - F.avg_pool2d(wanted, BROAD)).square().mean(),
         "look": LOOK * (1 - F.cosine_similarity(seen, meant)).mean(),
         "names": NAMES * named,
     }
+
+
+def skin_weight(landmarks: list[np.ndarray]) -> Tensor:
+    """[N, 1, 256, 256]: bumps on both cheeks and the forehead, where beards, fringes and glasses seldom are."""
+    grid = np.arange(WHOLE)
+    bumps = []
+    for points in landmarks:
+        across = points[1] - points[0]
+        down, middle = np.array([-across[1], across[0]]), (points[0] + points[1]) / 2
+        places = [middle + 0.45 * side * across + 0.42 * down for side in (-1, 1)] + [middle - 0.42 * down]
+        spread = 0.1 * float(np.linalg.norm(across))
+        bumps.append(sum(np.exp(-((grid - x) ** 2 + (grid[:, None] - y) ** 2) / (2 * spread**2)) for x, y in places))
+    return torch.from_numpy(np.stack(bumps)[:, None]).float()
 
 
 def crops(pictures: Tensor, landmarks: list[np.ndarray]) -> Tensor:
