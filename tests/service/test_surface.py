@@ -84,7 +84,9 @@ def test_the_models_page_names_the_licence_of_every_file():
 def test_the_health_page_shows_the_workers():
     body = get("/health").json()
     assert body["status"] == "ready"
-    assert body["workers"] == [{"device": "fake:0", "state": "ready", "restarts": 0, "jobs": 0, "pid": None}]
+    assert body["workers"] == [
+        {"device": "fake:0", "state": "ready", "restarts": 0, "jobs": 0, "pid": None, "speed": None}
+    ]
 
 
 def test_the_openapi_document_describes_the_upload_the_answers_and_the_problems():
