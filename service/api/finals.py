@@ -12,11 +12,21 @@ from service.access.caller import caller_of, require
 from service.api.accept import choose_form
 from service.api.forms import Upload
 from service.api.front import Front
-from service.api.intake import enter, prepared, receiving, terms_of, with_fingerprint
+from service.api.intake import check_webhook, enter, prepared, receiving, terms_of, with_fingerprint
 from service.api.openapi import FinalsOperation
 from service.api.orders import read_size
 from service.api.plain_body import read_plain
-from service.api.portrait_form import Deadline, Format, OnLeaving, PortraitForm, Previews, ProofToken, Quality, Size
+from service.api.portrait_form import (
+    Deadline,
+    Format,
+    HookTarget,
+    OnLeaving,
+    PortraitForm,
+    Previews,
+    ProofToken,
+    Quality,
+    Size,
+)
 from service.api.record import record_of
 from service.api.respond import respond
 from service.errors import BadRequest
@@ -35,6 +45,7 @@ class FinalForm(Struct, frozen=True, kw_only=True):
     quality: Quality = 90
     deadline: Deadline | None = None
     on_disconnect: OnLeaving | None = None
+    webhook: HookTarget | None = None
     previews: Previews = False
 
     def __repr__(self) -> str:
@@ -48,6 +59,7 @@ class FinalForm(Struct, frozen=True, kw_only=True):
             quality=self.quality,
             deadline=self.deadline,
             on_disconnect=self.on_disconnect,
+            webhook=self.webhook,
             previews=self.previews,
         )
         return Upload(form, [], proof=self.proof)
@@ -76,6 +88,7 @@ async def create_final(request: AnyRequest, front: NamedDependency[Front]) -> AS
 async def place_final(request: AnyRequest, front: Front, form: FinalForm) -> Job:
     """The final of the form's proof, on its way. Raises as `enter` does, and for a token that is no good."""
     terms = await with_fingerprint(request, terms_of(request, front, form.upload()), form.upload())
+    await check_webhook(front, terms)
     bundle = front.jobs.warm().bundle
     proof = front.vault.open_proof(form.proof, caller_of(request.scope), bundle)
     final = final_of(form, proof, bundle)

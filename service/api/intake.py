@@ -13,6 +13,7 @@ from models.messages import Generate, Picture
 from service.access.caller import Scope, caller_of, require
 from service.api.forms import PortraitForm, Upload, check_who, read_upload, wipe
 from service.api.front import Front
+from service.api.job_hook import tell_end
 from service.api.orders import Photos, Wish
 from service.api.plain_body import is_plain, read_plain
 from service.api.portrait_form import POSE_FIELD, check_together
@@ -33,6 +34,7 @@ __all__ = [
     "Terms",
     "answered",
     "answered_within",
+    "check_webhook",
     "enter",
     "hand_over",
     "place",
@@ -78,8 +80,15 @@ def terms_of(request: AnyRequest, front: Front, upload: Upload) -> Terms:
         deadline_seconds=_deadline(form.deadline, request, front.settings.max_deadline_seconds),
         on_disconnect=on_disconnect,
         idempotency_key=read_key(request.headers.get("idempotency-key")),
-        keep=is_async or preferences.waits or on_disconnect == "finish",
+        keep=is_async or preferences.waits or on_disconnect == "finish" or form.webhook is not None,
+        webhook=form.webhook,
     )
+
+
+async def check_webhook(front: Front, terms: Terms) -> None:
+    """Raises BadRequest for an address that nothing would be sent to."""
+    if terms.webhook is not None:
+        await front.webhooks.check(terms.webhook)
 
 
 def _latest_deadline(request: AnyRequest, front: Front) -> float:
@@ -112,6 +121,7 @@ async def place(request: AnyRequest, front: Front, upload: Upload, terms: Terms)
     record = record_of(request.scope)
     try:
         terms = await with_fingerprint(request, terms, upload)
+        await check_webhook(front, terms)
         bundle, settings = front.jobs.warm().bundle, front.settings
         caller = caller_of(request.scope)
         form, kept = upload.form, None
@@ -171,6 +181,9 @@ def enter(
     job.traceparent = record.trace.traceparent
     job.when_over(lambda: hold.refund() if job.started_at is None else hold.release())
     job.when_over(lambda: add_job_span(front.tracer, job))
+    if (target := terms.webhook) is not None:
+        kept = front.settings.result_seconds
+        job.when_over(lambda: tell_end(front.webhooks, target, job, record.request_id, kept))
     job.attach()
     record.job_id = job.id
     return job

@@ -93,6 +93,16 @@ ProofToken = Annotated[
 Several = Annotated[SeveralFaces, Meta(description="largest (take the largest face) or refuse (refuse the photo)")]
 
 
+HookTarget = Annotated[
+    str,
+    Meta(
+        pattern="^https?://",
+        max_length=2000,
+        description="a public https address that is told of the job's end (signed)",
+    ),
+]
+
+
 class PortraitForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The fields of POST /v1/portraits. None means: as the style or the bundle says."""
 
@@ -117,6 +127,7 @@ class PortraitForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     quality: Quality = 90
     deadline: Deadline | None = None
     on_disconnect: OnLeaving | None = None
+    webhook: HookTarget | None = None
     previews: Previews = False
     several_faces: Several = "largest"
     identity: IdentityToken | None = None

@@ -60,7 +60,6 @@ class Job:
         self.summary = summary
         self.keep = terms.keep
         self.on_disconnect = terms.on_disconnect
-        self.webhook = terms.webhook
         self.deadline_seconds = deadline_seconds
         self.num_bytes = num_bytes  # that it may hold of photos
         self.created = time.time()

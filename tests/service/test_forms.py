@@ -79,7 +79,7 @@ class TestForm:
             "prompt=a%20man&negative_prompt=&subject=man&n=8&size=768x1024&seed=4294967295&steps=50&sampler=lcm"
             "&guidance=0&adapter=photomaker&strength=0.5&format=png&quality=1&deadline=0.1&previews=1"
             "&several_faces=refuse&framing=slight-left&control_strength=0.7&region=face&lora=film&lora_scale=-0.5"
-            "&on_disconnect=finish"
+            "&on_disconnect=finish&webhook=https://shop.example/hook"
         )
         fields = send(client, selfie(), "image/jpeg", query).json()["fields"]
         assert fields == {
@@ -104,6 +104,7 @@ class TestForm:
             "quality": 1,
             "deadline": 0.1,
             "on_disconnect": "finish",
+            "webhook": "https://shop.example/hook",
             "identity": None,
             "previews": True,
             "several_faces": "refuse",
