@@ -7,6 +7,8 @@ printed, and one JSON object as the last line.
 likeness      cosine of the likeness judge (scripts/train_tiny/judge.py) between final and preview
 own, preview  the judge's cosine to the person's second selfie, which the engine never sees: of finals, of previews
 structure     SSIM, in grey, of the preview and the final shrunk to its size; 1 is the same picture
+draw          correlation, over grey pixels, of what sets final and preview apart from another seed's preview: how
+              much of the draw itself was kept, whatever all portraits of the person share
 detail        mean absolute gradient over that of the preview enlarged to the same size (Lanczos); over 1 is crisper
 found         share of finals whose face the service's own analyzer finds (the judge needs landmarks)
 """
@@ -44,12 +46,13 @@ class Agreement:
 
     likeness: np.ndarray
     structure: np.ndarray
+    draw: np.ndarray
     own: np.ndarray
     detail: np.ndarray
     found: float
 
     def summary(self) -> dict[str, float]:
-        means = {name: float(getattr(self, name).mean()) for name in ("likeness", "structure", "own", "detail")}
+        means = {name: float(getattr(self, name).mean()) for name in ("likeness", "structure", "draw", "own", "detail")}
         least = {f"least_{name}": float(getattr(self, name).min()) for name in ("likeness", "structure")}
         return {name: round(value, 4) for name, value in {**means, **least, "found": self.found}.items()}
 
@@ -64,6 +67,7 @@ class Comparison:
             studio.introduce(sitter.selfie.pixels, sitter.selfie.landmarks)  # is it found? asked elsewhere
         self.studio = studio
         self.previews = studio.shoot(self._orders(SEED))
+        self._others = studio.shoot(self._orders(OTHER_SEED))
         drawn = sitters[0].wanted.target.landmarks
         found = [points for points in map(studio.landmarks, self.previews) if points is not None]
         self._usual = np.median(found or [drawn], axis=0)  # previews are framed alike
@@ -89,6 +93,7 @@ class Comparison:
         return Agreement(
             likeness=(seen * self._seen).sum(axis=1),
             structure=np.array([structure(final, preview) for final, preview in pairs]),
+            draw=np.array([draw(*three) for three in zip(finals, self.previews, self._others, strict=True)]),
             own=(seen * self._own).sum(axis=1),
             detail=np.array([detail(final) / detail(resized(preview, len(final))) for final, preview in pairs]),
             found=found,
@@ -118,6 +123,12 @@ class Comparison:
 def structure(final: Rgb, preview: Rgb) -> float:
     shrunk = grey(resized(final, len(preview)))
     return np.asarray(structural_similarity(shrunk, grey(preview), data_range=255)).item()
+
+
+def draw(final: Rgb, preview: Rgb, other: Rgb) -> float:
+    """-1 to 1; `other` is the preview of another seed."""
+    apart = [grey(picture).astype(np.float32) - grey(other) for picture in (resized(final, len(preview)), preview)]
+    return float(np.corrcoef(apart[0].ravel(), apart[1].ravel())[0, 1])
 
 
 def detail(picture: Rgb) -> float:
