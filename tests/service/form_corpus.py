@@ -95,7 +95,7 @@ def _bad_bodies() -> Iterable[tuple[str, str | None, Callable[[], bytes], str, E
     form = "multipart/form-data"
 
     yield "no_content_type", None, selfie, "", unsupported
-    for kind in ("text/plain", "multipart/mixed", "x" * 3000):
+    for kind in ("application/json", "application/x-www-form-urlencoded", "text/plain", "multipart/mixed", "x" * 3000):
         yield f"type_{kind[:24]}", kind, selfie, "", unsupported
     yield "raw_empty", "image/jpeg", lambda: b"", "", missing
     yield "raw_unknown_field", "image/jpeg", selfie, "promt=x", unknown
