@@ -19,29 +19,10 @@ from models.faces.files import KNOWN
 from models.weights.errors import WeightsError
 from models.weights.manifest import read_manifest
 from models.weights.modules import Place, build_control_net, build_text_encoder, build_unet, build_vae, meta_unet
+from scripts.gpu.shapes import FULL
 from tests.models.weights import published
 
 META = Place(torch.device("meta"), torch.bfloat16)
-SDXL = {
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "attention_head_dim": [5, 10, 20],
-    "block_out_channels": [320, 640, 1280],
-    "cross_attention_dim": 2048,
-    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-    "projection_class_embeddings_input_dim": 2816,
-    "transformer_layers_per_block": [1, 2, 10],
-    "use_linear_projection": True,
-}
-UNET = SDXL | {"up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"], "sample_size": 128}
-VAE = {
-    "block_out_channels": [128, 256, 512, 512],
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "latent_channels": 4,
-    "layers_per_block": 2,
-    "scaling_factor": 0.13025,
-}
 CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 CLIP_BIG_G = {
     "hidden_size": 1280,
@@ -65,15 +46,15 @@ CLIP_H = {
 @functools.cache
 def bare_unet():
     """Read by many, changed by none."""
-    return meta_unet(UNET)
+    return meta_unet(FULL.unet)
 
 
 def unet_fits(state):
-    build_unet(UNET, state, META)
+    build_unet(FULL.unet, state, META)
 
 
 def vae_fits(state):
-    build_vae(VAE, state, META)
+    build_vae(FULL.vae, state, META)
 
 
 def first_text_encoder_fits(state):
@@ -110,7 +91,7 @@ def image_encoder_fits(state):
 
 
 def identity_net_fits(state):
-    build_control_net(SDXL | {"conditioning_embedding_out_channels": [16, 32, 96, 256]}, state, META)
+    build_control_net(FULL.net, state, META)
 
 
 FITS = {
