@@ -17,12 +17,13 @@ _UP = 0.42  # the forehead, between the brows and a fringe
 def skin_ita(picture: np.ndarray, landmarks: np.ndarray) -> float:
     """Degrees, from the median colour of both cheeks and the forehead of an [H, W, 3] uint8 sRGB picture."""
     lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    pixels = np.concatenate([_patch(lab, centre, landmarks) for centre in _centres(landmarks)])
+    pixels = np.concatenate([_patch(lab, centre, landmarks) for centre in skin_places(landmarks)])
     lightness, _, yellow = np.median(pixels, axis=0)
     return math.degrees(math.atan2(float(lightness) - 50, float(yellow)))
 
 
-def _centres(landmarks: np.ndarray) -> list[np.ndarray]:
+def skin_places(landmarks: np.ndarray) -> list[np.ndarray]:
+    """Both cheeks and the forehead, [2] each in the pixels of `landmarks` [5, 2]: seldom under hair or glasses."""
     left, right = landmarks[0], landmarks[1]
     across = right - left
     down = np.array([-across[1], across[0]])

@@ -29,6 +29,7 @@ from scripts.train_tiny.generator import (
     signal_rates,
     trained_generator,
 )
+from scripts.train_tiny.judge_skin import skin_places
 from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.prompts import draw_prompt
 from scripts.train_tiny.ranks import join, place
@@ -166,15 +167,13 @@ def draft_losses(
 
 
 def skin_weight(landmarks: list[np.ndarray]) -> Tensor:
-    """[N, 1, 256, 256]: bumps on both cheeks and the forehead, where beards, fringes and glasses seldom are."""
+    """[N, 1, 256, 256]: bumps where skin is seen."""
     grid = np.arange(WHOLE)
     bumps = []
     for points in landmarks:
-        across = points[1] - points[0]
-        down, middle = np.array([-across[1], across[0]]), (points[0] + points[1]) / 2
-        places = [middle + 0.45 * side * across + 0.42 * down for side in (-1, 1)] + [middle - 0.42 * down]
-        spread = 0.1 * float(np.linalg.norm(across))
-        bumps.append(sum(np.exp(-((grid - x) ** 2 + (grid[:, None] - y) ** 2) / (2 * spread**2)) for x, y in places))
+        spread = 0.1 * float(np.linalg.norm(points[1] - points[0]))
+        near = [(grid - x) ** 2 + (grid[:, None] - y) ** 2 for x, y in skin_places(points)]
+        bumps.append(sum(np.exp(-square / (2 * spread**2)) for square in near))
     return torch.from_numpy(np.stack(bumps)[:, None]).float()
 
 

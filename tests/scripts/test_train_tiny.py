@@ -18,7 +18,8 @@ from scripts.train_tiny.export import export_bundle
 from scripts.train_tiny.generator import Generator, face_weight, signal_rates, trained_generator
 from scripts.train_tiny.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures
 from scripts.train_tiny.judge_people import draw_sitter
-from scripts.train_tiny.polish import TIMESTEPS, crops, sample
+from scripts.train_tiny.judge_skin import skin_places
+from scripts.train_tiny.polish import TIMESTEPS, crops, sample, skin_weight
 from scripts.train_tiny.pose import portrait_pose, selfie_pose
 from scripts.train_tiny.prompts import TRIGGER, draw_prompt
 from scripts.train_tiny.recogniser import aligned_crop
@@ -241,6 +242,15 @@ def test_the_polisher_s_crops_are_the_recogniser_s():
     pixels = torch.from_numpy(render.pixels.copy()).permute(2, 0, 1)[None].float()
     crop = crops(pixels, [render.landmarks])[0].permute(1, 2, 0).numpy()
     assert np.abs(crop - aligned_crop(render.pixels, render.landmarks)).mean() < 0.5
+
+
+def test_skin_is_weighed_on_the_cheeks_and_the_forehead():
+    landmarks = drawn(3, 5).landmarks
+    weight = skin_weight([landmarks])[0, 0]
+    for x, y in skin_places(landmarks):
+        assert weight[round(float(y)), round(float(x))] > 0.9
+    for x, y in landmarks[[0, 1, 3, 4]]:  # eyes and the mouth's corners
+        assert weight[round(float(y)), round(float(x))] < 0.1
 
 
 def test_eyes_weigh_most_where_they_are():
