@@ -8,9 +8,9 @@ from models.sdxl.attention import attention_layers, install_attention
 from models.sdxl.fp8 import LARGE, STORED, Fp8Linear, quantise, use_fp8
 from models.weights.modules import EXACT, meta_unet
 from scripts.golden.instantid import InstantIDFolder
+from scripts.gpu.shapes import FULL
 from tests.models.conftest import GOLDEN_INSTANTID
 from tests.models.sdxl.rows import call, conditioning_of
-from tests.models.weights.test_full_size import UNET
 
 
 def apart(near, exact):
@@ -38,7 +38,7 @@ def test_a_product_is_near_the_exact_one(bias):
 
 
 def test_the_large_products_of_sdxl_are_most_of_its_linear_work():
-    unet = meta_unet(UNET)
+    unet = meta_unet(FULL.unet)
     install_attention(unet)
     replaced = use_fp8(unet)
     feed_forward = [name for name in replaced if "ff" in name]
