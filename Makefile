@@ -27,8 +27,9 @@ demo: $(VENV)/.cpu ## one selfie in, portraits out: [SELFIE=path] [STYLE=corpora
 serve: $(VENV)/.cpu ## run the service on port 8000 until Ctrl-C; ARGS='--port 9000' adds flags
 	@$(BIN)/proofsheet serve $(ARGS)
 
+# By file, since a file's tests share what is slow to start; more processes than four would only load torch more often.
 test: $(VENV)/.dev ## run every test; ARGS='-k engine' adds pytest flags
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .
