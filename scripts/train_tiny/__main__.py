@@ -20,15 +20,15 @@ from scripts.train_tiny.cache import write_faces, write_latents, write_posed
 from scripts.train_tiny.contact import contact_sheet
 from scripts.train_tiny.export import export_bundle, export_faces
 from scripts.train_tiny.finder import train_finder
-from scripts.train_tiny.generator import train_generator
+from scripts.train_tiny.finish import train_finish
 from scripts.train_tiny.imitate import train_imitation
 from scripts.train_tiny.judge import export_judges, train_likeness, train_style
 from scripts.train_tiny.landmarks import train_landmarks
-from scripts.train_tiny.polish import train_polish, write_drafts
 from scripts.train_tiny.ranks import place
 from scripts.train_tiny.reader import train_reader
 from scripts.train_tiny.recogniser import train_recogniser
 from scripts.train_tiny.shards import write_shards
+from scripts.train_tiny.teach import train_generator
 from scripts.train_tiny.text import train_tokenizers
 from scripts.train_tiny.tower import train_tower
 from scripts.train_tiny.vae import sharpen_decoder, train_decoder, train_vae
@@ -118,13 +118,10 @@ class Plan:
         train_reader(self.shards, self.cache, self.checkpoints, 240 * self.scale)
 
     def generator(self) -> None:
-        train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 4200 * self.scale)
+        train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 3200 * self.scale)
 
-    def drafts(self) -> None:
-        write_drafts(self.shards, self.cache, self.text_folder, self.checkpoints)
-
-    def polish(self) -> None:
-        train_polish(self.shards, self.cache, self.checkpoints, 480 * self.scale)
+    def finish(self) -> None:
+        train_finish(self.shards, self.cache, self.text_folder, self.checkpoints, 1500 * self.scale)
 
     def imitation(self) -> None:
         train_imitation(self.shards, self.cache, self.text_folder, self.checkpoints, 240 * self.scale)
@@ -142,7 +139,7 @@ BRANCHES = (
     ("finder", "recogniser", "faces", "likeness", "style"),
     ("text", "landmarks", "vae", "decoder", "latents", "posed", "reader", "tower", "sharper"),
 )
-TOGETHER = ("generator", "drafts", "polish")  # all processes share each
+TOGETHER = ("generator", "finish")  # all processes share each
 NAMES = ("render", "restore", *BRANCHES[0], *BRANCHES[1], *TOGETHER, "imitation", "export", "sheet")
 STAGES: dict[str, Callable[[Plan], None]] = {name: getattr(Plan, name) for name in NAMES}
 

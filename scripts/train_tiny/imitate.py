@@ -13,8 +13,9 @@ from torch import Tensor
 
 from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from scripts.train_tiny.cache import EMBEDDINGS, Selfies, read_lessons
-from scripts.train_tiny.generator import relit, trained_generator
+from scripts.train_tiny.generator import trained_generator
 from scripts.train_tiny.shards import SELFIES
+from scripts.train_tiny.teach import relit
 from scripts.train_tiny.tower import tower_shape, trained_tower
 from scripts.train_tiny.trainer import Trainer, averaged_state, seeded
 

@@ -18,7 +18,7 @@ from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.identity import CATEGORIES, MEASURES
 from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.shards import SELFIES, Shard
-from scripts.train_tiny.trainer import Trainer, channels_last, seeded
+from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last, seeded
 
 SIZE = 112
 EMBEDDING = 512
@@ -138,3 +138,10 @@ def train_recogniser(shards: Path, folder: Path, budget_seconds: float) -> None:
         }
 
     Trainer("recogniser", lesson, folder, rate=2e-3, decay=0.02, average=0.99).run(loss_of, budget_seconds)
+
+
+def trained_lesson(folder: Path) -> Lesson:
+    """Network and heads, to teach others with."""
+    lesson = Lesson()
+    lesson.load_state_dict(averaged_state(folder, "recogniser"))
+    return channels_last(lesson).eval().requires_grad_(False)

@@ -142,3 +142,10 @@ def channels_last(model: M) -> M:
 def averaged_state(folder: Path, name: str) -> dict[str, Tensor]:
     """The averaged weights of a stage's last checkpoint."""
     return torch.load(folder / f"{name}.pt", weights_only=True)["averaged"]
+
+
+def averaged_part(folder: Path, name: str, part: str) -> dict[str, Tensor]:
+    """One child's share of them, under its own keys."""
+    mine = f"{part}."
+    state = averaged_state(folder, name)
+    return {key.removeprefix(mine): tensor for key, tensor in state.items() if key.startswith(mine)}

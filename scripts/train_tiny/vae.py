@@ -18,7 +18,7 @@ from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.recogniser import to_planes
 from scripts.train_tiny.shards import PORTRAITS
-from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last, seeded
+from scripts.train_tiny.trainer import Trainer, averaged_part, averaged_state, channels_last, seeded
 
 LEVELS = 5  # so latents are 16 times smaller
 WIDTH = 32
@@ -27,6 +27,7 @@ HALF = 128  # the first stage sees pictures at half size, at a quarter of the co
 CROP = 64
 CROPS = 14
 WHOLE = 256
+LATENT_SIZE = WHOLE >> (LEVELS - 1)
 FACES = 6  # crops of HALF pixels
 IRIS, IRIS_SPREAD = 25.0, 5.0  # weight beside 1 for any pixel; pixels of 256
 NOISE, LATER_NOISE = 0.06, 0.12  # of unit-spread latents; the second is the most, half of it the average
@@ -255,8 +256,8 @@ def drawn_losses(vae: AutoencoderTiny, pool: Pool, step: int, rng: np.random.Gen
 def trained_vae(folder: Path) -> AutoencoderTiny:
     """As far as it has come: all stages after `decoder` leave the encoder as it is."""
     vae = build_vae()
-    name = next(name for name in ("polish", "sharper", "decoder") if (folder / f"{name}.pt").exists())
-    vae.load_state_dict(averaged_state(folder, name))
+    name = next(name for name in ("finish", "sharper", "decoder") if (folder / f"{name}.pt").exists())
+    vae.load_state_dict(averaged_part(folder, name, "vae") if name == "finish" else averaged_state(folder, name))
     return vae.eval().requires_grad_(False)
 
 

@@ -1,0 +1,131 @@
+"""The last lesson: generator and decoder learn together, from finished pictures.
+
+Latents of few steps are expectations, smaller than any picture's own; a decoder that has only seen pictures' own makes
+skin of them that is darker than what was meant, and irises and glasses that latents still tell apart fade in its
+pixels. So both of the generator's guesses are decoded here, and what is wrong with the pixels teaches both networks.
+Where things are differs a little between a guess and the portrait that was drawn, so guesses are held to it in broad
+colours, in the skin's, and in what the recogniser reads there, never pixel by pixel; sharpness goes on being learnt
+from drawn pictures. The encoder stays as it is.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from torch import Tensor, nn
+
+from models.faces.align import similarity
+from scripts.train_tiny.cache import lesson_names, read_lessons
+from scripts.train_tiny.classroom import Batch, Classroom, as_images
+from scripts.train_tiny.generator import Generator, trained_generator
+from scripts.train_tiny.identity import CATEGORIES
+from scripts.train_tiny.judge_skin import skin_places
+from scripts.train_tiny.pool import Pool
+from scripts.train_tiny.ranks import join
+from scripts.train_tiny.reader import trained_reader
+from scripts.train_tiny.recogniser import SIZE, Lesson, to_planes, trained_lesson
+from scripts.train_tiny.shards import Shard
+from scripts.train_tiny.teach import Looks
+from scripts.train_tiny.text import read_tokenizers
+from scripts.train_tiny.trainer import Trainer, channels_last, seeded
+from scripts.train_tiny.vae import WHOLE, decode, drawn_losses, trained_vae
+
+SHOWN = 5  # guesses that are decoded in each step
+SECOND = 0.7  # share of them from the second look
+BROAD = 8  # pixels a side of what is compared in colour
+# Weights of colours everywhere, of the skin's, of the recogniser's embedding and of the factors that it names.
+TONE, SKIN, LOOK, NAMES = 6.0, 30.0, 1.0, 0.1
+
+
+class Pair(nn.Module):
+    """Generator and autoencoder, so that one optimizer and one checkpoint hold both."""
+
+    def __init__(self, generator: Generator, vae: AutoencoderTiny) -> None:
+        super().__init__()
+        self.generator = generator
+        self.vae = vae
+
+
+class Critic:
+    """Decodes guesses and says what is wrong with the pixels. Belongs to one training loop."""
+
+    def __init__(self, vae: AutoencoderTiny, recogniser: Lesson, shards: list[Shard], rng: np.random.Generator) -> None:
+        """`shards` are the classroom's lessons, in their order."""
+        self._vae = vae
+        self._recogniser = recogniser
+        self._shards = shards
+        self._rng = rng
+
+    def __call__(self, batch: Batch, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+        """SHOWN of the batch's people, decoded whole out of either guess, against the portraits that were meant."""
+        readable = torch.nonzero(batch.readable)[:, 0].numpy()
+        rows = self._rng.permutation(readable)[:SHOWN]
+        chosen = [(second if self._rng.random() < SECOND else first)[row] for row in rows]
+        drawn = [self._shards[lesson].portrait(person, k) for lesson, person, k in (batch.sources[r] for r in rows)]
+        wanted = as_images(to_planes(drawn) * 2 - 1)
+        marks = list(batch.landmarks[rows].numpy())
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            made = decode(self._vae, as_images(torch.stack(chosen))).float()
+            seen = self._recogniser.network(crops(made, marks)).float()
+            with torch.no_grad():
+                meant = self._recogniser.network(crops(wanted, marks)).float()
+        logits, _ = self._recogniser.heads(seen)
+        named = [F.cross_entropy(one, batch.classes[rows, i]) for i, one in enumerate(logits)]
+        skin = skin_weight(marks)
+        off = ((made - wanted) * skin).sum((2, 3)) / skin.sum((2, 3))  # [B, 3], of the skin's mean colour
+        return {
+            "skin": SKIN * off.square().mean(),
+            "draft": TONE * (F.avg_pool2d(made, BROAD) - F.avg_pool2d(wanted, BROAD)).square().mean(),
+            "look": LOOK * (1 - F.cosine_similarity(seen, meant)).mean(),
+            "names": NAMES * torch.stack(named[: len(CATEGORIES)]).sum(),
+        }
+
+
+def train_finish(shards: Path, cache: Path, text: Path, folder: Path, budget_seconds: float) -> None:
+    rng, _ = seeded(13, folder, "finish", join())
+    tokenizers = read_tokenizers(text)
+    pair = Pair(trained_generator(text, folder), trained_vae(folder)).train().requires_grad_(True)
+    pair.vae.encoder.requires_grad_(False)
+    channels_last(pair.vae)
+    channels_last(pair.generator.unet)
+    channels_last(pair.generator.instant)
+    pool, classroom = Pool(shards, rng), Classroom(read_lessons(shards, cache), tokenizers[0], rng)
+    looks = Looks(pair.generator, trained_reader(folder), rng)
+    lessons = [pool.shard(name) for name in lesson_names(cache)]
+    critic = Critic(pair.vae, trained_lesson(folder), lessons, rng)
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        batch = classroom.draw()
+        losses, guesses = looks(batch)
+        drawn = drawn_losses(pair.vae, pool, step, rng)
+        drawn.pop("spread")
+        return losses | drawn | critic(batch, *guesses)
+
+    Trainer("finish", pair, folder, rate=5e-4).run(loss_of, budget_seconds)
+
+
+def skin_weight(landmarks: list[np.ndarray]) -> Tensor:
+    """[N, 1, 256, 256]: bumps where skin is seen."""
+    grid = np.arange(WHOLE)
+    bumps = []
+    for points in landmarks:
+        spread = 0.1 * float(np.linalg.norm(points[1] - points[0]))
+        near = [(grid - x) ** 2 + (grid[:, None] - y) ** 2 for x, y in skin_places(points)]
+        bumps.append(sum(np.exp(-square / (2 * spread**2)) for square in near))
+    return torch.from_numpy(np.stack(bumps)[:, None]).float()
+
+
+def crops(pictures: Tensor, landmarks: list[np.ndarray]) -> Tensor:
+    """The recogniser's crops [N, 3, 112, 112] of [N, 3, S, S], with gradients."""
+    side = pictures.shape[-1]
+    u, v = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
+    places = np.stack([u.ravel(), v.ravel(), np.ones(SIZE * SIZE)])  # [3, pixels of a crop]
+    grids = []
+    for points in landmarks:
+        matrix = np.vstack([similarity(points, SIZE), [0, 0, 1]])
+        x, y, _ = np.linalg.inv(matrix) @ places
+        grids.append(np.stack([x, y], axis=-1).reshape(SIZE, SIZE, 2) * 2 / (side - 1) - 1)
+    grid = torch.from_numpy(np.stack(grids)).float()
+    return F.grid_sample(pictures, grid, align_corners=True).contiguous(memory_format=torch.channels_last)
