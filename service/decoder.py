@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+import cv2
 import pillow_heif as untyped_pillow_heif
 from PIL import AvifImagePlugin, Image
 
@@ -71,6 +72,7 @@ def load_codecs(heic: bool) -> tuple[list[str], list[str]]:
     Image.preinit()
     Image.MAX_IMAGE_PIXELS = None  # the limits are ours, and are checked before load()
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    cv2.setNumThreads(1)
     formats, notes = ["JPEG", "PNG", "WEBP", "AVIF"], list[str]()
     if not AvifImagePlugin.SUPPORTED:
         formats.remove("AVIF")

@@ -27,8 +27,14 @@ READY_BYTES = 64 * 1024
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 
 # Nothing of the front's own environment: no secrets, and no LIBHEIF_SECURITY_LIMITS=OFF. Every block over 128 kB is
-# its own mapping, so that freed pixels go back to the system at once.
-ENVIRONMENT = {"LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
+# its own mapping, so that freed pixels go back to the system at once. numpy's algebra, which nobody uses here, would
+# otherwise keep a thread for each core.
+ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 
 class DecoderDied(Exception):

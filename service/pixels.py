@@ -8,12 +8,17 @@ shrinking before anything else is done to the pixels. Facts about Pillow that sh
 * A JPEG's header may promise more pixels than its data holds and still load, so the header is what is judged; a
   HEIC's size may change while it loads, so it is judged again.
 * Converting I;16 to L clips instead of scaling. Pixels hidden under alpha 0 are the sender's to choose.
+* Its smooth resampling takes as long as decoding a phone's photo; OpenCV's takes an eighth of that.
 """
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
-from PIL import Image, ImageCms
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageChops, ImageCms
 
 from service.content import ACCEPTED, READABLE, name_content
 from service.decoding import Decoded, ImageLimits, Refused
@@ -22,17 +27,21 @@ MAX_PROFILE_BYTES = 1_000_000
 BACKGROUND = 255  # what shows through transparency: white, as a page would
 SINGLE_FRAME_FORMATS = ("PNG", "WEBP", "AVIF")
 untyped_cms: Any = ImageCms  # its profiles have no types
+untyped_cv2: Any = cv2  # its answers have none
 SRGB = untyped_cms.ImageCmsProfile(untyped_cms.createProfile("sRGB"))
+COLOURS = Image.fromarray(np.indices((18, 18, 18), np.uint8).reshape(3, 18, -1).transpose(1, 2, 0) * np.uint8(15))
+
+Pixels = npt.NDArray[np.uint8]  # [H, W] or [H, W, channels], in one of Pillow's modes
 
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_UPRIGHT: dict[int, Callable[[Any], Any]] = {
+    2: lambda pixels: untyped_cv2.flip(pixels, 1),
+    3: lambda pixels: untyped_cv2.rotate(pixels, untyped_cv2.ROTATE_180),
+    4: lambda pixels: untyped_cv2.flip(pixels, 0),
+    5: untyped_cv2.transpose,
+    6: lambda pixels: untyped_cv2.rotate(pixels, untyped_cv2.ROTATE_90_CLOCKWISE),
+    7: lambda pixels: untyped_cv2.rotate(untyped_cv2.transpose(pixels), untyped_cv2.ROTATE_180),
+    8: lambda pixels: untyped_cv2.rotate(pixels, untyped_cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 
 
@@ -74,12 +83,12 @@ def _read(data: bytes, limits: ImageLimits, formats: list[str]) -> Decoded:
             image.draft(None, (int(image.width * scale), int(image.height * scale)))  # libjpeg halves as it decodes
         image.load()
         check_size(image.size, limits)
-        upright = _UPRIGHT.get(orientation(image))
+        upright = _UPRIGHT.get(orientation(image), lambda pixels: pixels)
         profile = image.info.get("icc_profile")
-        rgb = to_srgb(flatten(shrink(image, limits.output_side)), profile)
-    if upright is not None:
-        rgb = rgb.transpose(upright)
-    return Decoded(width=rgb.width, height=rgb.height, rgb=rgb.tobytes())
+        image = flatten(shrink_roughly(smooth(image), limits.output_side))
+        pixels = shrink(np.asarray(image), limits.output_side)
+        rgb = upright(to_srgb(pixels, image.mode, profile))
+    return Decoded(width=rgb.shape[1], height=rgb.shape[0], rgb=rgb.tobytes())
 
 
 def check_content(data: bytes, limits: ImageLimits, formats: list[str]) -> None:
@@ -90,10 +99,16 @@ def check_content(data: bytes, limits: ImageLimits, formats: list[str]) -> None:
         raise Refusal("image_not_recognised", f"{found} Send {ACCEPTED}.", kind)
     if kind == "HEIC" and "HEIF" not in formats:
         raise Refusal("heic_disabled", "HEIC pictures are switched off here: send the photo as a JPEG.", kind)
-    scans = data.count(b"\xff\xda") if kind == "JPEG" else 0
+    scans = count_scans(data) if kind == "JPEG" else 0
     if scans > limits.max_scans:
         message = f"The JPEG has {scans} scans: at most {limits.max_scans} are read. Save it again as a plain JPEG."
         raise Refusal("image_too_many_scans", message, scans, limits.max_scans)
+
+
+def count_scans(data: bytes) -> int:
+    """A third of the time that `bytes.count` takes, whatever the bytes."""
+    octets = np.frombuffer(data, np.uint8)
+    return int(np.count_nonzero((octets[:-1] == 0xFF) & (octets[1:] == 0xDA)))
 
 
 def check_size(size: tuple[int, int], limits: ImageLimits) -> None:
@@ -119,16 +134,21 @@ def orientation(image: Image.Image) -> int:
         return 1
 
 
-def shrink(image: Image.Image, side: int) -> Image.Image:
-    """In a mode that can be resampled smoothly, at most `side` on the long side."""
+def smooth(image: Image.Image) -> Image.Image:
+    """In a mode whose neighbours can be mixed."""
     if image.mode in ("I", "I;16", "I;16B", "I;16L"):
-        image = image.point(lambda value: value * (1 / 257)).convert("L")
-    elif image.has_transparency_data and image.mode not in ("LA", "RGBA"):
-        image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
-    elif image.mode in ("1", "P"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
-    image.thumbnail((side, side), Image.Resampling.HAMMING, reducing_gap=2.0)  # Lanczos takes twice as long
+        return image.point(lambda value: value * (1 / 257)).convert("L")
+    if image.has_transparency_data and image.mode not in ("LA", "RGBA"):
+        return image.convert("LA" if image.mode in ("1", "L") else "RGBA")
+    if image.mode in ("1", "P"):
+        return image.convert("L" if image.mode == "1" else "RGB")
     return image
+
+
+def shrink_roughly(image: Image.Image, side: int) -> Image.Image:
+    """By a whole number, each pixel the mean of those it replaces: the long side is then `side` to twice that."""
+    factor = max(image.size) // side
+    return image.reduce(factor) if factor > 1 else image
 
 
 def flatten(image: Image.Image) -> Image.Image:
@@ -140,15 +160,40 @@ def flatten(image: Image.Image) -> Image.Image:
     return flat
 
 
-def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def shrink(pixels: Pixels, side: int) -> Pixels:
+    """At most `side` on the long side. From less than twice that: linear interpolation then leaves no pixel out."""
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return untyped_cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+
+
+def to_srgb(pixels: Pixels, mode: str, profile: bytes | None) -> Pixels:
     """Through the file's ICC profile if it has a usable one (iPhones write Display P3), else as if it were sRGB."""
-    if profile and len(profile) <= MAX_PROFILE_BYTES:
-        try:
-            source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            if image.mode == "L" and profile[16:20] == b"RGB ":  # the space it maps from, ICC.1 §7.2.6
-                image = image.convert("RGB")
-            converted = ImageCms.profileToProfile(image, source, SRGB, outputMode="RGB")
-            return converted if converted is not None else image
-        except Exception:  # garbage is common and harmless: the photo is then a little off in colour
-            pass
-    return image if image.mode == "RGB" else image.convert("RGB")
+    transform = transform_of(mode, profile) if profile and len(profile) <= MAX_PROFILE_BYTES else None
+    if transform is None and mode == "RGB":
+        return pixels
+    image = Image.fromarray(pixels, mode)
+    if transform is None:
+        return np.asarray(image.convert("RGB"))
+    return np.asarray(untyped_cms.applyTransform(image.convert(transform.input_mode), transform))
+
+
+def transform_of(mode: str, profile: bytes) -> ImageCms.ImageCmsTransform | None:
+    """None if the profile is of no use or changes nothing."""
+    if mode == "L" and profile[16:20] == b"RGB ":  # the space it maps from, ICC.1 §7.2.6
+        mode = "RGB"
+    try:
+        transform = ImageCms.buildTransform(ImageCms.ImageCmsProfile(BytesIO(profile)), SRGB, mode, "RGB")
+    except Exception:  # garbage is common and harmless: the photo is then a little off in colour
+        return None
+    return None if mode == "RGB" and is_idle(transform) else transform
+
+
+def is_idle(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether it changes no colour by more than rounding: what most cameras write is sRGB's own profile, and to send
+    a photo through that takes as long as decoding it."""
+    moved = ImageChops.difference(COLOURS, untyped_cms.applyTransform(COLOURS, transform))
+    return int(np.asarray(moved).max()) <= 1

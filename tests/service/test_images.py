@@ -9,12 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import psutil
 import pytest
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
 
 from models.messages import Picture
 from service import decoder
@@ -160,6 +162,21 @@ class TestPixels:
             assert picture.size == (1152, 1536)
             assert difference(picture, photo(512, 512).resize((1152, 1536), Image.Resampling.BICUBIC)) < 3
 
+    @pytest.mark.parametrize("orientation", [1, 6])
+    def test_a_phones_photo_is_what_a_slower_filter_makes_of_it(self, pool: Pool, orientation: int) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        data = saved(photo(512, 512).resize((3024, 4032), Image.Resampling.BICUBIC), "JPEG", quality=90, exif=exif)
+        wanted = Image.open(BytesIO(data))
+        wanted.draft(None, (1152, 1536))
+        wanted.thumbnail((1536, 1536), Image.Resampling.HAMMING)
+        wanted = ImageOps.exif_transpose(wanted)
+        picture = as_image(pool.decode(data))
+        assert picture.size == wanted.size
+        apart = np.abs(np.asarray(picture, np.int16) - np.asarray(wanted))
+        assert apart.mean() < 0.5
+        assert apart.max() <= 6
+
     def test_sixteen_bit_grey_is_scaled_and_not_clipped(self, pool: Pool) -> None:
         ramp = [as_image(pool.decode(grey_16_bit())).getpixel((x, 9)) for x in (0, 64, 128, 255)]
         assert ramp == [(0, 0, 0), (64, 64, 64), (128, 128, 128), (255, 255, 255)]
@@ -194,6 +211,12 @@ class TestPixels:
         grey = picture.getpixel((150, 32))
         assert isinstance(grey, tuple)
         assert max(abs(value - 128) for value in grey) <= 3
+
+    def test_a_profile_that_changes_nothing_costs_nothing(self, pool: Pool) -> None:
+        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+        for profile, is_same in ((srgb, True), (display_p3_profile(), False)):
+            marked = pool.decode(saved(photo(), "JPEG", quality=90, icc_profile=profile))
+            assert (marked.rgb == pool.decode(plain("JPEG")).rgb) is is_same
 
     def test_an_album_shows_its_first_picture(self, pool: Pool) -> None:
         assert difference(as_image(pool.decode(heic_album())), photo()) < 8
@@ -320,6 +343,15 @@ class TestFaults:
         assert len(refusals) >= 2
         assert {(fault.code, fault.retry_after_seconds) for fault in refusals} == {("decoders_busy", 1)}
 
+    def test_who_was_accepted_before_waits_through_any_crowd(self, make_pool: Callable[..., Pool]) -> None:
+        pool = make_pool(PATIENT, processes=1, max_waiting=0, wait_seconds=0.0)
+        data = plain("PNG")
+
+        async def crowd() -> list[Any]:
+            return await asyncio.gather(*[pool.decoders.decode(data, 20.0) for _ in range(4)])
+
+        assert [picture.width for picture in pool.run(crowd())] == [256] * 4
+
     def test_more_pictures_than_decoders_take_turns(self, make_pool: Callable[..., Pool]) -> None:
         pool = make_pool(PATIENT, processes=2)
 
@@ -410,7 +442,7 @@ class TestLimits:
     def test_a_picture_over_the_memory_limit_is_refused_and_the_next_is_served(
         self, make_pool: Callable[..., Pool]
     ) -> None:
-        megabytes = 200
+        megabytes = 400  # a decoder at rest has some 300 of addresses, most of them of libraries
         pool = make_pool(ImageLimits(decode_seconds=20.0, decoder_memory_bytes=megabytes * 10**6), processes=1)
         large = png(7000, 7000, depth=8, colour=6)  # 196 MB of pixels, if they were there
         with pytest.raises(BadPicture, match="image_decode_memory") as caught:
