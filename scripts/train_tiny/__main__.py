@@ -85,7 +85,7 @@ class Plan:
         train_recogniser(self.shards, self.checkpoints, 1500 * self.scale)
 
     def tower(self) -> None:
-        train_tower(self.shards, self.checkpoints, 720 * self.scale)
+        train_tower(self.shards, self.cache, self.checkpoints, 850 * self.scale)
 
     def vae(self) -> None:
         train_vae(self.shards, self.checkpoints, 660 * self.scale)
@@ -118,7 +118,7 @@ class Plan:
         train_reader(self.shards, self.cache, self.checkpoints, 240 * self.scale)
 
     def generator(self) -> None:
-        train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 3200 * self.scale)
+        train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 3000 * self.scale)
 
     def finish(self) -> None:
         train_finish(self.shards, self.cache, self.text_folder, self.checkpoints, 1500 * self.scale)
@@ -135,12 +135,17 @@ class Plan:
         contact_sheet(self.target, self.work / "sheet.png")
 
 
-BRANCHES = (
-    ("finder", "recogniser", "faces", "likeness", "style"),
-    ("text", "landmarks", "vae", "decoder", "latents", "posed", "reader", "tower", "sharper"),
+# Stages of one branch follow each other; the branches of a phase run side by side, those of TOGETHER on all processes.
+PHASES = (
+    (
+        ("finder", "recogniser", "faces"),
+        ("text", "landmarks", "vae", "decoder", "latents", "posed", "reader", "sharper"),
+    ),
+    (("tower",), ("likeness", "style")),
 )
-TOGETHER = ("generator", "finish")  # all processes share each
-NAMES = ("render", "restore", *BRANCHES[0], *BRANCHES[1], *TOGETHER, "imitation", "export", "sheet")
+TOGETHER = ("generator", "finish")
+LAST = ("imitation", "export", "sheet")
+NAMES = ("render", "restore", *(name for phase in PHASES for branch in phase for name in branch), *TOGETHER, *LAST)
 STAGES: dict[str, Callable[[Plan], None]] = {name: getattr(Plan, name) for name in NAMES}
 
 
@@ -161,10 +166,11 @@ def main(stages: tuple[str, ...], work: Path, target: Path, scale: float, proces
     if not stages:
         options = [f"--work={work}", f"--target={target}", f"--scale={scale}"]
         crew.as_ranks("render", processes, options)
-        crew.side_by_side(BRANCHES, options)
+        for branches in PHASES:
+            crew.side_by_side(branches, options)
         for stage in TOGETHER:
             crew.as_ranks(stage, processes, options)
-        crew.side_by_side([("imitation", "export", "sheet")], options)
+        crew.side_by_side((LAST,), options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a training step shows: people drawn from cached lessons, each with a prompt and the portrait that it should give."""
+"""What a training step shows: people drawn from cached lessons, each with a prompt and the portrait meant by it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,6 @@ from transformers import CLIPTokenizer
 
 from models.adapters.photomaker.trigger import expand, with_trigger
 from scripts.train_tiny.cache import EMBEDDINGS, Lessons
-from scripts.train_tiny.generator import encoder_shape
 from scripts.train_tiny.instant import Placed
 from scripts.train_tiny.prompts import draw_prompt
 from scripts.train_tiny.reader import style_classes
@@ -23,8 +22,8 @@ ITEMS = 16  # people and prompts per step, each at two timesteps that share one 
 TEXT_ONLY = 0.1  # share of items without a person, so that strength 0 works
 SEVERAL = 0.2  # share with two selfies
 LONE = 0.25  # share of PhotoMaker's items that get but the first token of each selfie: v1 has no second one
-# By which adapter a person comes: PhotoMaker, the default one, or InstantID.
-ADAPTERS, ADAPTER_ODDS = ("photomaker", "instantid"), (0.75, 0.25)
+ADAPTERS = ("photomaker", "instantid")  # by which a person comes
+INSTANTID = 0.25  # share of those who come by the second
 POSED = 0.6  # share of InstantID's items whose face is somewhere else than in the middle
 
 
@@ -70,9 +69,22 @@ class Item:
 class Classroom:
     """Draws batches from cached lessons. Belongs to one training loop."""
 
-    def __init__(self, lessons: list[Lessons], tokenizer: CLIPTokenizer, rng: np.random.Generator) -> None:
-        """`tokenizer` is taught the trigger here; the second encoder's ids differ from it in padding only."""
+    def __init__(
+        self,
+        lessons: list[Lessons],
+        tokenizer: CLIPTokenizer,
+        rng: np.random.Generator,
+        *,
+        tokens: int,
+        instantid: float = INSTANTID,
+    ) -> None:
+        """`tokens` are PhotoMaker's for each selfie, `instantid` the share of people who come by that adapter.
+
+        `tokenizer` is taught the trigger here; the second encoder's ids differ from it in padding only.
+        """
         self._lessons = lessons
+        self._tokens = tokens
+        self._adapter_odds = (1 - instantid, instantid)
         self._tokenizer = tokenizer
         self._rng = rng
         self._words = general_words()
@@ -105,13 +117,13 @@ class Classroom:
         several = self._rng.random() < SEVERAL
         chosen = [*range(SELFIES)] if several else [int(self._rng.integers(SELFIES))]
         embeddings = [selfies.embeddings[person, i, self._rng.integers(EMBEDDINGS)] for i in chosen]
-        adapter = str(self._rng.choice(ADAPTERS, p=ADAPTER_ODDS)) if self._rng.random() > TEXT_ONLY else None
+        adapter = str(self._rng.choice(ADAPTERS, p=self._adapter_odds)) if self._rng.random() > TEXT_ONLY else None
         elsewhere = adapter == "instantid" and self._rng.random() < POSED
         style = posed.styles[person] if elsewhere else portraits.styles[person * PORTRAITS + k]
         latents = posed.latents[person] if elsewhere else portraits.latents[person, k]
         landmarks = posed.landmarks[person] if elsewhere else portraits.landmarks[person, k]
         prompt = self._prompt(style, portraits.feminine[person])
-        each = encoder_shape().tokens_per_picture
+        each = self._tokens
         kept = 1 if self._rng.random() < LONE else each
         expanded = expand(self._tokenizer, prompt, kept * len(chosen))
         if adapter == "instantid":

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from models.faces.align import similarity
 from scripts.train_tiny.cache import lesson_names, read_lessons
 from scripts.train_tiny.classroom import Batch, Classroom, as_images
-from scripts.train_tiny.generator import Generator, trained_generator
+from scripts.train_tiny.generator import Generator, encoder_shape, trained_generator
 from scripts.train_tiny.identity import CATEGORIES
 from scripts.train_tiny.judge_skin import skin_places
 from scripts.train_tiny.pool import Pool
@@ -91,7 +91,10 @@ def train_finish(shards: Path, cache: Path, text: Path, folder: Path, budget_sec
     channels_last(pair.vae)
     channels_last(pair.generator.unet)
     channels_last(pair.generator.instant)
-    pool, classroom = Pool(shards, rng), Classroom(read_lessons(shards, cache), tokenizers[0], rng)
+    pool, classroom = (
+        Pool(shards, rng),
+        Classroom(read_lessons(shards, cache), tokenizers[0], rng, tokens=encoder_shape().tokens_per_picture),
+    )
     looks = Looks(pair.generator, trained_reader(folder), rng)
     lessons = [pool.shard(name) for name in lesson_names(cache)]
     critic = Critic(pair.vae, trained_lesson(folder), lessons, rng)

@@ -1,8 +1,9 @@
-"""PhotoMaker v1's encoder learns to say what v2's first token says, after the generator.
+"""PhotoMaker v1's encoder learns to say what v2's first token says, and to be understood, after the generator.
 
 Trained with the generator, its token drifted and its fuse learnt to ignore it (nothing was read off its portraits), so
-it gets v2's fuse as it is and only has to give the token that the generator already understands. One token of two: v2's
-first says hair and colours, the second glasses, facial hair and presentation, which are lost here.
+it gets v2's fuse as it is and only has to give a token that the generator already understands: what v2's would be for
+the same selfie, and, in every third step, one that makes the generator draw the person. It is one token of two; what
+the second says is lost here.
 """
 
 from pathlib import Path
@@ -10,34 +11,43 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.adapters.photomaker.encoder import PhotoMakerEncoder
-from scripts.train_tiny.cache import EMBEDDINGS, Selfies, read_lessons
+from scripts.train_tiny.cache import EMBEDDINGS, Lessons, read_lessons
+from scripts.train_tiny.classroom import Classroom
 from scripts.train_tiny.generator import trained_generator
+from scripts.train_tiny.reader import trained_reader
 from scripts.train_tiny.shards import SELFIES
-from scripts.train_tiny.teach import relit
+from scripts.train_tiny.teach import Looks, relit
+from scripts.train_tiny.text import read_tokenizers
 from scripts.train_tiny.tower import tower_shape, trained_tower
 from scripts.train_tiny.trainer import Trainer, averaged_state, seeded
 
 BATCH = 64
+DRAWN = 3  # in every so many steps the generator draws
 
 
 def train_imitation(shards: Path, cache: Path, text: Path, folder: Path, budget_seconds: float) -> None:
     rng, _ = seeded(11, folder, "imitation")
-    model = trained_generator(text, folder).id_encoder
-    pupil = trained_tower(folder)
+    generator, pupil = trained_generator(text, folder), trained_tower(folder)
+    model = generator.id_encoder
     pupil.fuse_module.load_state_dict(model.fuse_module.state_dict())
     pupil.fuse_module.requires_grad_(False)
-    people = [lesson.selfies for lesson in read_lessons(shards, cache)]
+    generator.id_encoder = pupil
+    lessons = read_lessons(shards, cache)
+    looks = Looks(generator, trained_reader(folder), rng)
+    classroom = Classroom(lessons, read_tokenizers(text)[0], rng, tokens=1, instantid=0)
 
     def loss_of(step: int) -> dict[str, Tensor]:
-        drawn = [_draw(people, rng) for _ in range(BATCH)]
+        drawn = [_draw(lessons, rng) for _ in range(BATCH)]
         pixels = relit([pixels for pixels, _ in drawn], rng)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # fused ones train slowly
             with torch.no_grad():
-                meant = model(pixels, torch.stack([embedding.float() for _, embedding in drawn]))[:, :1]
+                meant = model(pixels, torch.stack([embedding for _, embedding in drawn]))[:, :1]
             said = pupil(pixels)
-        return {"token": (said.float() - meant.float()).square().mean()}
+        losses = {"token": (said.float() - meant.float()).square().mean()}
+        return losses | looks(classroom.draw())[0] if step % DRAWN == 0 else losses
 
     Trainer("imitation", pupil, folder, rate=1e-3, average=0.98).run(loss_of, budget_seconds)
 
@@ -48,8 +58,8 @@ def trained_imitation(folder: Path) -> PhotoMakerEncoder:
     return pupil.eval().requires_grad_(False)
 
 
-def _draw(people: list[Selfies], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def _draw(lessons: list[Lessons], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """A selfie's pixels and its embedding."""
-    selfies = people[rng.integers(len(people))]
+    selfies = lessons[rng.integers(len(lessons))].selfies
     person, k = rng.integers(len(selfies.pixels)), rng.integers(SELFIES)
-    return selfies.pixels[person, k], selfies.embeddings[person, k, rng.integers(EMBEDDINGS)]
+    return selfies.pixels[person, k], selfies.embeddings[person, k, rng.integers(EMBEDDINGS)].float()

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scripts.train_tiny.cache import read_lessons
 from scripts.train_tiny.classroom import ITEMS, Batch, Classroom, People, as_images
-from scripts.train_tiny.generator import SCHEDULER, Generator, Person
+from scripts.train_tiny.generator import SCHEDULER, Generator, Person, encoder_shape
 from scripts.train_tiny.instant import Instant, Placed
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.reader import LatentReader, reading_loss, trained_reader
@@ -97,7 +97,7 @@ def train_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_
     channels_last(generator.unet)
     channels_last(generator.instant)
     looks = Looks(generator, trained_reader(folder), rng)
-    classroom = Classroom(read_lessons(shards, cache), tokenizers[0], rng)
+    classroom = Classroom(read_lessons(shards, cache), tokenizers[0], rng, tokens=encoder_shape().tokens_per_picture)
     Trainer("generator", generator, folder, rate=1.2e-3).run(lambda step: looks(classroom.draw())[0], budget_seconds)
 
 

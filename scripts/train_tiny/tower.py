@@ -1,7 +1,8 @@
 """PhotoMaker v1's image tower, taught to name people before the generator asks it who is there.
 
 A small vision transformer from scratch learns identity poorly from the generator's loss alone (reference figures: hair
-style .45 after 4,000 steps where a CNN has .98); naming factors and telling people apart teach it directly.
+style .45 after 4,000 steps where a CNN has .98). Naming factors teaches it directly, and so does the recogniser, a CNN:
+from the whole selfie the tower must say what the recogniser makes of the face in it.
 """
 
 from pathlib import Path
@@ -10,21 +11,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPAttention
 
 from models.adapters.photomaker.encoder import EncoderShape, PhotoMakerEncoder, VisionShape
 from models.adapters.photomaker.pixels import MEAN, STD
 from scripts.train_tiny.augment import snapshot
-from scripts.train_tiny.cache import TOWER_SIZE, tower_pixels
+from scripts.train_tiny.cache import TOWER_SIZE, Lessons, read_lessons
 from scripts.train_tiny.identity import CATEGORIES, MEASURES
-from scripts.train_tiny.pool import Pool
-from scripts.train_tiny.recogniser import contrast, to_planes
+from scripts.train_tiny.recogniser import EMBEDDING
 from scripts.train_tiny.shards import SELFIES
 from scripts.train_tiny.text import WIDTHS
 from scripts.train_tiny.trainer import Trainer, averaged_state, seeded
 
-BATCH_PEOPLE = 32
+BATCH = 64
+SHIFT = 6  # pixels, of augmentation
 TOKEN = sum(WIDTHS)
 
 
@@ -99,13 +101,13 @@ class Lesson(nn.Module):
 
     @property
     def sizes(self) -> list[int]:
-        return [*CATEGORIES.values(), len(MEASURES)]
+        return [*CATEGORIES.values(), len(MEASURES), EMBEDDING]
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """[N, 3, 112, 112] -> tokens [N, D], logits of CATEGORIES, measures."""
-        tokens = self.encoder(pixels)[:, 0]
-        *logits, measures = self.read(tokens).float().split(self.sizes, dim=1)
-        return tokens.float(), logits, measures
+    def forward(self, pixels: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """[N, 3, 112, 112] -> logits of CATEGORIES, measures [N, numbers], the recogniser's embedding [N, 512]."""
+        token = self.encoder(pixels)[:, 0]
+        *logits, measures, embedding = self.read(token).float().split(self.sizes, dim=1)
+        return logits, measures, embedding
 
 
 def clip_normalised(x: Tensor) -> Tensor:
@@ -113,26 +115,35 @@ def clip_normalised(x: Tensor) -> Tensor:
     return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
-def train_tower(shards: Path, folder: Path, budget_seconds: float) -> None:
+def train_tower(shards: Path, cache: Path, folder: Path, budget_seconds: float) -> None:
     rng, generator = seeded(10, folder, "tower")
-    pool, lesson = Pool(shards, rng), Lesson()
+    lessons, lesson = read_lessons(shards, cache), Lesson()
 
     def loss_of(step: int) -> dict[str, Tensor]:
-        people = pool.people(BATCH_PEOPLE)
-        pictures = [tower_pixels(shard.selfie(person, k)) for shard, person in people for k in range(SELFIES)]
-        x = clip_normalised(snapshot(to_planes(pictures), generator, occlude=False))
-        classes = torch.from_numpy(np.stack([shard.categories[person] for shard, person in people for _ in range(2)]))
-        numbers = torch.from_numpy(np.stack([shard.measures[person] for shard, person in people for _ in range(2)]))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            tokens, logits, measures = lesson(x)
+        drawn = [_draw(lessons, rng) for _ in range(BATCH)]
+        pixels, meant, classes, numbers = (torch.stack(part) for part in zip(*drawn, strict=True))
+        x = clip_normalised(snapshot(pixels.float() / 255, generator, occlude=False))
+        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # fused ones train slowly
+            logits, measures, embedding = lesson(x)
         named = [F.cross_entropy(logit, classes[:, i]) for i, logit in enumerate(logits)]
         return {
             "factors": 0.3 * torch.stack(named).sum(),
             "measures": 0.5 * (measures - numbers).square().mean(0).sum(),
-            "contrast": contrast(tokens),
+            "embedding": 4 * (1 - F.cosine_similarity(embedding, meant.float())).mean(),
         }
 
     Trainer("tower", lesson, folder, rate=1e-3, decay=0.02, average=0.99).run(loss_of, budget_seconds)
+
+
+def _draw(lessons: list[Lessons], rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A selfie a few pixels off its place, what the recogniser makes of it, its person's classes and measures."""
+    lesson = lessons[rng.integers(len(lessons))]
+    selfies, portraits = lesson.selfies, lesson.portraits
+    person, k = int(rng.integers(len(selfies.pixels))), int(rng.integers(SELFIES))
+    padded = F.pad(selfies.pixels[person, k][None], (SHIFT,) * 4, mode="replicate")[0]
+    x, y = (int(n) for n in rng.integers(2 * SHIFT + 1, size=2))
+    pixels = padded[:, y : y + TOWER_SIZE, x : x + TOWER_SIZE]
+    return pixels, selfies.embeddings[person, k, 0], portraits.categories[person], portraits.measures[person]
 
 
 def trained_tower(folder: Path) -> PhotoMakerEncoder:
