@@ -91,10 +91,8 @@ def train_finish(shards: Path, cache: Path, text: Path, folder: Path, budget_sec
     channels_last(pair.vae)
     channels_last(pair.generator.unet)
     channels_last(pair.generator.instant)
-    pool, classroom = (
-        Pool(shards, rng),
-        Classroom(read_lessons(shards, cache), tokenizers[0], rng, tokens=encoder_shape().tokens_per_picture),
-    )
+    pool, each = Pool(shards, rng), encoder_shape().tokens_per_picture
+    classroom = Classroom(read_lessons(shards, cache), tokenizers[0], rng, tokens=each)
     looks = Looks(pair.generator, trained_reader(folder), rng)
     lessons = [pool.shard(name) for name in lesson_names(cache)]
     critic = Critic(pair.vae, trained_lesson(folder), lessons, rng)
