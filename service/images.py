@@ -79,14 +79,15 @@ class Decoders:
     def process_ids(self) -> list[int]:
         return [child.pid for child in self._children]
 
-    async def decode(self, data: bytes | bytearray | memoryview) -> Picture:
+    async def decode(self, data: bytes | bytearray | memoryview, wait_seconds: float | None = None) -> Picture:
         """Raises BadPicture, UnsupportedMedia, TooLarge, or NoCapacity when all decoders stay busy too long.
 
-        `data` must not change until this returns.
+        Who brings `wait_seconds` was accepted before: it waits so long, however many others do. `data` must not change
+        until this returns.
         """
         view = memoryview(data)
         check_length(view.nbytes, self.limits.max_bytes)
-        child = await self._borrow()
+        child = await self._borrow(wait_seconds)
         try:
             async with asyncio.timeout(self.limits.decode_seconds):
                 answer = await child.decode(view)
@@ -106,14 +107,15 @@ class Decoders:
             raise answer.as_error()
         return Picture(width=answer.width, height=answer.height, rgb=answer.rgb)
 
-    async def _borrow(self) -> DecoderProcess:
+    async def _borrow(self, wait_seconds: float | None) -> DecoderProcess:
         """An idle child that is alive: one that died in its sleep is nobody's fault."""
         must_wait = self._num_waiting > 0 or self._idle.empty()
-        if not self._started or (must_wait and self._num_waiting >= self._max_waiting):
+        is_full = must_wait and wait_seconds is None and self._num_waiting >= self._max_waiting
+        if not self._started or is_full:
             self._refuse_busy()
         self._num_waiting += 1
         try:
-            async with asyncio.timeout(self._wait_seconds):
+            async with asyncio.timeout(self._wait_seconds if wait_seconds is None else wait_seconds):
                 while True:
                     child = await self._idle.get()
                     if child.is_alive:

@@ -29,6 +29,7 @@ from service.content import ACCEPTED
 from service.decoding import MAX_BYTES
 from service.errors import BadRequest, ServiceError, TooLarge, UnsupportedMedia
 from service.jobs.sealing import MAX_TOKEN_CHARS
+from service.memory import wipe
 
 __all__ = ["ClientLeft", "PortraitForm", "Upload", "UploadLimits", "UploadTooSlow", "read_upload", "wipe"]
 
@@ -71,12 +72,6 @@ class Upload:
 
     def __repr__(self) -> str:
         return f"Upload({len(self.files)} images)"
-
-
-def wipe(images: list[bytearray]) -> None:
-    """Overwrite the callers' bytes, when decoding is over."""
-    for image in images:
-        image[:] = bytes(len(image))
 
 
 async def read_upload(request: HttpRequest, *, limits: UploadLimits) -> Upload:

@@ -14,7 +14,7 @@ from service.access.caller import caller_of
 from service.api.answers import IdentityAnswer, note_timings
 from service.api.forms import Upload, wipe
 from service.api.front import Front
-from service.api.intake import answered, bytes_of, decode_photos, enter, prepared, receive, terms_of
+from service.api.intake import answered, decode_photos, enter, prepared, receive, terms_of
 from service.api.openapi import IdentitiesOperation
 from service.api.orders import check_adapter
 from service.api.portrait_form import POSE_FIELD, PortraitForm, field_error
@@ -52,10 +52,10 @@ async def create_identity(request: AnyRequest, front: NamedDependency[Front]) ->
 
         async def prepare(job: Job) -> Generate:
             job.keepsakes = keepsakes
-            photos = await decode_photos(record_of(request.scope), front.decoders, upload)
+            photos = await decode_photos(job, record_of(request.scope), front.decoders, upload)
             return enrolment(job.id, upload.form, photos.selfies, job.seconds_left)
 
-        job = enter(request, front, enrolment_summary(upload.form, bundle), terms, prepare, num_bytes=bytes_of(upload))
+        job = enter(request, front, enrolment_summary(upload.form, bundle), terms, prepare, photos=upload.files)
     except BaseException:
         wipe(upload.files)
         raise

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +20,6 @@ from service.api.portrait_form import POSE_FIELD, check_together
 from service.api.prefer import read_cancel_after, read_prefer
 from service.api.presence import settle, while_present
 from service.api.record import RequestRecord, record_of
-from service.decoding import OUTPUT_SIDE
 from service.errors import BadRequest, ServiceError
 from service.images import Decoders
 from service.jobs.idempotency import fingerprint, read_key
@@ -47,7 +46,6 @@ __all__ = [
 
 AnyRequest = Request[Any, Any, Any]
 PLAIN_SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?")
-PICTURE_BYTES = 3 * OUTPUT_SIDE**2  # of one decoded photo at most
 
 
 @contextlib.contextmanager
@@ -131,7 +129,7 @@ async def place(request: AnyRequest, front: Front, upload: Upload, terms: Terms)
         wish = Wish(form, front.styles, bundle, max_images=settings.max_images, has_pose=upload.pose is not None)
 
         async def prepare(job: Job) -> Generate:
-            photos = await decode_photos(record, front.decoders, upload)
+            photos = await decode_photos(job, record, front.decoders, upload)
             order = msgspec.structs.replace(
                 wish.order(job.id, photos, job.seconds_left),
                 identity=kept.identity if kept is not None else None,
@@ -142,7 +140,7 @@ async def place(request: AnyRequest, front: Front, upload: Upload, terms: Terms)
             job.keepsakes = ProofKeepsakes(front.vault, caller, order, style=wish.summary.style, bundle=bundle)
             return order
 
-        job = enter(request, front, wish.summary, terms, prepare, num_bytes=bytes_of(upload))
+        job = enter(request, front, wish.summary, terms, prepare, photos=upload.files)
         if record.joined:
             wipe(upload.files)
     except BaseException:
@@ -159,9 +157,9 @@ def enter(
     prepare: Prepare,
     *,
     needs: Scope = "preview",
-    num_bytes: int = 0,
+    photos: Sequence[bytearray] = (),
 ) -> Job:
-    """Admit any job of this request's caller, whose key needs this scope; `num_bytes` is what it may hold of photos.
+    """Admit any job of this request's caller, whose key needs this scope. An admitted job wipes its photos itself.
 
     Raises Forbidden, QuotaExceeded, NoCapacity or KeyReused, and then `prepare` is never called; nor is it for a
     request that was sent before, which gets the job of that time.
@@ -174,7 +172,7 @@ def enter(
         return _join(same, record, terms)
     hold = front.quotas.take(caller, summary.num_images)
     try:
-        job = front.jobs.accept(caller, summary, terms, prepare, num_bytes=num_bytes)
+        job = front.jobs.accept(caller, summary, terms, prepare, photos)
     except ServiceError:
         hold.refund()
         raise
@@ -247,28 +245,29 @@ def hand_over(job: Job) -> None:
     job.detach()
 
 
-def bytes_of(upload: Upload) -> int:
-    """The most that a job holds of its photos: as they came, or decoded."""
-    return sum(max(len(file), PICTURE_BYTES) for file in upload.files)
+async def decode_photos(job: Job, record: RequestRecord, decoders: Decoders, upload: Upload) -> Photos:
+    """All photos as pixels, side by side. Raises the first refusal, saying of which photo.
 
-
-async def decode_photos(record: RequestRecord, decoders: Decoders, upload: Upload) -> Photos:
-    """All photos as pixels, side by side, and their bytes wiped. Raises the first refusal, saying of which photo."""
-    with record.stage("decode_upload"):
-        named = [({"selfie": index}, data) for index, data in enumerate(upload.images)]
-        named += [({"field": POSE_FIELD}, upload.pose)] if upload.pose is not None else []
-        tasks = [asyncio.create_task(_decode_one(decoders, which, data)) for which, data in named]
+    The first time the request waits for it; the second time it is the job's turn, and nothing but its deadline ends
+    its wait for a decoder.
+    """
+    named = [({"selfie": index}, data) for index, data in enumerate(upload.images)]
+    named += [({"field": POSE_FIELD}, upload.pose)] if upload.pose is not None else []
+    wait_seconds = job.seconds_left if job.is_prepared else None
+    with contextlib.nullcontext() if job.is_prepared else record.stage("decode_upload"):
+        tasks = [asyncio.create_task(_decode_one(decoders, which, data, wait_seconds)) for which, data in named]
         try:
             pictures = await asyncio.gather(*tasks)
         finally:
             await settle(*tasks)  # a decoder may still read the bytes
-            wipe(upload.files)
     return Photos(pictures[: len(upload.images)], pictures[-1] if upload.pose is not None else None)
 
 
-async def _decode_one(decoders: Decoders, which: dict[str, Any], data: bytearray) -> Picture:
+async def _decode_one(
+    decoders: Decoders, which: dict[str, Any], data: bytearray, wait_seconds: float | None
+) -> Picture:
     try:
-        return await decoders.decode(data)
+        return await decoders.decode(data, wait_seconds)
     except ServiceError as error:
         error.extra |= which
         raise

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -15,6 +15,7 @@ from service.errors import JobCancelled, ServiceError
 from service.jobs.log import Ended, EventLog, Logged, Queued
 from service.jobs.terms import Terms
 from service.jobs.tokens import Keepsakes
+from service.memory import wipe
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -53,7 +54,13 @@ class Job:
     """
 
     def __init__(
-        self, caller: Caller, summary: Summary, terms: Terms, *, deadline_seconds: float, num_bytes: int = 0
+        self,
+        caller: Caller,
+        summary: Summary,
+        terms: Terms,
+        *,
+        deadline_seconds: float,
+        photos: Sequence[bytearray] = (),
     ) -> None:
         self.id = secrets.token_hex(16)
         self.caller = caller
@@ -61,7 +68,8 @@ class Job:
         self.keep = terms.keep
         self.on_disconnect = terms.on_disconnect
         self.deadline_seconds = deadline_seconds
-        self.num_bytes = num_bytes  # that it may hold of photos
+        self.photos = photos  # as they came, until a worker is given their pixels
+        self.num_bytes = sum(map(len, photos))  # that it holds of photos: as they came, then as pixels
         self.created = time.time()
         self.clock = asyncio.get_running_loop().time
         self.accepted_at = self.clock()
@@ -192,6 +200,10 @@ class Job:
         """The first event: the job has its place."""
         self.predicted_seconds = eta_seconds
         self.log.add(Queued(position, eta_seconds))
+
+    def forget_photos(self) -> None:
+        wipe(self.photos)
+        self.photos = ()
 
     def set_prepared(self) -> None:
         self.is_prepared = True

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 
 import msgspec
 
@@ -130,21 +130,23 @@ class Jobs:
         finally:
             self._uploads.give_back()
 
-    def accept(self, caller: Caller, summary: Summary, terms: Terms, prepare: Prepare, *, num_bytes: int = 0) -> Job:
+    def accept(
+        self, caller: Caller, summary: Summary, terms: Terms, prepare: Prepare, photos: Sequence[bytearray] = ()
+    ) -> Job:
         """A job that runs from now on, in its own task, whoever stays or leaves. Raises NoCapacity.
 
-        `prepare` makes the worker's message out of what was uploaded; what it raises is the job's end. `num_bytes` is
-        what the job may hold of photos.
+        `prepare` makes the worker's message out of the photos, at once and again if the job had to wait; what it
+        raises is the job's end. From here on the job owns the photos and wipes them.
         """
         deadline_seconds = terms.deadline_seconds or self.settings.deadline_seconds
         outlook = self._turns.outlook(caller, summary.cost, summary.num_images)
         self._check_places(caller, outlook)
-        if not self._bytes.has_room(num_bytes):
+        if not self._bytes.has_room(sum(map(len, photos))):
             raise admission.too_many_bytes(self._bytes, outlook, self._retry_after())
         _check_deadline(outlook, deadline_seconds)
         self._places.take()
-        self._bytes.take(num_bytes)
-        job = Job(caller, summary, terms, deadline_seconds=deadline_seconds, num_bytes=num_bytes)
+        job = Job(caller, summary, terms, deadline_seconds=deadline_seconds, photos=photos)
+        self._bytes.take(job.num_bytes)
         self._jobs[job.id] = job
         self._replays.remember(job, terms)
         self._turns.join(job)
@@ -187,10 +189,14 @@ class Jobs:
     async def _run(self, job: Job, prepare: Prepare) -> None:
         """From the photos to the end. Whatever happens, the job ends here if it has not ended before."""
         try:
-            order = msgspec.structs.replace(await prepare(job), traceparent=job.traceparent)
+            order = await prepare(job)
             job.set_prepared()
-            await self._turns.wait(job)
-            await self._work(job, order)
+            if not self._turns.may_go(job):
+                del order  # pixels are many times what they came as: a job waits with its photos as they came
+                await self._turns.wait(job)
+                order = await prepare(job)
+            self._hold_pixels(job, order)
+            await self._work(job, msgspec.structs.replace(order, traceparent=job.traceparent))
         except ServiceError as error:
             job.end(error)
         except asyncio.CancelledError:
@@ -198,6 +204,13 @@ class Jobs:
         except Exception as error:  # the task's edge: logged with types only, told to the caller
             logger.error(describe_exception(error), extra={"fields": {"job_id": job.id}})
             job.end(JobFailed("internal_error", "This is a bug; the request id finds it in our log."))
+
+    def _hold_pixels(self, job: Job, order: Generate) -> None:
+        """In place of the photos as they came. They may be over the bound, by what a window of jobs has more."""
+        job.forget_photos()
+        self._bytes.give_back(job.num_bytes)
+        job.num_bytes = _num_pixel_bytes(order)
+        self._bytes.take(job.num_bytes)
 
     async def _work(self, job: Job, order: Generate) -> None:
         async with contextlib.aclosing(self.workers.submit(order)) as events:
@@ -238,6 +251,7 @@ class Jobs:
         """The mirror of `accept`, when the workers have let go of the job too."""
         assert job.has_ended
         del self._jobs[job.id], self._tasks[job.id]
+        job.forget_photos()  # no decoder reads them any more
         self._places.give_back()
         self._bytes.give_back(job.num_bytes)
         if job.stopped_at is not None and job.error is not None:
@@ -259,3 +273,8 @@ class Jobs:
 def _check_deadline(outlook: Outlook, deadline_seconds: float) -> None:
     if outlook.promised_seconds is not None and outlook.promised_seconds > deadline_seconds:
         raise admission.too_late(outlook, outlook.promised_seconds, deadline_seconds)
+
+
+def _num_pixel_bytes(order: Generate) -> int:
+    photos = [*order.selfies, *([] if order.pose is None else [order.pose])]
+    return sum(len(photo.rgb) for photo in photos)

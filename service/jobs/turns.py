@@ -40,10 +40,14 @@ class Turns:
         self._waiters[job.id] = asyncio.Event()
         self.line.add(job, caller_id=caller.id, weight=caller.weight, cost=job.summary.cost, may_go=False)
 
-    async def wait(self, job: Job) -> None:
-        """Until it is the job's turn."""
+    def may_go(self, job: Job) -> bool:
+        """The job is prepared; whether its turn is now."""
         self.line.let_go(job)
         self._call_next()
+        return self._waiters[job.id].is_set()
+
+    async def wait(self, job: Job) -> None:
+        """Until it is the turn of a job that is prepared."""
         await self._waiters[job.id].wait()
 
     def free_row(self, job: Job) -> None:

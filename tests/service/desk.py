@@ -59,7 +59,7 @@ class Desk:
 
         terms = Terms(deadline_seconds=deadline, on_disconnect=on_disconnect, keep=keep)
         summary = some_summary(images, steps)
-        return self.jobs.accept(who, summary, terms, prepare, num_bytes=num_bytes)
+        return self.jobs.accept(who, summary, terms, prepare, [bytearray(num_bytes)])
 
     def figure(self, name, **labels):
         return self.metrics.registry.get_sample_value(f"proofsheet_{name}", labels) or 0.0

@@ -53,7 +53,7 @@ class FakeDecoders:
 
     async def stop(self) -> None: ...
 
-    async def decode(self, data: bytearray) -> Picture:
+    async def decode(self, data: bytearray, wait_seconds: float | None = None) -> Picture:
         self.seen.append(data)
         await asyncio.sleep(self.seconds)
         if data.startswith(b"bad"):

@@ -5,12 +5,13 @@ import time
 
 import pytest
 
-from models.messages import Done, Portrait, Started, Stepped
+from models.messages import Done, Generate, Picture, Portrait, Started, Stepped
 from service.access.caller import ANONYMOUS
 from service.errors import BadPicture, DeadlineExceeded, JobCancelled, JobFailed, NoCapacity, NotFound
 from service.jobs.log import Ended, EventLog, Queued
+from service.jobs.terms import Terms
 from tests.service.desk import Desk, caller, check_ended_once, run_desk
-from tests.service.some_job import some_job
+from tests.service.some_job import some_job, some_summary
 from tests.service.virtual_workers import VirtualWorkers
 from tests.virtual_time import run_virtually
 
@@ -252,6 +253,92 @@ class TestCancel:
             return job
 
         check_ended_once(run_desk(scenario))
+
+
+class Pixels(bytes):
+    """Decoded pixels that say when they are freed."""
+
+    alive = 0
+
+    def __new__(cls, size):
+        Pixels.alive += 1
+        return super().__new__(cls, size)
+
+    def __del__(self):
+        Pixels.alive -= 1
+
+
+class TestPhotos:
+    def accept(self, desk, photo, num_pixel_bytes=5000, terms=None):
+        """A job with one photo, which counts its decodings."""
+        decoded = []
+
+        async def prepare(job):
+            await asyncio.sleep(0.01)
+            assert any(photo), "a photo is decoded before it is wiped"
+            decoded.append(job.is_prepared)
+            selfie = Picture(width=1, height=1, rgb=Pixels(num_pixel_bytes))
+            return Generate(
+                job_id=job.id, selfies=[selfie], prompt="a person", seeds=[0], deadline_seconds=job.seconds_left
+            )
+
+        return desk.jobs.accept(ANONYMOUS, some_summary(), terms or Terms(), prepare, [photo]), decoded
+
+    def held(self, desk):
+        return desk.figure("held_bytes", kind="photos")
+
+    def test_a_job_in_line_holds_its_photos_as_they_came_and_gets_pixels_at_its_turn(self):
+        async def scenario(desk):
+            blockers = [desk.accept(images=8, steps=3) for _ in range(2)]
+            photo = bytearray(b"photo" * 20)
+            job, decoded = self.accept(desk, photo)
+            await job.prepared()
+            await asyncio.sleep(0.01)
+            in_line = (Pixels.alive, self.held(desk), any(photo), list(decoded))
+            await ended(blockers[0])
+            await asyncio.sleep(0.11)
+            at_worker = (Pixels.alive, self.held(desk), any(photo), list(decoded))
+            await ended(job, blockers[1])
+            return in_line, at_worker
+
+        in_line, at_worker = run_desk(scenario)
+        assert in_line == (0, 100 + 2 * 12, True, [False])  # the two before it have had their turns
+        assert at_worker == (1, 5000 + 12, False, [False, True])
+        assert Pixels.alive == 0
+
+    def test_a_job_whose_turn_is_at_once_is_decoded_once(self):
+        async def scenario(desk):
+            photo = bytearray(b"photo")
+            job, decoded = self.accept(desk, photo)
+            await ended(job)
+            return decoded, photo
+
+        assert run_desk(scenario) == ([False], bytearray(5))
+
+    def test_photos_are_wiped_when_a_job_ends_in_line(self):
+        async def scenario(desk):
+            blockers = [desk.accept(images=8, steps=3) for _ in range(2)]
+            photo = bytearray(b"photo")
+            job, _ = self.accept(desk, photo, terms=Terms(keep=True))
+            await job.prepared()
+            assert any(photo)
+            job.cancel()
+            await asyncio.sleep(0.01)
+            left = any(photo), job.photos
+            await ended(*blockers)
+            return left
+
+        assert run_desk(scenario) == (False, ())
+
+    def test_photos_are_wiped_when_a_job_ends_before_its_first_breath(self):
+        async def scenario(desk):
+            photo = bytearray(b"photo")
+            job, _ = self.accept(desk, photo)
+            job.cancel()
+            await asyncio.sleep(0.01)
+            return any(photo)
+
+        assert run_desk(scenario) is False
 
 
 class TestDeadline:

@@ -54,6 +54,22 @@ def test_respond_async_answers_202_with_the_jobs_place_and_the_images_come_later
     assert done["timings_ms"]["worker_total"] == 28.0
 
 
+def test_a_photo_that_is_none_is_refused_at_once_however_long_the_line_is():
+    house = build_house(script=SLOW)
+
+    async def scenario(client):
+        stalled = [await post(client, "n=8&prompt=STALL", **ASYNC) for _ in range(3)]
+        answer = await client.post("/v1/portraits", content=b"bad" + SELFIE, headers=JPEG | ASYNC)
+        for job in stalled:
+            await client.delete(f"/v1/jobs/{job.json()['id']}")
+        return [job.json()["status"] for job in stalled], answer
+
+    statuses, answer = run_in(house, scenario)
+    assert statuses[-1] == "queued"
+    assert (answer.status_code, answer.json()["code"], answer.json()["selfie"]) == (422, "image_undecodable", 0)
+    assert not any(any(data) for data in house.decoders.seen)
+
+
 def test_a_job_without_a_listener_runs_to_its_end():
     house = build_house(script=SLOW)
 
