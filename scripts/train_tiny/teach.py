@@ -117,8 +117,11 @@ def conditioned(
 
 
 def relit(pixels: list[Tensor], rng: np.random.Generator) -> Tensor:
-    """Selfies of uint8 in other light -> CLIP's numbers [N, 3, 112, 112]."""
-    gain = rng.uniform(0.75, 1.2, (len(pixels), 1, 1, 1)) * rng.uniform(0.93, 1.07, (len(pixels), 3, 1, 1))
+    """Selfies of uint8, exposed a little otherwise -> CLIP's numbers [N, 3, 112, 112].
+
+    A little only: brightness says how light the skin is, and the face vector was taught to look past it.
+    """
+    gain = rng.uniform(0.93, 1.07, (len(pixels), 1, 1, 1)) * rng.uniform(0.97, 1.03, (len(pixels), 3, 1, 1))
     return clip_normalised((torch.stack(pixels).float() / 255 * torch.from_numpy(gain).float()).clamp(0, 1))
 
 
