@@ -37,13 +37,14 @@ PACKAGES = ("torch", "diffusers", "transformers", "onnxruntime", "onnxruntime-gp
 @click.option("--manifest", type=click.Path(path_type=Path), default=DEFAULT_MANIFEST)
 @click.option("--weights-dir", type=click.Path(path_type=Path))
 @click.option("--faces-dir", type=click.Path(path_type=Path))
-def main(manifest: Path, weights_dir: Path | None, faces_dir: Path | None) -> None:
+@click.option("--face-side", type=int)
+def main(manifest: Path, weights_dir: Path | None, faces_dir: Path | None, face_side: int | None) -> None:
     found = {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "device": _devices(),
         "bundles": _bundles(manifest, weights_dir),
-        "faces": [_face_analyzer(name, faces_folder(faces_dir, weights_dir)) for name in NAMES],
+        "faces": [_face_analyzer(name, faces_folder(faces_dir, weights_dir), face_side) for name in NAMES],
     }
     print(json.dumps(found))
 
@@ -123,18 +124,21 @@ def _finding(
     }
 
 
-def _face_analyzer(name: str, faces_dir: Path | None) -> dict[str, Any]:
+def _face_analyzer(name: str, faces_dir: Path | None, side: int | None) -> dict[str, Any]:
     """Loading is the test: it checks presence, hashes and that onnxruntime reads the file."""
     known = terms(name)
     try:
-        load_analyzer(name, bundled_dir=PACKAGE / "tiny", faces_dir=faces_dir, device="cpu", threads=1)
-        problem = ""
+        loaded = load_analyzer(
+            name, bundled_dir=PACKAGE / "tiny", faces_dir=faces_dir, device="cpu", threads=1, first_side=side
+        )
+        problem, sides = "", loaded.sides
     except FacesUnavailable as error:
-        problem = str(error)
+        problem, sides = str(error), ()
     return {
         "name": name,
         "present": not problem,
         "problem": problem,
+        "sides": sides,
         "licence": known.licence,
         "commercial": known.commercial,
     }

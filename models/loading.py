@@ -53,6 +53,7 @@ def load_parts(setup: Setup) -> Parts:
             faces_dir=faces_folder(setup.faces_dir, weights_dir),
             device=str(device),
             threads=setup.threads or torch.get_num_threads(),
+            first_side=setup.face_side,
         )
         for name in names
     ]

@@ -48,6 +48,7 @@ class Setup(Struct, frozen=True, kw_only=True, tag="setup"):
     max_rows: int = 8
     face_analyzer: str | None = None  # bundled, yunet, insightface:<pack>; None: the bundle's own
     faces_dir: str | None = None  # the folder that holds the face analyzer's ONNX files
+    face_side: int | None = None  # pixels at which face detectors look first; None: as they were trained
     threads: int | None = None
     accept_noncommercial: bool = False
     graphs: bool = True  # record calls at warm-up and play them; CUDA alone

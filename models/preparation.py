@@ -158,7 +158,7 @@ class Preparer:
         """The largest face of the pose photo. It may be small, dark or blurred: only where it is counts."""
         if request.pose is None:
             return None
-        faces = looks.faces(request.pose, space)
+        faces = looks.places(request.pose, space)
         if not faces:
             message = (
                 "No face was found in the pose photo. Send one that shows a whole face, or leave it out and choose "

@@ -207,7 +207,7 @@ class _Remembering:
     """An analyzer that looks at the same picture once: a person is photographed here in many styles."""
 
     def __init__(self, analyzer: FaceAnalyzer) -> None:
-        self.name, self.space = analyzer.name, analyzer.space
+        self.name, self.space, self.sides = analyzer.name, analyzer.space, analyzer.sides
         self._analyzer = analyzer
         self._seen: dict[bytes, list[Face]] = {}
 
@@ -217,6 +217,9 @@ class _Remembering:
             known = self._analyzer.analyze(picture)
             self.remember(picture, known)
         return known
+
+    def detect(self, picture: Rgb) -> list[Face]:
+        return self.analyze(picture)
 
     def remember(self, picture: Rgb, faces: list[Face]) -> None:
         self._seen[picture.tobytes()] = faces

@@ -41,6 +41,7 @@ WORKER_SETTINGS = (
     "weights_dir",
     "face_analyzer",
     "faces_dir",
+    "face_side",
     "accept_noncommercial",
     "devices",
     "threads",
@@ -117,7 +118,7 @@ def generate_command(
 
 
 @main.command(name="doctor")
-@setting_options("bundle", "manifest", "weights_dir", "faces_dir")
+@setting_options("bundle", "manifest", "weights_dir", "faces_dir", "face_side")
 def doctor_command(**flags: str | None) -> None:
     """Say what is installed, which weights are here, and what is missing. Status 1 if the bundle can't run."""
     settings = read_settings(flags)
@@ -181,6 +182,7 @@ def build_workers(settings: Settings, launcher: Launcher, metrics: Metrics) -> S
             max_rows=settings.max_rows,
             face_analyzer=settings.face_analyzer,
             faces_dir=settings.faces_dir,
+            face_side=settings.face_side,
             threads=settings.threads,
             accept_noncommercial=settings.accept_noncommercial,
             graphs=settings.graphs,

@@ -24,7 +24,8 @@ class DoctorError(Exception):
 def examine(settings: Settings, *, command: Sequence[str] = COMMAND) -> dict[str, Any]:
     """What `models.doctor` found, given the files that these settings point to. Raises DoctorError."""
     paths = {"manifest": settings.manifest, "weights-dir": settings.weights_dir, "faces-dir": settings.faces_dir}
-    arguments = [f"--{name}={path}" for name, path in paths.items() if path is not None]
+    given = paths | {"face-side": settings.face_side}
+    arguments = [f"--{name}={value}" for name, value in given.items() if value is not None]
     try:
         result = subprocess.run(
             [*command, *arguments],
@@ -56,7 +57,8 @@ def report(found: dict[str, Any]) -> Iterator[str]:
     yield "Face analyzers (--face-analyzer)"
     for face in found.get("faces", []):
         terms = f"{face['licence']}, commercial use: {face['commercial']}"
-        yield f"  {_mark(face['present'])} {face['name']} ({terms})"
+        sides = f"; looks at {face['sides'][0]} pixels first" if face.get("sides") else ""
+        yield f"  {_mark(face['present'])} {face['name']} ({terms}){sides}"
         if face["problem"]:
             yield f"       {face['problem']}"
 

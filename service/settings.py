@@ -39,6 +39,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     faces_dir: Annotated[
         str | None, Meta(description="Folder with the face analyzer's ONNX files; unset, faces/ in the weights folder.")
     ] = None
+    face_side: Annotated[
+        int | None,
+        Meta(
+            ge=128,
+            le=640,
+            multiple_of=32,
+            description="Pixels at which a downloaded detector looks for faces first, a multiple of 32; unset, 640. "
+            "320 takes a CPU a quarter of the time, misses bystanders, and places eyes and mouth less exactly.",
+        ),
+    ] = None
     accept_noncommercial: Annotated[
         bool, Meta(description="Allow weight files whose licence forbids commercial use.")
     ] = False

@@ -17,11 +17,15 @@ class Analyzer:
     def __init__(self, name: str, detector: Detector, recogniser: Recogniser | None) -> None:
         self.name = name
         self.space = recogniser.space if recogniser else None
+        self.sides = detector.sides
         self._detector = detector
         self._recogniser = recogniser
 
+    def detect(self, picture: Rgb) -> list[Face]:
+        return sorted(self._detector.detect(picture), key=lambda face: face.area, reverse=True)
+
     def analyze(self, picture: Rgb) -> list[Face]:
-        faces = sorted(self._detector.detect(picture), key=lambda face: face.area, reverse=True)
+        faces = self.detect(picture)
         if faces and self._recogniser:
             embedding = self._recogniser.embedding(picture, faces[0].landmarks)
             faces[0] = replace(faces[0], embedding=embedding, space=self._recogniser.space)
@@ -39,7 +43,11 @@ class Analyzers:
     def __init__(self, analyzers: Sequence[FaceAnalyzer]) -> None:
         self.name = ", ".join(analyzer.name for analyzer in analyzers)
         self.space = analyzers[0].space
+        self.sides = analyzers[0].sides
         self._analyzers = tuple(analyzers)
+
+    def detect(self, picture: Rgb) -> list[Face]:
+        return self._analyzers[0].detect(picture)
 
     def analyze(self, picture: Rgb) -> list[Face]:
         return self._analyzers[0].analyze(picture)

@@ -30,8 +30,17 @@ def terms(name: str) -> Terms:
     return Terms("InsightFace: non-commercial research only", "no")
 
 
-def load_analyzer(name: str, *, bundled_dir: Path, faces_dir: Path | None, device: str, threads: int) -> FaceAnalyzer:
+def load_analyzer(
+    name: str,
+    *,
+    bundled_dir: Path,
+    faces_dir: Path | None,
+    device: str,
+    threads: int,
+    first_side: int | None = None,
+) -> FaceAnalyzer:
     """`device` is "cpu" or "cuda", "cuda:1", ...; CUDA falls back to the CPU if onnxruntime was built without it.
+    `first_side` is where a detector that reads pictures of any size looks first; the bundled one reads one size.
 
     Raises FacesUnavailable for an unknown name, a missing file or a file that is not the published one.
     """
@@ -42,5 +51,5 @@ def load_analyzer(name: str, *, bundled_dir: Path, faces_dir: Path | None, devic
     if faces_dir is None:
         raise FacesUnavailable(f"the face analyzer {name!r} needs a folder with its ONNX files; none is configured")
     if name == "yunet":
-        return load_yunet(faces_dir, device=device, threads=threads)
-    return load_insightface(name.partition(":")[2], faces_dir, device=device, threads=threads)
+        return load_yunet(faces_dir, device=device, threads=threads, first_side=first_side)
+    return load_insightface(name.partition(":")[2], faces_dir, device=device, threads=threads, first_side=first_side)

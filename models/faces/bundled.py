@@ -28,6 +28,8 @@ class BundledDetector:
     on a mouth or an eye; the finder finds all. On photographs the finder is often unsure, and the cascade's box better.
     """
 
+    sides = ()
+
     def __init__(self, cascade: FaceCascade, finder: FaceFinder | None, landmarks: LandmarkModel | None) -> None:
         self._cascade = cascade
         self._finder = finder

@@ -52,6 +52,11 @@ class Face:
 class Detector(Protocol):
     """Finds faces, without embeddings, in any order."""
 
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The sizes of picture that its network is shown, in pixels, until one shows a face; () if it has no choice."""
+        ...
+
     def detect(self, picture: Rgb) -> list[Face]: ...
 
 
@@ -60,6 +65,11 @@ class FaceAnalyzer(Protocol):
 
     name: str
     space: str | None  # None: no recogniser, so no embeddings
+    sides: tuple[int, ...]  # the first detector's
+
+    def detect(self, picture: Rgb) -> list[Face]:
+        """Without any embedding: for a photo whose face nobody needs to know again."""
+        ...
 
     def analyze(self, picture: Rgb) -> list[Face]: ...
 

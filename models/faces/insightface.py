@@ -79,7 +79,9 @@ class Manifest(msgspec.Struct, frozen=True):
     tasks: Tasks
 
 
-def load_insightface(pack: str, faces_dir: Path, *, device: str, threads: int) -> Analyzer:
+def load_insightface(
+    pack: str, faces_dir: Path, *, device: str, threads: int, first_side: int | None = None
+) -> Analyzer:
     """`pack` is antelopev2, buffalo_l or raccoon (raccoon_l, raccoon_s)."""
 
     def network(checked: CheckedFile) -> Network:
@@ -87,23 +89,27 @@ def load_insightface(pack: str, faces_dir: Path, *, device: str, threads: int) -
 
     known = next((known for known in PACKS if known.name == pack), None)
     if known:
-        return load_pack(known, faces_dir, network)
+        return load_pack(known, faces_dir, network, first_side)
     names = RACCOONS if pack == "raccoon" else (pack,)
-    return load_manifest_pack(_folder(faces_dir, names, MANIFEST), network)
+    return load_manifest_pack(_folder(faces_dir, names, MANIFEST), network, first_side)
 
 
-def load_pack(pack: Pack, faces_dir: Path, network: Callable[[CheckedFile], Network]) -> Analyzer:
+def load_pack(
+    pack: Pack, faces_dir: Path, network: Callable[[CheckedFile], Network], first_side: int | None = None
+) -> Analyzer:
     folder = _folder(faces_dir, (pack.name,), pack.detector_file)
     detector = read_checked(_present(folder / pack.detector_file), pack.detector.sha256)
     recogniser = read_checked(_present(folder / pack.recogniser_file), pack.recogniser.sha256)
     return Analyzer(
         f"insightface:{pack.name}",
-        Scrfd(_with_landmarks(network(detector), detector.path)),
+        Scrfd(_with_landmarks(network(detector), detector.path), first_side=first_side),
         Recogniser(network(recogniser), pack.recogniser.space or pack.name),
     )
 
 
-def load_manifest_pack(folder: Path, network: Callable[[CheckedFile], Network]) -> Analyzer:
+def load_manifest_pack(
+    folder: Path, network: Callable[[CheckedFile], Network], first_side: int | None = None
+) -> Analyzer:
     """The space is the published recogniser's if the hash is one we know, else the pack's own."""
     manifest = _manifest(folder / MANIFEST)
     detection, recognition = manifest.tasks.detection, manifest.tasks.recognition
@@ -113,7 +119,12 @@ def load_manifest_pack(folder: Path, network: Callable[[CheckedFile], Network]) 
     recogniser_input = _normalisation(recognition, Normalisation(127.5, 127.5))
     return Analyzer(
         f"insightface:{manifest.model_id}",
-        Scrfd(_with_landmarks(network(detector), detector.path), mean=detector_input.mean, std=detector_input.std),
+        Scrfd(
+            _with_landmarks(network(detector), detector.path),
+            mean=detector_input.mean,
+            std=detector_input.std,
+            first_side=first_side,
+        ),
         Recogniser(
             network(recogniser),
             recogniser.space or manifest.model_id,

@@ -26,12 +26,21 @@ RECOGNISER_FILE = "auraface_glintr100.onnx"
 class YuNet:
     """Thread-safe: keeps nothing between calls."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, first_side: int | None = None) -> None:
+        """`first_side` is looked at before `LONG_SIDE`. A graph of one size has no choice."""
         self._network = network
+        self.sides = (max(network.fixed_size),) if network.fixed_size else _search(first_side)
         self._columns = [network.output_names.index(f"{kind}_{stride}") for kind in _KINDS for stride in STRIDES]
 
     def detect(self, picture: Rgb) -> list[Face]:
-        width, height = self._network.fixed_size or _canvas_size(picture)
+        """Faces at the first of the sides that shows one."""
+        for side in self.sides:
+            if faces := self._detect_at(picture, side):
+                return faces
+        return []
+
+    def _detect_at(self, picture: Rgb, side: int) -> list[Face]:
+        width, height = self._network.fixed_size or _canvas_size(picture, side)
         canvas = fitted(picture, width, height)
         bgr = np.ascontiguousarray(canvas.image[..., ::-1])
         outputs = self._network(planes(bgr, 0.0, 1.0)[None])
@@ -65,7 +74,7 @@ def decoded(outputs: list[np.ndarray], width: int, height: int) -> tuple[np.ndar
     return np.concatenate(boxes), np.concatenate(landmarks), np.concatenate(scores)
 
 
-def load_yunet(faces_dir: Path, *, device: str, threads: int) -> Analyzer:
+def load_yunet(faces_dir: Path, *, device: str, threads: int, first_side: int | None = None) -> Analyzer:
     """YuNet from `faces_dir`, paired with AuraFace if that lies there too (both may be used commercially)."""
     found = sorted(faces_dir.glob("face_detection_yunet*.onnx"))
     if not found:
@@ -78,7 +87,8 @@ def load_yunet(faces_dir: Path, *, device: str, threads: int) -> Analyzer:
     missing = {f"{kind}_{stride}" for kind in _KINDS for stride in STRIDES} - set(network.output_names)
     if missing:
         raise FacesUnavailable(f"{found[-1]} is not a YuNet of 2023 or later: it lacks {', '.join(sorted(missing))}.")
-    return Analyzer("yunet", YuNet(network), _recogniser(faces_dir / RECOGNISER_FILE, device, threads))
+    detector = YuNet(network, first_side=first_side)
+    return Analyzer("yunet", detector, _recogniser(faces_dir / RECOGNISER_FILE, device, threads))
 
 
 def _recogniser(path: Path, device: str, threads: int) -> Recogniser | None:
@@ -88,8 +98,12 @@ def _recogniser(path: Path, device: str, threads: int) -> Recogniser | None:
     return Recogniser(Network(checked.data, device=device, threads=threads, name=str(path)), "auraface")
 
 
-def _canvas_size(picture: Rgb) -> tuple[int, int]:
-    """(width, height): the picture at no more than `LONG_SIDE`, rounded up to the network's multiple of 32."""
+def _search(first: int | None) -> tuple[int, ...]:
+    return (LONG_SIDE,) if first in (None, LONG_SIDE) else (first, LONG_SIDE)
+
+
+def _canvas_size(picture: Rgb, side: int) -> tuple[int, int]:
+    """(width, height): the picture at no more than `side`, rounded up to the network's multiple of 32."""
     height, width = picture.shape[:2]
-    scale = min(1.0, LONG_SIDE / max(height, width))
+    scale = min(1.0, side / max(height, width))
     return -(-max(1, int(width * scale)) // 32) * 32, -(-max(1, int(height * scale)) // 32) * 32

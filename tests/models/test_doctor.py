@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+from tests.models.faces import face_graphs
+
 
 def examine(*arguments):
     command = [sys.executable, "-m", "models.doctor", *arguments]
@@ -43,3 +45,10 @@ def test_the_face_analyzers_are_listed_with_their_terms():
     assert faces["bundled"]["present"]
     assert faces["insightface:buffalo_l"]["commercial"] == "no"
     assert "folder" in faces["yunet"]["problem"]
+
+
+def test_a_face_detector_says_where_it_looks_first(tmp_path):
+    (tmp_path / "face_detection_yunet_2026may.onnx").write_bytes(face_graphs.yunet())
+    faces = {face["name"]: face for face in examine("--faces-dir", str(tmp_path), "--face-side", "320")["faces"]}
+    assert faces["yunet"]["sides"] == [320, 640]
+    assert faces["bundled"]["sides"] == []

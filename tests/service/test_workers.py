@@ -9,6 +9,10 @@ import msgspec
 import pytest
 
 from models.messages import Done, Failed, Generate, Picture, Portrait, Setup, Started, Stepped
+from service.__main__ import build_workers
+from service.metrics import Metrics
+from service.settings import Settings
+from service.workers.process import launch_process
 from service.workers.supervised import SupervisedWorkers
 from tests.service.harness import JPEG, QUICK, SELFIE, build_house, client_of, fake_process, until
 
@@ -226,3 +230,10 @@ def test_answers_over_http_come_from_the_worker_process():
 
     answers: list[httpx.Response] = asyncio.run(run())
     assert [answer.json()["images"][0]["seed"] for answer in answers] == list(range(8))
+
+
+def test_settings_of_the_face_path_reach_every_worker(monkeypatch):
+    monkeypatch.setattr("service.__main__.SupervisedWorkers", lambda setups, **_: setups)
+    settings = Settings(face_side=320, face_analyzer="yunet", devices=("cuda:0", "cuda:1"))
+    setups = build_workers(settings, launch_process, Metrics())
+    assert [(setup.face_side, setup.face_analyzer) for setup in setups] == [(320, "yunet")] * 2

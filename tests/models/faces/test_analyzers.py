@@ -97,6 +97,20 @@ def test_threads_get_the_same_faces_as_one_after_another(tmp_path: Path):
     assert together == alone
 
 
+def test_a_detector_looks_at_the_first_side_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "face_detection_yunet_2026may.onnx").write_bytes(face_graphs.yunet())
+    shown: list[tuple[int, ...]] = []
+    plain = Network.__call__
+    monkeypatch.setattr(Network, "__call__", lambda self, images: shown.append(images.shape[2:]) or plain(self, images))
+    options = {"bundled_dir": tmp_path, "faces_dir": tmp_path, "device": "cpu", "threads": 1}
+    picture = skimage.data.astronaut()[:384]
+
+    assert load_analyzer("yunet", **options, first_side=320).detect(picture)
+    assert load_analyzer("yunet", **options).detect(picture)
+
+    assert shown == [(256, 320), (384, 512)]
+
+
 def test_faces_import_neither_torch_nor_the_service():
     program = "import sys, models.faces; print(sorted({'torch', 'service', 'litestar', 'onnx'} & set(sys.modules)))"
 

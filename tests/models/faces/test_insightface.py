@@ -58,6 +58,13 @@ def test_a_pack_is_found_where_unpacking_leaves_it(tmp_path: Path, place: str):
     assert (analyzer.name, analyzer.space) == ("insightface:buffalo_l", "buffalo_l")
 
 
+def test_the_first_side_reaches_the_detector(tmp_path: Path):
+    written(tmp_path / "buffalo_l", det_10g=DETECTOR, w600k_r50=RECOGNISER)
+
+    assert load_pack(fake(BUFFALO_L), tmp_path, network).sides[0] == 640
+    assert load_pack(fake(BUFFALO_L), tmp_path, network, 320).sides == (320, 256, 640, 576, 512, 448, 384)
+
+
 def test_only_the_largest_face_is_embedded_and_comes_first(tmp_path: Path):
     written(tmp_path / "antelopev2", scrfd_10g_bnkps=DETECTOR, glintr100=RECOGNISER)
 

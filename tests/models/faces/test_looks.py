@@ -8,11 +8,15 @@ from models.messages import Picture
 
 class CountingAnalyzer:
     def __init__(self, space="s"):
-        self.name, self.space, self.seen = "counting", space, []
+        self.name, self.space, self.seen, self.detected = "counting", space, [], []
+
+    def detect(self, picture):
+        self.detected.append(int(picture[0, 0, 0]))
+        return ["a face"]
 
     def analyze(self, picture):
         self.seen.append(int(picture[0, 0, 0]))
-        return []
+        return ["a face with its embedding"]
 
     def for_space(self, space):
         if space not in (None, self.space):
@@ -55,6 +59,15 @@ def test_another_recogniser_looks_for_itself():
     for space in ("a", "b", None):
         looks.faces(photo(1), space)
     assert (first.seen, second.seen) == ([1], [1])
+
+
+def test_where_faces_are_is_asked_without_an_embedding_and_not_again_of_a_known_photo():
+    analyzer = CountingAnalyzer()
+    looks = Looks(analyzer)
+    looks.faces(photo(1))
+    assert looks.places(photo(1)) == ["a face with its embedding"]
+    assert looks.places(photo(2)) == ["a face"]
+    assert (analyzer.seen, analyzer.detected) == ([1], [2])
 
 
 def test_an_unknown_space_is_refused_as_the_analyzer_refuses_it():

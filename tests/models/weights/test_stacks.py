@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from models.faces.analyzers import load_analyzer
 from models.loading import load_parts
 from models.messages import Setup
 from models.weights.bundle import load_bundle
@@ -164,3 +165,13 @@ def test_an_adapter_whose_recogniser_is_not_there_is_refused(folder):
         WeightsError, match="adapter instantid needs face embeddings of 'antelopev2', and bundled makes"
     ):
         load_parts(setup)
+
+
+def test_a_setup_tells_detectors_where_to_look_first(monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        "models.loading.load_analyzer",
+        lambda name, **options: told.append(options["first_side"]) or load_analyzer(name, **options),
+    )
+    load_parts(Setup(device="cpu", face_side=320))
+    assert told == [320]
