@@ -10,7 +10,7 @@ of the last predictions bring in: their 90th percentile is the margin that admis
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -28,12 +28,12 @@ MARGIN_SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """One finished job."""
+    """One finished job, or the mean of some."""
 
     at: float
     overhead: float  # seconds that don't depend on its steps
     step: float  # seconds for one unit of cost of one image, beside the others in its batch
-    images: int  # that the workers had at its end: about how many shared its batch
+    images: float  # that the workers had at its end: about how many shared its batch
 
     def seconds(self, cost_each: float) -> float:
         return self.overhead + self.step * cost_each
@@ -46,6 +46,7 @@ class Forecast:
         self.num_rows = 1  # of all workers
         self._clock = clock
         self._jobs: deque[_Measured] = deque(maxlen=REMEMBERED)
+        self._usual: _Measured | None = None  # their mean; asked several times for each request
         self._errors: deque[tuple[float, float]] = deque(maxlen=REMEMBERED)  # when, late by
         self._busy_at: float | None = None  # the last moment of which we know that there was a line
         self._idle_at: float | None = None  # when the line ended; what is finished with the same tick still counts
@@ -81,6 +82,7 @@ class Forecast:
         overhead = max(timings.total_ms - timings.queue_ms - timings.steps_ms, 0.0) / 1e3
         step = timings.steps_ms / 1e3 / cost_each if cost_each else 0.0
         self._jobs.append(_Measured(self._clock(), overhead, step, max(images_running, 1)))
+        self._usual = _mean(self._jobs)
 
     def note_error(self, predicted: float, actual: float) -> None:
         self._errors.append((self._clock(), actual - predicted))
@@ -89,7 +91,7 @@ class Forecast:
 
     def service_seconds(self, cost_each: float) -> float | None:
         """From a turn at once to the end; None before anything was measured."""
-        return fmean(job.seconds(cost_each) for job in self._jobs) if self._jobs else None
+        return self._usual.seconds(cost_each) if self._usual is not None else None
 
     def quickest_seconds(self, cost_each: float) -> float:
         """The best that was seen of late; 0 if nothing was, so that a first job is always tried."""
@@ -102,25 +104,35 @@ class Forecast:
         Rows leave one by one and make room for the next, so a job joins when all that is ahead has been worked off but
         for what runs beside it: on average, rows that are half through.
         """
-        service = self.service_seconds(cost_each)
-        if service is None or ahead <= 0:
+        if self._usual is None:
+            return None
+        service = self._usual.seconds(cost_each)
+        if ahead <= 0:
             return service
-        half = fmean(job.step for job in self._jobs) * cost_each / 2
-        return max(service, service - half + ahead / self.rate())
+        half = self._usual.step * cost_each / 2
+        return max(service, service - half + ahead / self._rate(self._usual))
 
-    def rate(self) -> float:
-        """Cost that is worked off in a second while there is a line. Asked only after a job was measured.
+    def _rate(self, usual: _Measured) -> float:
+        """Cost that is worked off in a second while there is a line.
 
         Before there was a line, what a full batch can do is a guess between one row's work and all rows' at once.
         """
         if self._work_images >= ENOUGH_IMAGES and self._work_seconds >= ENOUGH_SECONDS:
             return self._work / self._work_seconds
-        step = fmean(job.step for job in self._jobs)
-        rows = max(fmean(job.images for job in self._jobs), math.sqrt(self.num_rows))
-        return rows / step if step > 0 else math.inf
+        rows = max(usual.images, math.sqrt(self.num_rows))
+        return rows / usual.step if usual.step > 0 else math.inf
 
     def margin_seconds(self) -> float:
         """By how much nearly every recent job was late at most; never negative."""
         fresh = self._clock() - ERROR_SECONDS
         errors = sorted(error for at, error in self._errors if at >= fresh)
         return max(errors[math.ceil(MARGIN_SHARE * len(errors)) - 1], 0.0) if errors else 0.0
+
+
+def _mean(jobs: Sequence[_Measured]) -> _Measured:
+    return _Measured(
+        at=jobs[-1].at,
+        overhead=fmean([job.overhead for job in jobs]),
+        step=fmean([job.step for job in jobs]),
+        images=fmean([job.images for job in jobs]),
+    )
