@@ -40,11 +40,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         str | None, Meta(description="Folder with the face analyzer's ONNX files; unset, faces/ in the weights folder.")
     ] = None
     face_side: Annotated[
-        int | None,
+        Annotated[int, Meta(ge=128, le=640, multiple_of=32)] | None,
         Meta(
-            ge=128,
-            le=640,
-            multiple_of=32,
             description="Pixels at which a downloaded detector looks for faces first, a multiple of 32; unset, 640. "
             "320 takes a CPU a quarter of the time, misses bystanders, and places eyes and mouth less exactly.",
         ),
@@ -78,7 +75,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = "tencentarc/photomaker"
     default_style: Annotated[str, Meta(description="Used when a request names neither style nor prompt.")] = "corporate"
     max_jobs: Annotated[int, Meta(ge=1, le=10_000, description="Jobs accepted at once; more get a 503.")] = 64
-    max_job_bytes: Annotated[int, Meta(ge=1, description="Memory for the photos of accepted jobs.")] = 1_000_000_000
+    max_job_bytes: Annotated[int, Meta(ge=1, description="Memory for accepted jobs' photos, as they came.")] = (
+        1_000_000_000
+    )
     max_uploads: Annotated[int, Meta(ge=1, le=10_000, description="Bodies being received at once.")] = 16
     result_seconds: Annotated[
         float,
