@@ -1,7 +1,7 @@
 """A worker that computes nothing: the real protocol, scripted behaviour. In a thread, or as a process:
 
     python -m tests.fakes --fd N [--step-seconds 0.01] [--rows 8] [--start-seconds 0] [--broken MESSAGE] [--silent]
-        [--measure]
+        [--measure] [--image-bytes 0]
 
 Words in a prompt make a job misbehave: CRASH ends the process, HANG stops the whole worker without a word (no
 heartbeat either), STALL never finishes this job, BIG makes its images large, FAIL:<code>:<fault> fails it.
@@ -91,6 +91,7 @@ class Script:
     silent: bool = False
     measure: bool = False  # report the true total, wait and steps instead of TIMINGS'
     rows: int | None = None  # images that a tick moves, first come first served; None: all
+    image_bytes: int = 0  # that an image has beside its few words
 
 
 class FakeWorker:
@@ -202,6 +203,7 @@ class FakeWorker:
                 self._finish(job)
 
     def _finish(self, job: Generate) -> None:
+        padding = bytes(BIG_BYTES if "BIG" in job.prompt else self._script.image_bytes)
         for index, seed in enumerate(job.seeds):
             self._send(
                 Portrait(
@@ -211,7 +213,7 @@ class FakeWorker:
                     format=job.format,
                     width=_size(job)[0],
                     height=_size(job)[1],
-                    data=b"image of seed %d" % seed + bytes(BIG_BYTES if "BIG" in job.prompt else 0),
+                    data=b"image of seed %d" % seed + padding,
                 )
             )
         timings = TIMINGS
@@ -267,6 +269,7 @@ def main() -> None:
     parser.add_argument("--silent", action="store_true")
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--rows", type=int)
+    parser.add_argument("--image-bytes", type=int, default=0)
     arguments = parser.parse_args()
     connection = socket.socket(fileno=arguments.fd)
     script = Script(
@@ -276,6 +279,7 @@ def main() -> None:
         silent=arguments.silent,
         measure=arguments.measure,
         rows=arguments.rows,
+        image_bytes=arguments.image_bytes,
     )
     worker = FakeWorker(Setup(), lambda message: connection.sendall(encode_frame(message)), script)
     threading.Thread(target=read_frames, args=(connection, worker.receive), daemon=True).start()
