@@ -6,7 +6,8 @@ One device, jobs of 2, 4 and 8 steps that arrive as independent callers do. The 
 step of B rows, `first + each * (B - 1)`, and of a picture's decoding, and nothing else takes any: the ideal of each
 policy. Loads are shares of what a device can do that takes one job after another. Slowdown is a job's time over what it
 takes alone. The engine then runs a trace of its own on a device that sleeps for the same times; its p99 over the
-simulated one is what our code, and the machine, add. `scheduler_decision_us` is the CPU time of what the scheduler does
+simulated one is what our code, and the machine, add: 1.10 at most. A part of it is the engine's way: without a second
+stream it gives out the pictures of one tick together. `scheduler_decision_us` is the CPU time of what the scheduler does
 in a tick, choosing the batch and letting the finished go, with 64 rows running and 1,000 waiting. A table is printed,
 and one JSON object as the last line.
 """
@@ -34,6 +35,8 @@ from models.engine.scheduler import Scheduler
 from models.sdxl.conditioning import Prompt, RowConditioning
 from scripts.policies import RequestBatches
 
+MOST_OVER_IDEAL = 1.10  # p99 of the engine over p99 of the simulation
+MOST_DECISION_US = 100.0
 LOADS = (0.5, 0.7, 0.85, 0.95)
 MAX_ROWS = 8
 KEY = BatchKey("bench", "plain", 64, 64, False)
@@ -198,7 +201,9 @@ def main(jobs: int, seconds: float, load: float, seed: int) -> None:
         "p99_over_ideal": round(measured["p99"] / ideal["p99"], 3),
         "p50_over_ideal": round(measured["p50"] / ideal["p50"], 3),
         "scheduler_decision_us": decision_us(),
+        "limits": {"p99_over_ideal": MOST_OVER_IDEAL, "scheduler_decision_us": MOST_DECISION_US},
     }
+    result["within_limits"] = {name: result[name] <= limit for name, limit in result["limits"].items()}
     _print_table(result)
     print(json.dumps(result))
 
@@ -223,7 +228,10 @@ def _print_table(result: dict[str, Any]) -> None:
     print(f"the engine at {engine['load']:.0%}, {engine['jobs']} jobs on a sleeping device, p50 / p99")
     for name in ("ideal", "measured"):
         print(f"  {name:10}{engine[name]['p50']:8.2f} /{engine[name]['p99']:6.2f}")
-    print(f"the scheduler's share of a tick: {result['scheduler_decision_us']} us CPU")
+    print(f"  {'p99 over the ideal':28}{result['p99_over_ideal']:8.3f}   limit {MOST_OVER_IDEAL:.2f}")
+    print(f"  {'the scheduler, us CPU a tick':28}{result['scheduler_decision_us']:8.2f}   limit {MOST_DECISION_US:.0f}")
+    over = [name for name, is_within in result["within_limits"].items() if not is_within]
+    print("all within their limits" if not over else f"OVER THE LIMIT: {', '.join(over)}")
 
 
 if __name__ == "__main__":
