@@ -24,6 +24,13 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def enter(device: torch.device) -> None:
+    """Make it the calling thread's own. Else streams, events and some libraries' kernels go to the first GPU, whichever
+    one the tensors are on, and take memory there."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
 def buckets_for(device: torch.device, max_rows: int) -> tuple[int, ...]:
     """On a CPU every size is a bucket: padding would be computed in vain. A GPU has a ladder of captured sizes."""
     if device.type == "cpu":

@@ -19,7 +19,7 @@ import msgspec
 import torch
 
 from models.channel import Channel
-from models.devices import device_name, exit_on_cuda_fault, trace_of
+from models.devices import choose_device, device_name, enter, exit_on_cuda_fault, trace_of
 from models.engine.decoding import decoding_on
 from models.engine.engine import Engine, Finished, TickReport
 from models.engine.rows import Row
@@ -86,8 +86,8 @@ class Worker:
     def run(self) -> None:
         """Load, warm, serve. What can't be loaded is told as Broken, and the call returns."""
         with (
-            ThreadPoolExecutor(1, thread_name_prefix="prepare") as self._preparing,
-            ThreadPoolExecutor(1, thread_name_prefix="finish") as self._finishing,
+            ThreadPoolExecutor(1, "prepare", initializer=self._enter_device) as self._preparing,
+            ThreadPoolExecutor(1, "finish", initializer=self._enter_device) as self._finishing,
         ):
             try:
                 bundle = self._load()
@@ -99,8 +99,13 @@ class Worker:
 
     # ---- start
 
+    def _enter_device(self) -> None:
+        """In each of the three threads."""
+        enter(choose_device(self._setup.device))
+
     def _load(self) -> Bundle:
         began = self._clock()
+        self._enter_device()
         loaded = load_parts(self._setup)
         bundle = loaded.bundle
         read = self._clock()

@@ -2,13 +2,16 @@
 
 import io
 import re
+import threading
 import time
 
 import msgspec
 import pytest
 import skimage.data
+import torch
 from PIL import Image
 
+from models.devices import enter
 from models.messages import (
     Broken,
     Cancel,
@@ -42,6 +45,25 @@ def test_a_job_starts_steps_delivers_every_portrait_and_ends_once(harness, astro
     assert 0 < timings.face_ms < timings.total_ms
     parts = timings.face_ms + timings.identity_ms + timings.text_ms + timings.queue_ms + timings.steps_ms
     assert parts <= timings.total_ms + 1
+
+
+def test_every_thread_of_a_worker_enters_its_device(setup, monkeypatch):
+    """CUDA keeps a present device for each thread, and it is the first GPU until somebody says otherwise."""
+    entered = []
+    monkeypatch.setattr("models.worker.enter", lambda device: entered.append((threading.current_thread().name, device)))
+    harness = Harness(setup)
+    harness.wait(Ready)
+    harness.stop()
+    assert {name.partition("_")[0].partition("-")[0] for name, _ in entered} == {"Thread", "prepare", "finish"}
+    assert {device for _, device in entered} == {torch.device("cpu")}
+
+
+def test_a_thread_takes_the_gpu_that_it_is_told_and_no_other(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for name in ("cpu", "cuda:1", "cuda"):
+        enter(torch.device(name))
+    assert taken == [torch.device("cuda:1")]
 
 
 def test_ready_tells_the_bundle_and_its_licences(harness):
