@@ -113,7 +113,7 @@ async def _queue(front: Served, connections: list[Connection], body: bytes) -> N
             connection.send(body)
         before += len(group)
         while await num_accepted(front.port) < before:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.05)
     decoding = -1.0
     while decoding < (decoding := front.decoder_seconds):
         await asyncio.sleep(0.5)
