@@ -16,7 +16,7 @@ from models.compile_cache import CompileCache, key_of
 from models.sdxl.speed import Compile, Speed
 from models.weights.modules import Place
 from scripts.gpu.ours import Case, Ours, Taken
-from scripts.gpu.probe import copy_gbps, peak_tflops, settle, state, versions
+from scripts.gpu.probe import Memory, copy_gbps, peak_tflops, settle, state, versions
 from scripts.gpu.shapes import SHAPES
 from scripts.gpu.stock import Stock
 
@@ -58,14 +58,17 @@ def run_block(plan: Plan) -> dict[str, Any]:
     with torch.inference_mode():
         references = _references(plan, place, cases[0]) if plan.quality else []
         cache = _cache(plan, place)
+        memory = Memory()
         bench, cold = _start(plan, place, cases)
-        peak = peak_tflops(place)
+        memory.look(place.device)
+        peak, copy = peak_tflops(place), copy_gbps(place)
+        memory.look_away(place.device)
         result: dict[str, Any] = {
             "plan": msgspec.to_builtins(replace_infinity(plan)),
             "device": torch.cuda.get_device_name(place.device) if on_gpu else "cpu",
             "versions": versions(),
             "peak_tflops": round(peak, 3),
-            "copy_gbps": round(copy_gbps(place), 1),
+            "copy_gbps": round(copy, 1),
             "attention": bench.subject.attention,
             "cold": cold,
             "cases": [_measured(bench, case) for case in cases if time.time() < plan.until],
@@ -77,7 +80,9 @@ def run_block(plan: Plan) -> dict[str, Any]:
         if plan.growth_jobs and time.time() < plan.until:
             result["growth"] = _growth(bench, cases[-1])
         result |= {"recordings": bench.subject.num_recordings, "state": state(place.device)}
-        result["peak_memory_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2) if on_gpu else None
+        memory.look(place.device)
+        result["peak_memory_gb"] = round(memory.allocated, 2) if on_gpu else None
+        result["reserved_memory_gb"] = round(torch.cuda.memory_reserved() / 1e9, 2) if on_gpu else None
     return result
 
 

@@ -5,6 +5,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 
 import torch
@@ -41,13 +42,33 @@ def state(device: torch.device) -> dict[str, str]:
     if device.type != "cuda":
         return {}
     command = ["nvidia-smi", f"--id={device.index or 0}", "--format=csv,noheader,nounits"]
-    try:
-        told = subprocess.run(
-            [*command, f"--query-gpu={','.join(SMI_FIELDS)}"], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return dict(zip(SMI_FIELDS, (value.strip() for value in told.stdout.split(",")), strict=False))
+    for fields in (SMI_FIELDS, SMI_FIELDS[:-1]):  # newer drivers call the last one otherwise, and refuse all for one
+        try:
+            told = subprocess.run(
+                [*command, f"--query-gpu={','.join(fields)}"], capture_output=True, text=True, timeout=10, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            continue
+        return dict(zip(fields, (value.strip() for value in told.stdout.split(",")), strict=False))
+    return {}
+
+
+@dataclass(slots=True)
+class Memory:
+    """Device memory at its fullest, in GB, of the networks alone: what the probes take does not count."""
+
+    allocated: float = 0.0
+
+    def look(self, device: torch.device) -> None:
+        """Before a probe, and at the end."""
+        if device.type == "cuda":
+            self.allocated = max(self.allocated, torch.cuda.max_memory_allocated(device) / 1e9)
+
+    def look_away(self, device: torch.device) -> None:
+        """After a probe."""
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
 
 
 def versions() -> dict[str, str]:

@@ -34,6 +34,7 @@ _TOY_TRUNK = _TRUNK | {
     "attention_head_dim": [2, 2, 2],
     "block_out_channels": [32, 32, 64],
     "cross_attention_dim": 32,
+    "layers_per_block": 1,
     "norm_num_groups": 8,
     "projection_class_embeddings_input_dim": 6 * 8 + 16,
     "transformer_layers_per_block": [1, 1, 1],

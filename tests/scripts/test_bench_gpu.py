@@ -1,12 +1,16 @@
 """The comparison's whole logic on tiny networks; what it prints of them means nothing."""
 
 import json
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from scripts import bench_gpu
+from scripts.gpu.probe import SMI_FIELDS, state
 from scripts.gpu.shapes import FULL, INSTANTID, PHOTOMAKER, TOY
 
 
@@ -84,3 +88,29 @@ def test_a_process_that_fails_is_quoted():
     plan = {"kind": "nonsense", "cases": [], "shapes": "toy"}
     with pytest.raises(RuntimeError, match=r"(?s)exit 1: .*nonsense"):
         bench_gpu.in_fresh_process(plan, 100)
+
+
+def test_no_process_profits_by_what_another_compiled(monkeypatch):
+    folders = []
+
+    def pretend(command, *, env, **_):
+        folders.append(env["TORCHINDUCTOR_CACHE_DIR"])
+        return subprocess.CompletedProcess(command, 0, stdout="{}\n", stderr="")
+
+    monkeypatch.setattr(subprocess, "run", pretend)
+    for _ in range(2):
+        bench_gpu.in_fresh_process({"cases": []}, 100)
+    assert len(set(folders)) == 2
+    assert not any(Path(folder).exists() for folder in folders)
+
+
+def test_a_field_that_the_driver_does_not_know_costs_that_field_alone(monkeypatch):
+    def smi(command, **_):
+        if SMI_FIELDS[-1] in command[-1]:
+            raise subprocess.CalledProcessError(2, command)
+        return subprocess.CompletedProcess(command, 0, stdout="H100, 570, 1980, 1980, 600, 700, 60\n", stderr="")
+
+    monkeypatch.setattr(subprocess, "run", smi)
+    found = state(torch.device("cuda:0"))
+    assert found["name"] == "H100"
+    assert list(found) == list(SMI_FIELDS[:-1])
