@@ -7,9 +7,9 @@ step of B rows, `first + each * (B - 1)`, and of a picture's decoding, and nothi
 policy. Loads are shares of what a device can do that takes one job after another. Slowdown is a job's time over what it
 takes alone. The engine then runs a trace of its own on a device that sleeps for the same times; its p99 over the
 simulated one is what our code, and the machine, add: 1.10 at most. A part of it is the engine's way: without a second
-stream it gives out the pictures of one tick together. `scheduler_decision_us` is the CPU time of what the scheduler does
-in a tick, choosing the batch and letting the finished go, with 64 rows running and 1,000 waiting. A table is printed,
-and one JSON object as the last line.
+stream it gives out the pictures of one tick together. `scheduler_decision_us` is the CPU time of what the scheduler
+does in a tick, choosing the batch and letting the finished go, with 64 rows running and 1,000 waiting. A table is
+printed, and one JSON object as the last line.
 """
 
 import json
