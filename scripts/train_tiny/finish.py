@@ -34,6 +34,7 @@ from scripts.train_tiny.vae import WHOLE, decode, drawn_losses, trained_vae
 
 SHOWN = 5  # guesses that are decoded in each step
 SECOND = 0.7  # share of them from the second look
+HEARD = 0.25  # of what pixels say, by the generator: unscaled, few and loud examples drowned what latents teach it
 BROAD = 8  # pixels a side of what is compared in colour
 # Weights of colours everywhere, of the skin's, of the recogniser's embedding and of the factors that it names.
 TONE, SKIN, LOOK, NAMES = 6.0, 30.0, 1.0, 0.1
@@ -62,12 +63,13 @@ class Critic:
         """SHOWN of the batch's people, decoded whole out of either guess, against the portraits that were meant."""
         readable = torch.nonzero(batch.readable)[:, 0].numpy()
         rows = self._rng.permutation(readable)[:SHOWN]
-        chosen = [(second if self._rng.random() < SECOND else first)[row] for row in rows]
+        chosen = torch.stack([(second if self._rng.random() < SECOND else first)[row] for row in rows])
+        chosen = chosen.detach().lerp(chosen, HEARD)  # the same numbers, with less of a gradient
         drawn = [self._shards[lesson].portrait(person, k) for lesson, person, k in (batch.sources[r] for r in rows)]
         wanted = as_images(to_planes(drawn) * 2 - 1)
         marks = list(batch.landmarks[rows].numpy())
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            made = decode(self._vae, as_images(torch.stack(chosen))).float()
+            made = decode(self._vae, as_images(chosen)).float()
             seen = self._recogniser.network(crops(made, marks)).float()
             with torch.no_grad():
                 meant = self._recogniser.network(crops(wanted, marks)).float()

@@ -17,6 +17,7 @@ from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from scripts.train_tiny.cache import EMBEDDINGS, Lessons, read_lessons
 from scripts.train_tiny.classroom import Classroom
 from scripts.train_tiny.generator import trained_generator
+from scripts.train_tiny.ranks import join
 from scripts.train_tiny.reader import trained_reader
 from scripts.train_tiny.shards import SELFIES
 from scripts.train_tiny.teach import Looks, relit
@@ -29,7 +30,7 @@ DRAWN = 3  # in every so many steps the generator draws
 
 
 def train_imitation(shards: Path, cache: Path, text: Path, folder: Path, budget_seconds: float) -> None:
-    rng, _ = seeded(11, folder, "imitation")
+    rng, _ = seeded(11, folder, "imitation", join())
     generator, pupil = trained_generator(text, folder), trained_tower(folder)
     model = generator.id_encoder
     pupil.fuse_module.load_state_dict(model.fuse_module.state_dict())

@@ -20,6 +20,7 @@ from models.adapters.photomaker.pixels import MEAN, STD
 from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.cache import TOWER_SIZE, Lessons, read_lessons
 from scripts.train_tiny.identity import CATEGORIES, MEASURES
+from scripts.train_tiny.ranks import join
 from scripts.train_tiny.recogniser import EMBEDDING
 from scripts.train_tiny.shards import SELFIES
 from scripts.train_tiny.text import WIDTHS
@@ -116,7 +117,7 @@ def clip_normalised(x: Tensor) -> Tensor:
 
 
 def train_tower(shards: Path, cache: Path, folder: Path, budget_seconds: float) -> None:
-    rng, generator = seeded(10, folder, "tower")
+    rng, generator = seeded(10, folder, "tower", join())
     lessons, lesson = read_lessons(shards, cache), Lesson()
 
     def loss_of(step: int) -> dict[str, Tensor]:
