@@ -1,12 +1,12 @@
 """Pixels to the bytes that leave: JPEG, WebP or PNG, without a trace of the selfie's metadata.
 
-PNG is OpenCV's, because Pillow's takes four times as long for a larger file (scripts/bench_codecs.py).
+PNG is OpenCV's, because Pillow's takes four times as long for a larger file (scripts/bench_codecs.py); so is JPEG,
+which takes a fifth less and comes out the same to the byte.
 """
 
 import io
 
 import cv2
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -18,15 +18,16 @@ PREVIEW_QUALITY = 70
 
 def encode_image(pixels: Tensor, image_format: ImageFormat, quality: int) -> bytes:
     """pixels [H, W, 3] uint8 on the CPU. `quality` is 1-100; PNG is lossless and ignores it."""
-    if image_format == "png":
-        return cv2.imencode(".png", np.ascontiguousarray(pixels.numpy()[:, :, ::-1]))[1].tobytes()
-    image = Image.fromarray(pixels.numpy())
-    out = io.BytesIO()
     if image_format == "webp":
-        image.save(out, "WEBP", quality=quality, method=2)
-    else:
-        image.save(out, "JPEG", quality=quality, subsampling=0 if quality > 90 else 2)
-    return out.getvalue()
+        out = io.BytesIO()
+        Image.fromarray(pixels.numpy()).save(out, "WEBP", quality=quality, method=2)
+        return out.getvalue()
+    bgr = cv2.cvtColor(pixels.numpy(), cv2.COLOR_RGB2BGR)
+    if image_format == "png":
+        return cv2.imencode(".png", bgr)[1].tobytes()
+    colour = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444 if quality > 90 else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, colour]
+    return cv2.imencode(".jpg", bgr, options)[1].tobytes()
 
 
 def encode_preview(pixels: Tensor) -> bytes:
