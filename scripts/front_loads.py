@@ -2,12 +2,12 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import threading
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from models.messages import Done, FromWorker, Generate, Picture, Ready, Setup, Shutdown, encode_frame
@@ -18,6 +18,7 @@ CALLERS = 4
 PICTURE_BYTES = 200_000  # of a JPEG of 1024x1024
 RATE_CALLERS = 16  # a front's MAX_UPLOADS: more would be refused
 FEW_QUEUED, MANY_QUEUED = 100, 400
+DEADLINE = 120  # seconds; the longest that a front gives unless told otherwise
 ROWS, STEPS, STEP_SECONDS = 8, 4, 0.05  # of the worker whose batches are full: 40 images a second
 FULL_CALLERS = 3 * ROWS
 QUICK = fake("--step-seconds", "0.001", "--image-bytes", str(PICTURE_BYTES))
@@ -89,13 +90,13 @@ async def _closed_loop(front: Served, body: bytes, callers: int, seconds: float)
 
 async def resident_per_queued(selfie: bytes) -> dict[str, Any]:
     """KB of the front for each further job in line, whose caller waits on an open connection."""
-    body = request("/v1/portraits?prompt=STALL&deadline=120", "image/jpeg", selfie, "image/jpeg")
+    body = request(f"/v1/portraits?prompt=STALL&deadline={DEADLINE}", "image/jpeg", selfie, "image/jpeg")
     upload = len(selfie) / 1024
+    resident: list[float] = []
     with served(QUICK, {"PROOFSHEET_MAX_JOBS": str(2 * MANY_QUEUED)}) as front:
-        async with _connections(front.port, MANY_QUEUED) as connections:
-            resident: list[float] = []
-            for few, many in ((0, FEW_QUEUED), (FEW_QUEUED, MANY_QUEUED)):
-                await _queue(front, connections[few:many], body)
+        async with asyncio.timeout(DEADLINE), contextlib.AsyncExitStack() as waiting:  # later, the first leave the line
+            for num in (FEW_QUEUED, MANY_QUEUED - FEW_QUEUED):
+                await _queue(front, num, body, waiting)
                 resident.append(front.resident_kilobytes)
     return {
         "rss_kb_per_queued": round((resident[1] - resident[0]) / (MANY_QUEUED - FEW_QUEUED), 1),
@@ -104,15 +105,13 @@ async def resident_per_queued(selfie: bytes) -> dict[str, Any]:
     }
 
 
-async def _queue(front: Served, connections: list[Connection], body: bytes) -> None:
-    """All are accepted, a few at a time, as more bodies at once are refused; and then decoded."""
+async def _queue(front: Served, num: int, body: bytes, waiting: contextlib.AsyncExitStack) -> None:
+    """`num` more are accepted, a few at a time, as more bodies at once are refused; and then decoded."""
     before = await num_accepted(front.port)
-    for start in range(0, len(connections), CALLERS):
-        group = connections[start : start + CALLERS]
-        for connection in group:
+    for done in range(CALLERS, num + CALLERS, CALLERS):
+        for connection in await waiting.enter_async_context(_connections(front.port, CALLERS)):
             connection.send(body)
-        before += len(group)
-        while await num_accepted(front.port) < before:
+        while await num_accepted(front.port) < before + done:
             await asyncio.sleep(0.05)
     decoding = -1.0
     while decoding < (decoding := front.decoder_seconds):
@@ -164,7 +163,7 @@ def _job(number: int) -> Generate:
     )
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _connections(port: int, num: int) -> AsyncGenerator[list[Connection]]:
     connections = [await Connection.open(port) for _ in range(num)]
     try:
