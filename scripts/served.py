@@ -15,7 +15,6 @@ from loadtest.overload import cpu_seconds, resident_megabytes
 SERVE = ("serve", "--port", "0", "--host", "127.0.0.1")
 REAL = ("-m", "service", *SERVE)
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
-ACCEPTED = re.compile(rb"^proofsheet_jobs_in_flight (\S+)", re.MULTILINE)
 
 
 def fake(*arguments: str) -> tuple[str, ...]:
@@ -90,8 +89,11 @@ class Connection:
     async def open(cls, port: int) -> "Connection":
         return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20))
 
-    def send(self, request: bytes) -> None:
+    async def begin(self, request: bytes) -> None:
+        """Until the answer begins, whose body is never read. Raises AssertionError for any status but 200."""
         self._writer.write(request)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200"), head
 
     async def ask(self, request: bytes) -> bytes:
         """The answer's body. Raises AssertionError for any status but 200."""
@@ -107,16 +109,6 @@ class Connection:
         self._writer.close()
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
-
-
-async def num_accepted(port: int) -> int:
-    """Jobs that have not ended, as the front's metrics say."""
-    connection = await Connection.open(port)
-    page = await connection.ask(b"GET /metrics HTTP/1.1\r\nHost: front\r\n\r\n")
-    await connection.close()
-    found = ACCEPTED.search(page)
-    assert found is not None
-    return int(float(found[1]))
 
 
 def _command(pid: int) -> bytes:
