@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,10 +22,11 @@ from service.decoding import (
     decode_answer,
     encode,
 )
+from service.frames import Frames, FrameTooLong
 
 START_SECONDS = 20.0  # 0.2 s on an idle machine; generous, because a busy one is no reason to fail
 CHUNK_BYTES = 256 * 1024  # keeps the transport's own copy of a selfie small
-READY_BYTES = 64 * 1024
+COMMAND = (sys.executable, "-s", "-B", "-m", "service.decoder")
 PACKAGE_ROOT = Path(__file__).resolve().parents[1]
 
 # Nothing of the front's own environment: no secrets, and no LIBHEIF_SECURITY_LIMITS=OFF. Every block over 128 kB is
@@ -46,25 +49,22 @@ class DecoderDied(Exception):
 
 
 class DecoderProcess:
-    """Owns one child and its two pipes. Asyncio; one picture at a time.
+    """Owns one child, a pipe to it and a socket from it. Asyncio; one picture at a time.
 
     After any exception out of `decode`, a cancellation too, the child is in the middle of a frame: kill it.
     """
 
-    def __init__(self, process: Process, limits: ImageLimits) -> None:
+    def __init__(self, process: Process, answers: Frames, limits: ImageLimits) -> None:
         self._process = process
+        self._answers = answers
         self._limits = limits
-        self._turn = asyncio.Lock()  # a pipe has one reader at a time, also when `end` overtakes `decode`
+        self._turn = asyncio.Lock()  # answers have one reader at a time, also when `end` overtakes `decode`
         self.ready = DecoderReady(formats=[])
 
     @classmethod
     async def spawn(cls, limits: ImageLimits, heic: bool) -> "DecoderProcess":
         """Started, confined and answering. Raises DecoderDied, after its deadline too; no child is left then."""
-        command = (sys.executable, "-s", "-B", "-m", "service.decoder")
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, cwd=PACKAGE_ROOT, env=ENVIRONMENT
-        )
-        child = cls(process, limits)
+        child = await cls.start(COMMAND, limits)
         try:
             async with asyncio.timeout(START_SECONDS):
                 await child._greet(DecoderSetup(limits=limits, heic=heic))
@@ -76,6 +76,22 @@ class DecoderProcess:
             raise
         return child
 
+    @classmethod
+    async def start(cls, command: Sequence[str], limits: ImageLimits) -> "DecoderProcess":
+        """Running, and not yet asked anything."""
+        ours, its = socket.socketpair()
+        with its:
+            answers = Frames(limits.max_answer_bytes)
+            await asyncio.get_running_loop().create_unix_connection(lambda: answers, sock=ours)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command, stdin=PIPE, stdout=its.fileno(), cwd=PACKAGE_ROOT, env=ENVIRONMENT
+                )
+            except BaseException:
+                answers.close()
+                raise
+        return cls(process, answers, limits)
+
     @property
     def pid(self) -> int:
         return self._process.pid
@@ -83,13 +99,13 @@ class DecoderProcess:
     @property
     def is_alive(self) -> bool:
         """False as soon as its end has been noticed; what happens in between shows up as DecoderDied."""
-        return self._process.returncode is None and not self._stdout.at_eof()
+        return self._process.returncode is None and not self._answers.ended
 
     async def decode(self, data: memoryview) -> Decoded | Refused:
         """Raises DecoderDied. Bounded by the caller's timeout."""
         async with self._turn:
             await self._send(data)
-            answer = await self._receive(self._limits.max_answer_bytes)
+            answer = await self._receive()
         if isinstance(answer, DecoderReady):
             raise DecoderDied("a decoder answered out of turn")
         if isinstance(answer, Decoded) and not self._is_plausible(answer):
@@ -101,19 +117,20 @@ class DecoderProcess:
             self._process.kill()
 
     async def end(self) -> None:
-        """Kill it and wait until it is gone and its pipes are closed."""
+        """Kill it and wait until it is gone, its pipe and its socket closed."""
         self.kill()
         stdin = self._process.stdin
         assert stdin is not None
         async with self._turn:
             stdin.close()
-            await self._process.communicate()
+            self._answers.close()
+            await self._process.wait()
             with contextlib.suppress(ConnectionError):
                 await stdin.wait_closed()
 
     async def _greet(self, setup: DecoderSetup) -> None:
         await self._send(memoryview(encode(setup)))
-        answer = await self._receive(READY_BYTES)
+        answer = await self._receive()
         if not isinstance(answer, DecoderReady):
             raise DecoderDied("a decoder's first answer was not that it is ready")
         self.ready = answer
@@ -129,30 +146,24 @@ class DecoderProcess:
         except (ConnectionError, RuntimeError):  # uvloop says RuntimeError for a closed transport
             raise await self._death("a decoder stopped reading") from None
 
-    async def _receive(self, max_bytes: int) -> Answer:
+    async def _receive(self) -> Answer:
         try:
-            (length,) = HEADER.unpack(await self._stdout.readexactly(HEADER.size))
-            if length > max_bytes:
-                raise DecoderDied("a decoder's answer is too long")
-            return decode_answer(await self._stdout.readexactly(length))
+            return decode_answer(await self._answers.take())
+        except FrameTooLong:
+            raise DecoderDied("a decoder's answer is too long") from None
         except msgspec.MsgspecError as error:
             raise DecoderDied("a decoder's answer makes no sense") from error
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except EOFError:
             raise await self._death("a decoder ended") from None
 
     async def _death(self, what: str) -> DecoderDied:
-        """Its pipes close a moment before its exit code is known; one that closed them and lives on is killed."""
+        """Its socket closes a moment before its exit code is known; one that closed it and lives on is killed."""
         try:
             async with asyncio.timeout(1.0):
                 exit_code = await self._process.wait()
         except TimeoutError:
             exit_code = None
         return DecoderDied(what, exit_code)
-
-    @property
-    def _stdout(self) -> asyncio.StreamReader:
-        assert self._process.stdout is not None
-        return self._process.stdout
 
     def _is_plausible(self, answer: Decoded) -> bool:
         """A child that a file has taken over may say anything; the front and the worker trust these three."""
