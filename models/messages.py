@@ -373,16 +373,19 @@ _to_worker = msgspec.msgpack.Decoder(ToWorker)
 _from_worker = msgspec.msgpack.Decoder(FromWorker)
 
 
-def encode_frame(message: ToWorker | FromWorker) -> bytes:
-    body = _encoder.encode(message)
-    if len(body) > MAX_FRAME_BYTES:
-        raise ValueError(f"a message of {len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
-    return HEADER.pack(len(body)) + body
+def encode_frame(message: ToWorker | FromWorker) -> bytearray:
+    frame = bytearray(HEADER.size)
+    _encoder.encode_into(message, frame, HEADER.size)
+    length = len(frame) - HEADER.size
+    if length > MAX_FRAME_BYTES:
+        raise ValueError(f"a message of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
+    HEADER.pack_into(frame, 0, length)
+    return frame
 
 
 def decode_to_worker(body: bytes | memoryview) -> ToWorker:
     return _to_worker.decode(body)
 
 
-def decode_from_worker(body: bytes | memoryview) -> FromWorker:
+def decode_from_worker(body: bytes | bytearray) -> FromWorker:
     return _from_worker.decode(body)

@@ -22,7 +22,7 @@ from service.decoding import (
     decode_answer,
     encode,
 )
-from service.frames import Frames, FrameTooLong
+from service.frames import Frames
 
 START_SECONDS = 20.0  # 0.2 s on an idle machine; generous, because a busy one is no reason to fail
 CHUNK_BYTES = 256 * 1024  # keeps the transport's own copy of a selfie small
@@ -48,13 +48,50 @@ class DecoderDied(Exception):
         self.was_killed = exit_code == -signal.SIGKILL
 
 
+class Answers:
+    """What a child has said and nobody has taken yet: one frame at the most, or it is cut off."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.frames = Frames(HEADER, max_bytes, self._put)
+        self.frames.ended.add_done_callback(lambda _: self._settle(None))
+        self._next: asyncio.Future[bytearray | None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def ended(self) -> bool:
+        """False until the end has been noticed."""
+        return self.frames.ended.done()
+
+    async def take(self) -> bytearray:
+        """Raises EOFError when there is none to come. One caller at a time."""
+        body = await asyncio.shield(self._next)
+        if body is None:
+            raise EOFError
+        self._next = asyncio.get_running_loop().create_future()
+        if self.ended:
+            self._settle(None)
+        return body
+
+    def _put(self, body: bytearray) -> None:
+        if self._next.done():
+            self.close()
+        else:
+            self._settle(body)
+
+    def _settle(self, body: bytearray | None) -> None:
+        if not self._next.done():
+            self._next.set_result(body)
+
+    def close(self) -> None:
+        self.frames.close()
+
+
 class DecoderProcess:
     """Owns one child, a pipe to it and a socket from it. Asyncio; one picture at a time.
 
     After any exception out of `decode`, a cancellation too, the child is in the middle of a frame: kill it.
     """
 
-    def __init__(self, process: Process, answers: Frames, limits: ImageLimits) -> None:
+    def __init__(self, process: Process, answers: "Answers", limits: ImageLimits) -> None:
         self._process = process
         self._answers = answers
         self._limits = limits
@@ -81,8 +118,8 @@ class DecoderProcess:
         """Running, and not yet asked anything."""
         ours, its = socket.socketpair()
         with its:
-            answers = Frames(limits.max_answer_bytes)
-            await asyncio.get_running_loop().create_unix_connection(lambda: answers, sock=ours)
+            answers = Answers(limits.max_answer_bytes)
+            await asyncio.get_running_loop().create_unix_connection(lambda: answers.frames, sock=ours)
             try:
                 process = await asyncio.create_subprocess_exec(
                     *command, stdin=PIPE, stdout=its.fileno(), cwd=PACKAGE_ROOT, env=ENVIRONMENT
@@ -149,11 +186,11 @@ class DecoderProcess:
     async def _receive(self) -> Answer:
         try:
             return decode_answer(await self._answers.take())
-        except FrameTooLong:
-            raise DecoderDied("a decoder's answer is too long") from None
         except msgspec.MsgspecError as error:
             raise DecoderDied("a decoder's answer makes no sense") from error
         except EOFError:
+            if self._answers.frames.too_long:
+                raise DecoderDied("a decoder's answer is too long") from None
             raise await self._death("a decoder ended") from None
 
     async def _death(self, what: str) -> DecoderDied:

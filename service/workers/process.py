@@ -24,6 +24,7 @@ from models.messages import (
     decode_from_worker,
     encode_frame,
 )
+from service.frames import Frames
 from service.settings import PREFIX
 
 logger = logging.getLogger("proofsheet.worker")
@@ -38,7 +39,7 @@ EXIT_SECONDS = 2.0  # a worker whose socket closed has this long to exit by itse
 class ProcessLink:
     """One worker process. Used from the event loop's thread only."""
 
-    def __init__(self, process: asyncio.subprocess.Process, frames: "Frames") -> None:
+    def __init__(self, process: asyncio.subprocess.Process, frames: Frames) -> None:
         self.pid: int | None = process.pid
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._process = process
@@ -46,7 +47,7 @@ class ProcessLink:
         self._watch = asyncio.create_task(self._watch_exit())
 
     def send(self, message: ToWorker) -> None:
-        self._frames.send(message)
+        self._frames.send(encode_frame(message))
 
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
@@ -68,58 +69,9 @@ class ProcessLink:
             await asyncio.wait({exited}, timeout=EXIT_SECONDS)
             self.kill()
             await exited
-        await self._frames.drain()
+        await asyncio.wait({self._frames.ended}, timeout=EXIT_SECONDS)  # until its last bytes are read
         self._frames.close()
         self.closed.set_result(_exit_reason(self._process.returncode))
-
-
-class Frames(asyncio.Protocol):
-    """Cuts the byte stream into messages. A frame that breaks the protocol ends the connection."""
-
-    def __init__(self, on_message: Callable[[FromWorker], None]) -> None:
-        self._on_message = on_message
-        self._buffer = bytearray()
-        self._transport: asyncio.Transport | None = None
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._transport = transport  # pyright: ignore[reportAttributeAccessIssue] - uvloop's is no subclass
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while len(self._buffer) >= HEADER.size:
-            (size,) = HEADER.unpack_from(self._buffer)
-            end = HEADER.size + size
-            if size <= MAX_FRAME_BYTES and len(self._buffer) < end:
-                return
-            try:
-                if size > MAX_FRAME_BYTES:
-                    raise msgspec.DecodeError("frame over the limit")
-                with memoryview(self._buffer) as view:
-                    message = decode_from_worker(view[HEADER.size : end])
-            except msgspec.MsgspecError as error:
-                logger.error("a worker broke the protocol: %s", type(error).__name__)
-                self.close()
-                return
-            del self._buffer[:end]
-            self._on_message(message)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-    def send(self, message: ToWorker) -> None:
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode_frame(message))
-
-    async def drain(self) -> None:
-        """Wait until the last bytes of a process that has exited are read."""
-        await asyncio.wait({self.ended}, timeout=EXIT_SECONDS)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
 
 
 async def launch_process(
@@ -142,14 +94,26 @@ async def launch_process(
             env=worker_environment(),
             preexec_fn=os.setpgrp,  # Ctrl-C in a terminal is for the front, which ends its workers in order
         )
-        _, frames = await loop.create_unix_connection(lambda: Frames(on_message), sock=ours)
+        frames = Frames(HEADER, MAX_FRAME_BYTES, lambda body: _take(frames, body, on_message))
+        await loop.create_unix_connection(lambda: frames, sock=ours)
     except BaseException:
         ours.close()  # a worker that did start reads the end of its socket and exits
         raise
     finally:
         theirs.close()
-    frames.send(setup)
+    frames.send(encode_frame(setup))
     return ProcessLink(process, frames)
+
+
+def _take(frames: Frames, body: bytearray, on_message: Callable[[FromWorker], None]) -> None:
+    """A frame that breaks the protocol ends the connection."""
+    try:
+        message = decode_from_worker(body)
+    except msgspec.MsgspecError as error:
+        logger.error("a worker broke the protocol: %s", type(error).__name__)
+        frames.close()
+    else:
+        on_message(message)
 
 
 def worker_environment() -> dict[str, str]:
