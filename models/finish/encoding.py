@@ -12,10 +12,10 @@ from torch import Tensor
 
 from models.messages import ImageFormat
 
-# Differences of rows, coded by Huffman alone: four fifths of the time of OpenCV's own choice, and smaller files.
+# Differences to the mean of two neighbours, coded by Huffman alone: four fifths of the time of OpenCV's own choice, and smaller files.
 PNG_OPTIONS = [
     cv2.IMWRITE_PNG_COMPRESSION, 1,
-    cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP,
+    cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG,
     cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY,
 ]  # fmt: skip
 PREVIEW_SIDE = 256
