@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.messages import ImageFormat
 
-# Differences to the mean of two neighbours, in Huffman codes alone: less time than OpenCV takes by itself, smaller files.
+# Differences to the mean of two neighbours, in Huffman codes alone: less time than OpenCV takes alone, smaller files.
 PNG_OPTIONS = [
     cv2.IMWRITE_PNG_COMPRESSION, 1,
     cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG,
