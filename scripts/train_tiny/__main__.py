@@ -28,7 +28,7 @@ from scripts.train_tiny.ranks import place
 from scripts.train_tiny.reader import train_reader
 from scripts.train_tiny.recogniser import train_recogniser
 from scripts.train_tiny.shards import write_shards
-from scripts.train_tiny.teach import train_generator
+from scripts.train_tiny.teach import settle_generator, train_generator
 from scripts.train_tiny.text import train_tokenizers
 from scripts.train_tiny.tower import train_tower
 from scripts.train_tiny.vae import sharpen_decoder, train_decoder, train_vae
@@ -121,10 +121,13 @@ class Plan:
         train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 3000 * self.scale)
 
     def finish(self) -> None:
-        train_finish(self.shards, self.cache, self.text_folder, self.checkpoints, 1500 * self.scale)
+        train_finish(self.shards, self.cache, self.text_folder, self.checkpoints, 1100 * self.scale)
+
+    def settled(self) -> None:
+        settle_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 500 * self.scale)
 
     def imitation(self) -> None:
-        train_imitation(self.shards, self.cache, self.text_folder, self.checkpoints, 240 * self.scale)
+        train_imitation(self.shards, self.cache, self.text_folder, self.checkpoints, 400 * self.scale)
 
     def export(self) -> None:
         export_faces(self.checkpoints, self.target)
@@ -143,8 +146,8 @@ PHASES = (
     ),
     (("tower",), ("likeness", "style")),
 )
-TOGETHER = ("generator", "finish")
-LAST = ("imitation", "export", "sheet")
+TOGETHER = ("generator", "finish", "settled", "imitation")
+LAST = ("export", "sheet")
 NAMES = ("render", "restore", *(name for phase in PHASES for branch in phase for name in branch), *TOGETHER, *LAST)
 STAGES: dict[str, Callable[[Plan], None]] = {name: getattr(Plan, name) for name in NAMES}
 

@@ -17,7 +17,7 @@ from models.sdxl.attention import ImageBatch, install_attention
 from scripts.train_tiny.cache import TOWER_SIZE
 from scripts.train_tiny.instant import Instant
 from scripts.train_tiny.text import WIDTHS, build_text_encoders, read_tokenizers
-from scripts.train_tiny.trainer import averaged_part, averaged_state
+from scripts.train_tiny.trainer import averaged_state
 from scripts.train_tiny.vae import LATENT_CHANNELS, LATENT_SIZE, WHOLE
 
 CROSS_WIDTH = sum(WIDTHS)
@@ -114,7 +114,7 @@ class Generator(nn.Module):
 def trained_generator(text: Path, folder: Path) -> Generator:
     """As far as it has come."""
     generator = Generator(read_tokenizers(text))
-    finished = (folder / "finish.pt").exists()
-    state = averaged_part(folder, "finish", "generator") if finished else averaged_state(folder, "generator")
-    generator.load_state_dict(state)
+    name = next(name for name in ("settled", "finish", "generator") if (folder / f"{name}.pt").exists())
+    part = "generator" if name == "finish" else None
+    generator.load_state_dict(averaged_state(folder, name, part))
     return generator.eval().requires_grad_(False)

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scripts.train_tiny.cache import read_lessons
 from scripts.train_tiny.classroom import ITEMS, Batch, Classroom, People, as_images
-from scripts.train_tiny.generator import SCHEDULER, Generator, Person, encoder_shape
+from scripts.train_tiny.generator import SCHEDULER, Generator, Person, encoder_shape, trained_generator
 from scripts.train_tiny.instant import Instant, Placed
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.reader import LatentReader, reading_loss, trained_reader
@@ -91,14 +91,25 @@ class Looks:
 
 
 def train_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_seconds: float) -> None:
-    rng, _ = seeded(8, folder, "generator", join())
-    tokenizers = read_tokenizers(text)
-    generator = Generator(tokenizers)
+    _train("generator", Generator(read_tokenizers(text)), 1.2e-3, shards, cache, text, folder, budget_seconds)
+
+
+def settle_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_seconds: float) -> None:
+    """Once more, slowly, after the lesson from pixels: what that left on faces (lopsided mouths) is washed off."""
+    generator = trained_generator(text, folder).train().requires_grad_(True)
+    _train("settled", generator, 4e-4, shards, cache, text, folder, budget_seconds)
+
+
+def _train(
+    name: str, generator: Generator, rate: float, shards: Path, cache: Path, text: Path, folder: Path, seconds: float
+) -> None:
+    rng, _ = seeded(8, folder, name, join())
     channels_last(generator.unet)
     channels_last(generator.instant)
     looks = Looks(generator, trained_reader(folder), rng)
-    classroom = Classroom(read_lessons(shards, cache), tokenizers[0], rng, tokens=encoder_shape().tokens_per_picture)
-    Trainer("generator", generator, folder, rate=1.2e-3).run(lambda step: looks(classroom.draw())[0], budget_seconds)
+    tokenizer, tokens = read_tokenizers(text)[0], encoder_shape().tokens_per_picture
+    classroom = Classroom(read_lessons(shards, cache), tokenizer, rng, tokens=tokens)
+    Trainer(name, generator, folder, rate=rate).run(lambda step: looks(classroom.draw())[0], seconds)
 
 
 def conditioned(

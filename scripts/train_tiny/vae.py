@@ -18,7 +18,7 @@ from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.recogniser import to_planes
 from scripts.train_tiny.shards import PORTRAITS
-from scripts.train_tiny.trainer import Trainer, averaged_part, averaged_state, channels_last, seeded
+from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last, seeded
 
 LEVELS = 5  # so latents are 16 times smaller
 WIDTH = 32
@@ -257,7 +257,7 @@ def trained_vae(folder: Path) -> AutoencoderTiny:
     """As far as it has come: all stages after `decoder` leave the encoder as it is."""
     vae = build_vae()
     name = next(name for name in ("finish", "sharper", "decoder") if (folder / f"{name}.pt").exists())
-    vae.load_state_dict(averaged_part(folder, name, "vae") if name == "finish" else averaged_state(folder, name))
+    vae.load_state_dict(averaged_state(folder, name, "vae" if name == "finish" else None))
     return vae.eval().requires_grad_(False)
 
 
