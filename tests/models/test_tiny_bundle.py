@@ -28,8 +28,12 @@ SPEC = read_manifest().bundle("tiny")
 MERGING = ["photomaker-v2" if path.endswith("v2.safetensors") else "photomaker" for path in SPEC.photomaker]
 ADAPTERS = [*MERGING, *(["instantid"] if getattr(SPEC, "instantid", None) else [])]
 # Of twelve people: v1's small tower reads less off a face than a recogniser, InstantID is trained little. Chance: 0.08
-ENOUGH = {"photomaker": 0.3, "instantid": 0.25}
-GAIN = {"photomaker": 0.03}  # of likeness, from a quarter of the strength to all: v1's last step alone says most
+ENOUGH = {"photomaker": 0.4, "instantid": 0.25}
+# Of likeness, from a quarter of the strength to all: the last step alone says most.
+GAIN = {"photomaker": 0.03, "photomaker-v2": 0.05}
+    "photomaker": 0.03,
+    "photomaker-v2": 0.05,
+}  # of likeness, from a quarter of the strength: the last step says most
 SEED = 977
 # Of draw_sitter: the tone is the index modulo 10, and from 10 on they are feminine. Light and dark take turns, so that
 # a row that gets its neighbour's identity is far off.
