@@ -156,7 +156,7 @@ def test_two_fronts_in_one_process_share_no_counter():
 def test_a_bug_is_answered_500_and_logged_without_its_values(caplog):
     house = build_house()
 
-    async def explode(_data):
+    async def explode(*_):
         raise ValueError("the secret prompt")
 
     house.decoders.decode = explode
