@@ -31,9 +31,6 @@ ADAPTERS = [*MERGING, *(["instantid"] if getattr(SPEC, "instantid", None) else [
 ENOUGH = {"photomaker": 0.4, "instantid": 0.25}
 # Of likeness, from a quarter of the strength to all: the last step alone says most.
 GAIN = {"photomaker": 0.03, "photomaker-v2": 0.05}
-    "photomaker": 0.03,
-    "photomaker-v2": 0.05,
-}  # of likeness, from a quarter of the strength: the last step says most
 SEED = 977
 # Of draw_sitter: the tone is the index modulo 10, and from 10 on they are feminine. Light and dark take turns, so that
 # a row that gets its neighbour's identity is far off.
