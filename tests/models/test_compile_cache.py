@@ -43,6 +43,7 @@ def test_a_damaged_file_is_ignored_with_one_line(folder, torch_cache, caplog, sp
     CompileCache(folder, "key").save()
     path = folder / "compiled-key.bin"
     path.write_bytes(spoil(path.read_bytes()))
+    caplog.clear()
     with caplog.at_level(logging.WARNING):
         assert not CompileCache(folder, "key").load()
     assert torch_cache == []
