@@ -128,7 +128,7 @@ def test_a_job_is_a_span_under_its_request_with_its_stages(
 
 
 def test_a_failed_request_and_its_job_say_why(tracer: OpenTelemetry, exporter: InMemorySpanExporter) -> None:
-    (answer,) = ask(build_house(tracer=tracer, deadline_seconds=0.001), ("POST", "/v1/portraits", JPEG))
+    (answer,) = ask(build_house(tracer=tracer, deadline_seconds=0.05), ("POST", "/v1/portraits?prompt=STALL", JPEG))
     assert answer.status_code == 504
     spans = spans_by_name(exporter)
     for span in (spans["POST /v1/portraits"], spans["job"]):
