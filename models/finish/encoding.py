@@ -1,7 +1,6 @@
 """Pixels to the bytes that leave: JPEG, WebP or PNG, without a trace of the selfie's metadata.
 
-PNG is OpenCV's, because Pillow's takes four times as long for a larger file (scripts/bench_codecs.py); so is JPEG,
-which takes a fifth less and comes out the same to the byte.
+JPEG is OpenCV's, because Pillow's takes a fifth longer for the same bytes (scripts/bench_codecs.py).
 """
 
 import io
@@ -10,14 +9,9 @@ import cv2
 from PIL import Image
 from torch import Tensor
 
+from models.finish.png import encode_png
 from models.messages import ImageFormat
 
-# Differences to the mean of two neighbours, in Huffman codes alone: less time than OpenCV takes alone, smaller files.
-PNG_OPTIONS = [
-    cv2.IMWRITE_PNG_COMPRESSION, 1,
-    cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG,
-    cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY,
-]  # fmt: skip
 PREVIEW_SIDE = 256
 PREVIEW_QUALITY = 70
 
@@ -28,9 +22,9 @@ def encode_image(pixels: Tensor, image_format: ImageFormat, quality: int) -> byt
         out = io.BytesIO()
         Image.fromarray(pixels.numpy()).save(out, "WEBP", quality=quality, method=2)
         return out.getvalue()
-    bgr = cv2.cvtColor(pixels.numpy(), cv2.COLOR_RGB2BGR)
     if image_format == "png":
-        return cv2.imencode(".png", bgr, PNG_OPTIONS)[1].tobytes()
+        return encode_png(pixels.numpy())
+    bgr = cv2.cvtColor(pixels.numpy(), cv2.COLOR_RGB2BGR)
     colour = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444 if quality > 90 else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, colour]
     return cv2.imencode(".jpg", bgr, options)[1].tobytes()
