@@ -6,10 +6,13 @@ carries personal data overrides it with its sizes alone.
 """
 
 import struct
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
+
+from models.tray import Tray
 
 ImageFormat = Literal["jpeg", "webp", "png"]
 MAX_SELFIES = 8  # in one job
@@ -25,11 +28,24 @@ KNOWN_ADAPTERS = {  # every adapter that we can serve, and the bundle that has i
 
 
 class Picture(Struct, frozen=True, kw_only=True):
-    """Decoded pixels: 8-bit sRGB, row-major, `3 * width * height` bytes, orientation already applied."""
+    """Decoded pixels: 8-bit sRGB, row-major, `num_bytes` of them, orientation already applied.
+
+    They are in `rgb`, or else on `tray`, which goes beside the frame: the frame says only that there is one.
+    """
 
     width: int
     height: int
-    rgb: bytes
+    rgb: bytes = b""
+    tray: Tray | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        return 3 * self.width * self.height
+
+    @property
+    def pixels(self) -> bytes | memoryview:
+        """Wherever they are. Raises ValueError when a tray has fewer."""
+        return self.rgb if self.tray is None else self.tray.read(self.num_bytes)
 
     def __repr__(self) -> str:
         return f"Picture({self.width}x{self.height})"
@@ -368,14 +384,23 @@ JobEvent = Started | Stepped | Portrait | Done | Failed
 HEADER = struct.Struct(">I")
 MAX_FRAME_BYTES = 256 * 1024 * 1024
 
-_encoder = msgspec.msgpack.Encoder()
-_to_worker = msgspec.msgpack.Decoder(ToWorker)
 _from_worker = msgspec.msgpack.Decoder(FromWorker)
 
 
-def encode_frame(message: ToWorker | FromWorker) -> bytearray:
+def encode_frame(message: ToWorker | FromWorker, give_tray: Callable[[Tray], None] | None = None) -> bytearray:
+    """`give_tray` gets the trays of `message`, in the order in which its reader will ask for them.
+
+    Raises NotImplementedError for a tray without it, ValueError for a message that is too long.
+    """
+
+    def mention(value: object) -> bool:
+        if give_tray is None or not isinstance(value, Tray):
+            raise NotImplementedError(f"a {type(value).__name__} can't be written into a frame")
+        give_tray(value)
+        return True
+
     frame = bytearray(HEADER.size)
-    _encoder.encode_into(message, frame, HEADER.size)
+    msgspec.msgpack.Encoder(enc_hook=mention).encode_into(message, frame, HEADER.size)
     length = len(frame) - HEADER.size
     if length > MAX_FRAME_BYTES:
         raise ValueError(f"a message of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
@@ -383,8 +408,9 @@ def encode_frame(message: ToWorker | FromWorker) -> bytearray:
     return frame
 
 
-def decode_to_worker(body: bytes | memoryview) -> ToWorker:
-    return _to_worker.decode(body)
+def to_worker_decoder(next_tray: Callable[[], Tray | None]) -> msgspec.msgpack.Decoder[ToWorker]:
+    """`next_tray` is asked for every tray that a frame mentions."""
+    return msgspec.msgpack.Decoder(ToWorker, dec_hook=lambda _kind, _mention: next_tray())
 
 
 def decode_from_worker(body: bytes | bytearray) -> FromWorker:

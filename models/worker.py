@@ -399,13 +399,14 @@ def _expired(job: Job) -> Failed:
 
 
 def main() -> None:
-    """`python -m models.worker --fd N`: speak frames over the inherited socket until told to stop."""
+    """`python -m models.worker --fd N --rail M`: speak frames over an inherited socket until told to stop."""
 
     @click.command(help=main.__doc__)
     @click.option("--fd", type=int, required=True, help="The inherited socket's file descriptor.")
-    def command(fd: int) -> None:
+    @click.option("--rail", type=int, required=True, help="That of the socket by which pixels come.")
+    def command(fd: int, rail: int) -> None:
         logging.basicConfig(level=logging.INFO, format="worker %(levelname)s %(message)s")
-        channel = Channel(socket.socket(fileno=fd))
+        channel = Channel(socket.socket(fileno=fd), socket.socket(fileno=rail))
         setup = channel.read()
         if not isinstance(setup, Setup):
             raise click.ClickException(f"the first message must be setup, got {type(setup).__name__}")

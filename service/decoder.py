@@ -1,4 +1,4 @@
-"""The decoder process: `python -m service.decoder`, frames on stdin, answers on stdout.
+"""The decoder process: `python -m service.decoder RAIL`, frames on stdin, answers on stdout, trays by descriptor RAIL.
 
 It is the only place where a caller's bytes meet a codec, so it gives up, once its codecs are loaded, what a codec
 never needs: memory beyond its share, files (none can be written, few can be opened), core dumps, new privileges,
@@ -11,6 +11,7 @@ import importlib
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -19,7 +20,8 @@ import cv2
 import pillow_heif as untyped_pillow_heif
 from PIL import AvifImagePlugin, Image
 
-from service.decoding import HEADER, Answer, DecoderReady, ImageLimits, decode_setup, encode
+from models.tray import take_over
+from service.decoding import HEADER, Answer, Decoded, DecoderReady, ImageLimits, decode_setup, encode
 from service.pixels import read_pixels
 
 # The first releases without this year's heap overflows: CVE-2026-32740, CVE-2026-32741; CVE-2026-54240.
@@ -43,7 +45,7 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38  # linux/pr
 
 def main() -> int:
     ignore_signals()
-    frames, answers = sys.stdin.buffer, sys.stdout.buffer
+    frames, answers, rail = sys.stdin.buffer, sys.stdout.buffer, socket.socket(fileno=int(sys.argv[1]))
     first = read_frame(frames)
     if first is None:
         return 0
@@ -53,8 +55,13 @@ def main() -> int:
     send(answers, DecoderReady(formats=formats, notes=notes))
     silence_stderr()
     while (data := read_frame(frames)) is not None:
+        tray = take_over(rail)
         answer = read_pixels(data, setup.limits, formats)
         del data
+        if tray is not None and isinstance(answer, Decoded):
+            tray.fill(answer.rgb)
+            answer = Decoded(width=answer.width, height=answer.height, rgb=b"")
+        del tray
         send(answers, answer)
     return 0
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import msgspec
 
+from models.messages import Picture
+from models.tray import Tray, hand_over
 from service.decoding import (
     HEADER,
     Answer,
-    Decoded,
     DecoderReady,
     DecoderSetup,
     ImageLimits,
@@ -86,14 +87,15 @@ class Answers:
 
 
 class DecoderProcess:
-    """Owns one child, a pipe to it and a socket from it. Asyncio; one picture at a time.
+    """Owns one child, a pipe and a rail to it and a socket from it. Asyncio; one picture at a time.
 
     After any exception out of `decode`, a cancellation too, the child is in the middle of a frame: kill it.
     """
 
-    def __init__(self, process: Process, answers: "Answers", limits: ImageLimits) -> None:
+    def __init__(self, process: Process, answers: Answers, rail: socket.socket, limits: ImageLimits) -> None:
         self._process = process
         self._answers = answers
+        self._rail = rail
         self._limits = limits
         self._turn = asyncio.Lock()  # answers have one reader at a time, also when `end` overtakes `decode`
         self.ready = DecoderReady(formats=[])
@@ -115,19 +117,27 @@ class DecoderProcess:
 
     @classmethod
     async def start(cls, command: Sequence[str], limits: ImageLimits) -> "DecoderProcess":
-        """Running, and not yet asked anything."""
-        ours, its = socket.socketpair()
-        with its:
+        """Running, and not yet asked anything. The rail's descriptor is its last argument."""
+        (ours, its), (rail, its_rail) = socket.socketpair(), socket.socketpair()
+        rail.setblocking(False)
+        with its, its_rail:
             answers = Answers(limits.max_answer_bytes)
             await asyncio.get_running_loop().create_unix_connection(lambda: answers.frames, sock=ours)
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *command, stdin=PIPE, stdout=its.fileno(), cwd=PACKAGE_ROOT, env=ENVIRONMENT
+                    *command,
+                    str(its_rail.fileno()),
+                    stdin=PIPE,
+                    stdout=its.fileno(),
+                    pass_fds=(its_rail.fileno(),),
+                    cwd=PACKAGE_ROOT,
+                    env=ENVIRONMENT,
                 )
             except BaseException:
                 answers.close()
+                rail.close()
                 raise
-        return cls(process, answers, limits)
+        return cls(process, answers, rail, limits)
 
     @property
     def pid(self) -> int:
@@ -138,16 +148,21 @@ class DecoderProcess:
         """False as soon as its end has been noticed; what happens in between shows up as DecoderDied."""
         return self._process.returncode is None and not self._answers.ended
 
-    async def decode(self, data: memoryview) -> Decoded | Refused:
+    async def decode(self, data: memoryview) -> Picture | Refused:
         """Raises DecoderDied. Bounded by the caller's timeout."""
+        tray = Tray.empty(self._limits.max_pixel_bytes)
         async with self._turn:
+            self._hand_over(tray)
             await self._send(data)
             answer = await self._receive()
         if isinstance(answer, DecoderReady):
             raise DecoderDied("a decoder answered out of turn")
-        if isinstance(answer, Decoded) and not self._is_plausible(answer):
+        if isinstance(answer, Refused):
+            return answer
+        picture = Picture(width=answer.width, height=answer.height, rgb=answer.rgb, tray=tray)
+        if not self._is_plausible(picture):
             raise DecoderDied("a decoder's pixels don't match their size")
-        return answer
+        return picture
 
     def kill(self) -> None:
         if self._process.returncode is None:
@@ -160,6 +175,7 @@ class DecoderProcess:
         assert stdin is not None
         async with self._turn:
             stdin.close()
+            self._rail.close()
             self._answers.close()
             await self._process.wait()
             with contextlib.suppress(ConnectionError):
@@ -171,6 +187,12 @@ class DecoderProcess:
         if not isinstance(answer, DecoderReady):
             raise DecoderDied("a decoder's first answer was not that it is ready")
         self.ready = answer
+
+    def _hand_over(self, tray: Tray | None) -> None:
+        try:
+            hand_over(self._rail, tray)
+        except OSError:
+            raise DecoderDied("a decoder takes no tray") from None
 
     async def _send(self, body: memoryview) -> None:
         stdin = self._process.stdin
@@ -202,8 +224,7 @@ class DecoderProcess:
             exit_code = None
         return DecoderDied(what, exit_code)
 
-    def _is_plausible(self, answer: Decoded) -> bool:
+    def _is_plausible(self, picture: Picture) -> bool:
         """A child that a file has taken over may say anything; the front and the worker trust these three."""
-        sides = (answer.width, answer.height)
-        in_range = all(1 <= side <= self._limits.output_side for side in sides)
-        return in_range and len(answer.rgb) == 3 * answer.width * answer.height
+        in_range = all(1 <= side <= self._limits.output_side for side in (picture.width, picture.height))
+        return in_range and len(picture.rgb) == (picture.num_bytes if picture.tray is None else 0)

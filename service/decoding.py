@@ -1,8 +1,9 @@
 """What crosses between the front and a decoder process, and the limits that both sides keep.
 
 Frames are a 4-byte big-endian length and a body. The first frame down is a DecoderSetup, its answer a
-DecoderReady; every later frame down is one picture's raw bytes, its answer a Decoded or a Refused. Imports neither
-Pillow nor asyncio, so that either side stays light.
+DecoderReady; every later frame down is one picture's raw bytes, its answer a Decoded or a Refused. Before each of
+these a tray goes down the rail, for its pixels; where there are no trays, the answer has the pixels in it. Imports
+neither Pillow nor asyncio, so that either side stays light.
 """
 
 import struct
@@ -40,7 +41,11 @@ class ImageLimits:
     @property
     def max_answer_bytes(self) -> int:
         """The longest frame that an honest decoder can send."""
-        return 3 * self.output_side**2 + 4096
+        return self.max_pixel_bytes + 4096
+
+    @property
+    def max_pixel_bytes(self) -> int:
+        return 3 * self.output_side**2
 
 
 class DecoderSetup(Struct, frozen=True, kw_only=True, tag="setup"):
@@ -58,7 +63,7 @@ class DecoderReady(Struct, frozen=True, kw_only=True, tag="ready"):
 
 
 class Decoded(Struct, frozen=True, kw_only=True, tag="decoded"):
-    """8-bit sRGB, upright, at most `output_side` on its long side."""
+    """8-bit sRGB, upright, at most `output_side` on its long side; `rgb` is empty when the pixels are on a tray."""
 
     width: int
     height: int

@@ -105,7 +105,7 @@ class Decoders:
         self._idle.put_nowait(child)
         if isinstance(answer, Refused):
             raise answer.as_error()
-        return Picture(width=answer.width, height=answer.height, rgb=answer.rgb)
+        return answer
 
     async def _borrow(self, wait_seconds: float | None) -> DecoderProcess:
         """An idle child that is alive: one that died in its sleep is nobody's fault."""

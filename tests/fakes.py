@@ -1,7 +1,7 @@
 """A worker that computes nothing: the real protocol, scripted behaviour. In a thread, or as a process:
 
-    python -m tests.fakes --fd N [--step-seconds 0.01] [--rows 8] [--start-seconds 0] [--broken MESSAGE] [--silent]
-        [--measure] [--image-bytes 0]
+    python -m tests.fakes --fd N --rail M [--step-seconds 0.01] [--rows 8] [--start-seconds 0] [--broken MESSAGE]
+        [--silent] [--measure] [--image-bytes 0]
 
 Words in a prompt make a job misbehave: CRASH ends the process, HANG stops the whole worker without a word (no
 heartbeat either), STALL never finishes this job, BIG makes its images large, FAIL:<code>:<fault> fails it.
@@ -20,8 +20,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from models.channel import Channel
 from models.messages import (
-    HEADER,
     AdapterInfo,
     Broken,
     BundleInfo,
@@ -45,8 +45,6 @@ from models.messages import (
     Tick,
     Timings,
     ToWorker,
-    decode_to_worker,
-    encode_frame,
 )
 
 BUNDLE = BundleInfo(
@@ -252,17 +250,17 @@ def _size(job: Generate) -> tuple[int, int]:
     return job.width or 256, job.height or 256
 
 
-def read_frames(connection: socket.socket, take: Callable[[ToWorker], None]) -> None:
+def read_frames(channel: Channel, take: Callable[[ToWorker], None]) -> None:
     """Until the other end closes; then take a Shutdown, so that no fake outlives its test."""
-    file = connection.makefile("rb")
-    while header := file.read(HEADER.size):
-        take(decode_to_worker(file.read(HEADER.unpack(header)[0])))
+    while (message := channel.read()) is not None:
+        take(message)
     take(Shutdown())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--rail", type=int, required=True)
     parser.add_argument("--step-seconds", type=float, default=0.0)
     parser.add_argument("--start-seconds", type=float, default=0.0)
     parser.add_argument("--broken")
@@ -271,7 +269,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int)
     parser.add_argument("--image-bytes", type=int, default=0)
     arguments = parser.parse_args()
-    connection = socket.socket(fileno=arguments.fd)
+    channel = Channel(socket.socket(fileno=arguments.fd), socket.socket(fileno=arguments.rail))
     script = Script(
         step_seconds=arguments.step_seconds,
         start_seconds=arguments.start_seconds,
@@ -281,8 +279,8 @@ def main() -> None:
         rows=arguments.rows,
         image_bytes=arguments.image_bytes,
     )
-    worker = FakeWorker(Setup(), lambda message: connection.sendall(encode_frame(message)), script)
-    threading.Thread(target=read_frames, args=(connection, worker.receive), daemon=True).start()
+    worker = FakeWorker(Setup(), channel.write, script)
+    threading.Thread(target=read_frames, args=(channel, worker.receive), daemon=True).start()
     worker.run()
     sys.exit(0)
 

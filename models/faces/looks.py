@@ -41,5 +41,5 @@ class Looks:
 
 
 def pixels_of(picture: Picture) -> Rgb:
-    pixels: Any = np.frombuffer(picture.rgb, np.uint8)
+    pixels: Any = np.frombuffer(picture.pixels, np.uint8)
     return pixels.reshape(picture.height, picture.width, 3)

@@ -277,4 +277,4 @@ def _check_deadline(outlook: Outlook, deadline_seconds: float) -> None:
 
 def _num_pixel_bytes(order: Generate) -> int:
     photos = [*order.selfies, *([] if order.pose is None else [order.pose])]
-    return sum(len(photo.rgb) for photo in photos)
+    return sum(photo.num_bytes for photo in photos)

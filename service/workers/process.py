@@ -1,6 +1,6 @@
-"""A worker in a process of its own: a socket pair, frames both ways, and its exit.
+"""A worker in a process of its own: frames both ways, a rail for trays of pixels, and its exit.
 
-The worker gets one end as an inherited file descriptor and nothing else: no port, no path, no environment of ours.
+The worker gets the other ends as inherited file descriptors and nothing else: no port, no path, no environment of ours.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from models.messages import (
     decode_from_worker,
     encode_frame,
 )
+from models.tray import Tray, hand_over
 from service.frames import Frames
 from service.settings import PREFIX
 
@@ -39,15 +40,25 @@ EXIT_SECONDS = 2.0  # a worker whose socket closed has this long to exit by itse
 class ProcessLink:
     """One worker process. Used from the event loop's thread only."""
 
-    def __init__(self, process: asyncio.subprocess.Process, frames: Frames) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, frames: Frames, rail: socket.socket) -> None:
         self.pid: int | None = process.pid
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._process = process
         self._frames = frames
+        self._rail = rail
         self._watch = asyncio.create_task(self._watch_exit())
 
     def send(self, message: ToWorker) -> None:
-        self._frames.send(encode_frame(message))
+        trays: list[Tray] = []
+        frame = encode_frame(message, trays.append)
+        try:
+            for tray in trays:
+                hand_over(self._rail, tray)
+        except OSError as error:  # it is gone, or has not read for hundreds of pictures
+            logger.error("a worker takes no pixels: %s", type(error).__name__)
+            self.kill()
+        else:
+            self._frames.send(frame)
 
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
@@ -71,24 +82,27 @@ class ProcessLink:
             await exited
         await asyncio.wait({self._frames.ended}, timeout=EXIT_SECONDS)  # until its last bytes are read
         self._frames.close()
+        self._rail.close()
         self.closed.set_result(_exit_reason(self._process.returncode))
 
 
 async def launch_process(
     setup: Setup, on_message: Callable[[FromWorker], None], *, command: Sequence[str] = WORKER_COMMAND
 ) -> ProcessLink:
-    """Start `command --fd N` and send it its Setup. Raises OSError when it can't be started."""
-    ours, theirs = socket.socketpair()
+    """Start `command --fd N --rail M` and send it its Setup. Raises OSError when it can't be started."""
+    (ours, theirs), (rail, their_rail) = socket.socketpair(), socket.socketpair()
     loop = asyncio.get_running_loop()
     try:
-        for end in (ours, theirs):
+        for end in (ours, theirs, rail):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
-        ours.setblocking(False)
+            end.setblocking(end is theirs)
         process = await asyncio.create_subprocess_exec(
             *command,
             "--fd",
             str(theirs.fileno()),
-            pass_fds=(theirs.fileno(),),
+            "--rail",
+            str(their_rail.fileno()),
+            pass_fds=(theirs.fileno(), their_rail.fileno()),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),
             env=worker_environment(),
@@ -98,11 +112,13 @@ async def launch_process(
         await loop.create_unix_connection(lambda: frames, sock=ours)
     except BaseException:
         ours.close()  # a worker that did start reads the end of its socket and exits
+        rail.close()
         raise
     finally:
         theirs.close()
+        their_rail.close()
     frames.send(encode_frame(setup))
-    return ProcessLink(process, frames)
+    return ProcessLink(process, frames, rail)
 
 
 def _take(frames: Frames, body: bytearray, on_message: Callable[[FromWorker], None]) -> None:

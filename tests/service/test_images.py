@@ -19,10 +19,11 @@ import pytest
 from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
 
 from models.messages import Picture
+from models.tray import Tray
 from service import decoder
 from service.content import name_content
 from service.decoder_process import DecoderDied, DecoderProcess
-from service.decoding import Decoded, ImageLimits, Refused
+from service.decoding import ImageLimits, Refused
 from service.errors import BadPicture, NoCapacity, ServiceError, TooLarge, UnsupportedMedia
 from service.images import Decoders
 from tests.service.corpus import FILES, HostileFile
@@ -88,7 +89,7 @@ def make_pool() -> Iterator[Callable[..., Pool]]:
 
 
 def as_image(picture: Picture) -> Image.Image:
-    return Image.frombytes("RGB", (picture.width, picture.height), picture.rgb)
+    return Image.frombytes("RGB", (picture.width, picture.height), picture.pixels)
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
@@ -112,6 +113,30 @@ async def outcome_of(decoders: Decoders, data: bytes) -> Picture | ServiceError:
         return refusal
 
 
+class TestTrays:
+    def test_pixels_lie_on_a_tray_and_are_the_same_in_a_message_where_there_are_none(
+        self, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        on_tray = pool.decode(plain("PNG"))
+        monkeypatch.setattr(Tray, "empty", lambda size: None)
+        in_message = pool.decode(plain("PNG"))
+        assert in_message.tray is None
+        assert len(in_message.rgb) == in_message.num_bytes
+        assert bytes(on_tray.pixels) == in_message.rgb
+        if sys.platform == "linux":
+            assert (on_tray.rgb, on_tray.tray is None) == (b"", False)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="descriptors are counted in /proc")
+    def test_no_descriptor_is_left_of_pictures_that_nobody_holds(self, pool: Pool) -> None:
+        mine = psutil.Process()
+        [decoder] = map(psutil.Process, pool.decoders.process_ids)
+        pool.decode(plain("PNG"))
+        before = mine.num_fds(), decoder.num_fds()
+        for _ in range(20):
+            pool.decode(plain("PNG"))
+        assert (mine.num_fds(), decoder.num_fds()) == before
+
+
 class TestCorpus:
     @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
     def test_every_file_of_the_corpus_gets_its_answer(self, pool: Pool, file: HostileFile) -> None:
@@ -119,7 +144,7 @@ class TestCorpus:
         if isinstance(outcome, Picture):
             assert file.expect.status is None or file.expect.or_fine
             assert max(outcome.width, outcome.height) <= 1536
-            assert len(outcome.rgb) == 3 * outcome.width * outcome.height
+            assert len(outcome.pixels) == 3 * outcome.width * outcome.height
         else:
             assert (outcome.status, outcome.code) in {(file.expect.status, code) for code in file.expect.codes}
             assert outcome.message.isprintable()
@@ -216,7 +241,7 @@ class TestPixels:
         srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
         for profile, is_same in ((srgb, True), (display_p3_profile(), False)):
             marked = pool.decode(saved(photo(), "JPEG", quality=90, icc_profile=profile))
-            assert (marked.rgb == pool.decode(plain("JPEG")).rgb) is is_same
+            assert (marked.pixels == pool.decode(plain("JPEG")).pixels) is is_same
 
     def test_an_album_shows_its_first_picture(self, pool: Pool) -> None:
         assert difference(as_image(pool.decode(heic_album())), photo()) < 8
@@ -235,7 +260,7 @@ class TestPixels:
         exif = Image.Exif()
         exif[0x010E] = "CANARY"
         picture = pool.decode(saved(photo(), "JPEG", exif=exif, comment=b"CANARY"))
-        assert b"CANARY" not in picture.rgb
+        assert b"CANARY" not in bytes(picture.pixels)
 
     def test_content_counts_and_not_the_claim(self) -> None:
         assert name_content(plain("HEIF")) == "HEIC"
@@ -402,7 +427,8 @@ class TestFaults:
             ("w(5, b'hello')", "makes no sense"),
             ("w(9, b'cut')", "ended"),
             ("a(Decoded(width=99, height=99, rgb=b'x'))", "don't match"),
-            ("a(Decoded(width=2000, height=1, rgb=bytes(6000)))", "don't match"),
+            ("a(Decoded(width=2000, height=1, rgb=b''))", "don't match"),
+            ("a(Decoded(width=99, height=99, rgb=bytes(99 * 99 * 3)))", "don't match"),  # beside the tray
             ("a(DecoderReady(formats=[]))", "out of turn"),
             ("os._exit(3)", r"ended \(exit code 3\)"),
         ],
@@ -415,7 +441,7 @@ class TestFaults:
             f"sys.stdin.buffer.read(5)\n{code}"
         )
 
-        async def ask() -> Decoded | Refused:
+        async def ask() -> Picture | Refused:
             child = await DecoderProcess.start((sys.executable, "-c", script), PATIENT)
             try:
                 return await child.decode(memoryview(b"x"))

@@ -269,7 +269,7 @@ class Pixels(bytes):
 
 
 class TestPhotos:
-    def accept(self, desk, photo, num_pixel_bytes=5000, terms=None):
+    def accept(self, desk, photo, terms=None):
         """A job with one photo, which counts its decodings."""
         decoded = []
 
@@ -277,7 +277,7 @@ class TestPhotos:
             await asyncio.sleep(0.01)
             assert any(photo), "a photo is decoded before it is wiped"
             decoded.append(job.is_prepared)
-            selfie = Picture(width=1, height=1, rgb=Pixels(num_pixel_bytes))
+            selfie = Picture(width=40, height=50, rgb=Pixels(3 * 40 * 50))
             return Generate(
                 job_id=job.id, selfies=[selfie], prompt="a person", seeds=[0], deadline_seconds=job.seconds_left
             )
@@ -303,7 +303,7 @@ class TestPhotos:
 
         in_line, at_worker = run_desk(scenario)
         assert in_line == (0, 100 + 2 * 12, True, [False])  # the two before it have had their turns
-        assert at_worker == (1, 5000 + 12, False, [False, True])
+        assert at_worker == (1, 6000 + 12, False, [False, True])
         assert Pixels.alive == 0
 
     def test_a_job_whose_turn_is_at_once_is_decoded_once(self):

@@ -84,6 +84,6 @@ class IPAdapter:
 
 def face_crop(selfie: Picture, face: Face) -> Picture:
     """The face upright, filling a square; averaged where it shrinks by much, because CLIP would see the aliases."""
-    pixels = np.frombuffer(selfie.rgb, np.uint8).reshape(selfie.height, selfie.width, 3)
+    pixels = np.frombuffer(selfie.pixels, np.uint8).reshape(selfie.height, selfie.width, 3)
     crop = aligned(pixels, face.landmarks, CROP_SIZE, smooth=True)
     return Picture(width=CROP_SIZE, height=CROP_SIZE, rgb=crop.tobytes())

@@ -16,7 +16,7 @@ def clip_pixels(picture: Picture, size: int) -> Tensor:
 
     Pillow rather than a tensor resize: only that equals CLIPImageProcessor's published behaviour to the bit.
     """
-    image = Image.frombytes("RGB", (picture.width, picture.height), picture.rgb)
+    image = Image.frombytes("RGB", (picture.width, picture.height), picture.pixels)
     short = min(image.size)
     width, height = (int(size * side / short) for side in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
