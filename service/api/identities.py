@@ -12,7 +12,7 @@ from litestar.response.base import ASGIResponse
 from models.messages import BundleInfo, Generate, Picture
 from service.access.caller import caller_of
 from service.api.answers import IdentityAnswer, note_timings
-from service.api.forms import Upload, wipe
+from service.api.forms import Upload
 from service.api.front import Front
 from service.api.intake import answered, decode_photos, enter, prepared, receive, terms_of
 from service.api.openapi import IdentitiesOperation
@@ -22,6 +22,7 @@ from service.api.record import record_of
 from service.errors import BadRequest
 from service.jobs.job import Finished, Job, Summary
 from service.jobs.tokens import EnrolmentKeepsakes
+from service.memory import wipe
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -11,7 +11,7 @@ from litestar import Request
 
 from models.messages import Generate, Picture
 from service.access.caller import Scope, caller_of, require
-from service.api.forms import PortraitForm, Upload, check_who, read_upload, wipe
+from service.api.forms import PortraitForm, Upload, check_who, read_upload
 from service.api.front import Front
 from service.api.job_hook import tell_end
 from service.api.orders import Photos, Wish
@@ -28,6 +28,7 @@ from service.jobs.jobs import Prepare
 from service.jobs.spans import add_job_span
 from service.jobs.terms import Terms
 from service.jobs.tokens import ProofKeepsakes
+from service.memory import wipe
 
 __all__ = [
     "Terms",

@@ -5,8 +5,9 @@ from typing import Any, cast
 
 import msgspec
 
-from service.api.forms import Body, HttpRequest, UploadLimits, arriving, check_encoding, wipe
+from service.api.forms import Body, HttpRequest, UploadLimits, arriving, check_encoding
 from service.errors import BadRequest, UnsupportedMedia
+from service.memory import wipe
 
 LARGE = 200_000  # bytes; longer bodies are parsed in a thread, because the loop would stand still meanwhile
 BASE64_SHARE = 4 / 3

@@ -9,11 +9,12 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 
 from service.api.fields import read_fields, unknown_field
-from service.api.forms import Body, HttpRequest, Parts, UploadLimits, UploadTooSlow, check_encoding, read_parts, wipe
+from service.api.forms import Body, HttpRequest, Parts, UploadLimits, UploadTooSlow, check_encoding, read_parts
 from service.api.json_body import read_json
 from service.api.portrait_form import TOKENS, field_error
 from service.errors import BadRequest, UnsupportedMedia
 from service.jobs.sealing import MAX_TOKEN_CHARS
+from service.memory import wipe
 
 MAX_PLAIN_BYTES = 2 * MAX_TOKEN_CHARS  # a token, and all else beside it
 URLENCODED = "application/x-www-form-urlencoded"

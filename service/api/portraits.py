@@ -7,12 +7,12 @@ from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
 from service.api.accept import choose_form
-from service.api.forms import wipe
 from service.api.front import Front
 from service.api.intake import place, receive, terms_of
 from service.api.openapi import PortraitsOperation
 from service.api.record import record_of
 from service.api.respond import respond
+from service.memory import wipe
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 from service.api.answers import note_timings
 from service.api.events import EventStream
 from service.api.finals import place_final
-from service.api.forms import Upload, check_who, wipe
+from service.api.forms import Upload, check_who
 from service.api.front import Front
 from service.api.intake import answered, place, terms_of
 from service.api.openai.fields import ImagesWish
@@ -21,6 +21,7 @@ from service.api.openai.stream import Kind, OpenAIEvents
 from service.api.record import RequestRecord, record_of
 from service.errors import ServiceError
 from service.jobs.job import Job
+from service.memory import wipe
 
 AnyRequest = Request[Any, Any, Any]
 

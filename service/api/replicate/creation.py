@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request
 
 from service.access.caller import caller_of
-from service.api.forms import Upload, check_who, wipe
+from service.api.forms import Upload, check_who
 from service.api.front import Front
 from service.api.intake import Terms, answered_within, hand_over, place, terms_of
 from service.api.json_body import read_json
@@ -20,6 +20,7 @@ from service.api.replicate.predictions import Prediction
 from service.api.replicate.requests import PredictionRequest, read_request
 from service.api.replicate.translation import Translated
 from service.errors import BadRequest, ServiceError
+from service.memory import wipe
 
 LONGEST_WAIT_SECONDS = 60.0
 SHOWN_LENGTH = 64  # longer texts among the inputs are somebody's words or pictures

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from service.access.caller import Caller
 from service.api.data_urls import read_data_url
-from service.api.forms import wipe
 from service.api.replicate.translation import refuse
 from service.errors import NoCapacity, NotFound
+from service.memory import wipe
 
 FILE_SECONDS = 600.0
 MAX_TOTAL_BYTES = 256_000_000

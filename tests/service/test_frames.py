@@ -1,0 +1,71 @@
+"""Frames come out whole, however the stream was cut, and nothing comes after one that is too long."""
+
+import asyncio
+import socket
+import struct
+
+import pytest
+
+from service.frames import Frames
+
+HEADER = struct.Struct(">I")
+LIMIT = 50_000
+
+
+def framed(*bodies: bytes) -> bytes:
+    return b"".join(HEADER.pack(len(body)) + body for body in bodies)
+
+
+def read(stream: bytes, cut: int):
+    """The bodies of `stream`, sent `cut` bytes at a time; and whether it ended for a body that was too long."""
+
+    async def run():
+        bodies: list[bytes] = []
+        frames = Frames(HEADER, LIMIT, lambda body: bodies.append(bytes(body)))
+        ours, theirs = socket.socketpair()
+        await asyncio.get_running_loop().create_unix_connection(lambda: frames, sock=ours)
+        with theirs:
+            theirs.setblocking(False)
+            for start in range(0, len(stream), cut):
+                try:
+                    await asyncio.get_running_loop().sock_sendall(theirs, stream[start : start + cut])
+                except ConnectionError:
+                    break
+                await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await frames.ended
+        frames.close()
+        return bodies, frames.too_long
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("cut", [1, 3, 4, 5, 7, 1000])
+def test_bodies_are_whole_wherever_the_stream_was_cut(cut):
+    bodies = [b"one", b"", b"x" * 50, b"", b"last"]
+    assert read(framed(*bodies), cut) == (bodies, False)
+
+
+def test_a_body_as_long_as_the_limit_passes_and_one_byte_more_ends_the_connection_unread():
+    longest = bytes(LIMIT)
+    assert read(framed(longest, b"after"), 10_000) == ([longest, b"after"], False)
+    assert read(framed(b"before", longest + b"x", b"after"), 10_000) == ([b"before"], True)
+
+
+@pytest.mark.parametrize("cut_off", [framed(b"whole")[:-1], HEADER.pack(9)[:2]], ids=["in a body", "in a header"])
+def test_what_ends_in_the_middle_of_a_frame_is_not_handed_over(cut_off):
+    assert read(framed(b"first") + cut_off, 100) == ([b"first"], False)
+
+
+def test_nothing_is_sent_to_who_has_gone():
+    async def run():
+        frames = Frames(HEADER, LIMIT, lambda body: None)
+        frames.send(b"before there is anybody")
+        ours, theirs = socket.socketpair()
+        await asyncio.get_running_loop().create_unix_connection(lambda: frames, sock=ours)
+        theirs.close()
+        async with asyncio.timeout(5):
+            await frames.ended
+        frames.send(b"after")
+
+    asyncio.run(run())
