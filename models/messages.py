@@ -89,7 +89,7 @@ class Generate(Struct, frozen=True, kw_only=True, tag="generate"):
     clocks of two processes are never compared. `lora` is one of the bundle's style LoRAs; `lora_scale` None is its own.
 
     The last five steer adapters that are told where the face goes (`takes_pose`): like the face in the photo `pose`,
-    or else by `framing` (None: "front"; "selfie" copies the first selfie). `control_strength` is the keypoint
+    or else by `framing` (None: the bundle's; "selfie" copies the first selfie). `control_strength` is the keypoint
     network's own strength (None: as `strength`), `control_window` the share of the steps in which it acts, and with
     `region` "face" the identity acts inside the face's box alone.
 
@@ -205,6 +205,7 @@ class BundleInfo(Struct, frozen=True, kw_only=True):
     default_steps: int
     default_guidance: float
     default_strength: float
+    default_framing: Framing = "front"  # of adapters that take a pose
     accepted_noncommercial: bool = False  # the operator said that the use is not commercial
     files: list[FileInfo]
     revision: str = ""  # changes with any weight file: what an identity is bound to

@@ -67,7 +67,7 @@ def read_order(request: Generate, bundle: Bundle) -> Order:
         strength=info.default_strength if request.strength is None else request.strength,
         guided=guidance > 1,  # at 1 the negative branch cancels out, below it would push away from the prompt
         lora=_lora(request, bundle),
-        framing=request.framing,
+        framing=request.framing or info.default_framing,
         control_strength=request.control_strength,
         control_window=request.control_window,
         region=request.region,

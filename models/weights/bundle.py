@@ -148,6 +148,7 @@ def _describe(
         default_steps=spec.steps,
         default_guidance=spec.guidance,
         default_strength=spec.strength,
+        default_framing=spec.framing,
         accepted_noncommercial=accepted,
         files=files,
         revision=_revision(files),

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from models.engine.plan import MAX_STEPS
+from models.messages import Framing
 from models.weights.errors import WeightsError
 
 PACKAGE = Path(__file__).resolve().parent
@@ -181,6 +182,7 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_steps: int = 50
     guidance: float = 1.0
     strength: float = 0.8
+    framing: Framing = "front"  # of adapters that take a pose, unless a request says
     size: tuple[int, int] = (1024, 1024)
     sizes: tuple[tuple[int, int], ...] = ((1024, 1024),)  # (width, height)
     final: FinalSpec | None = None

@@ -82,11 +82,14 @@ def test_a_job_of_each_adapter_runs_to_its_end(harness, adapter):
 
 
 def test_the_same_request_gives_the_same_picture_and_a_framing_another(harness):
-    first, again, closer = (
-        portrait(harness, f"framing-{i}", framing=framing) for i, framing in enumerate(["front", "front", "closer"])
+    first, again, closer, unsaid = (
+        portrait(harness, f"framing-{i}", framing=framing)
+        for i, framing in enumerate(["front", "front", "closer", None])
     )
     assert np.array_equal(first, again)
     assert np.abs(first - closer).max() > 1
+    assert harness.wait(Ready).bundle.default_framing == "closer"
+    assert np.array_equal(unsaid, closer)
 
 
 def test_the_two_pictures_of_a_job_share_the_person_and_differ_by_seed(harness):
