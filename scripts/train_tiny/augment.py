@@ -26,9 +26,11 @@ def _uniform(generator: torch.Generator, x: Tensor, low: float, high: float, cha
 
 
 def _white_balance(x: Tensor, generator: torch.Generator) -> Tensor:
-    x = x.clamp(0, 1) ** _uniform(generator, x, 0.75, 1.35)
-    x = x * _uniform(generator, x, 0.7, 1.25) * _uniform(generator, x, 0.9, 1.1, channels=3)
-    contrast = _uniform(generator, x, 0.75, 1.2)
+    """Seldom far off: a camera measures its light, and who looks past all brightness cannot tell a light skin."""
+    wrong = _uniform(generator, x, 0, 1).square()
+    x = x.clamp(0, 1) ** (1 + wrong * _uniform(generator, x, -0.25, 0.35))
+    x = x * (1 + wrong * _uniform(generator, x, -0.3, 0.25)) * (1 + wrong * _uniform(generator, x, -0.1, 0.1, 3))
+    contrast = 1 + wrong * _uniform(generator, x, -0.25, 0.2)
     return (x - 0.5) * contrast + 0.5
 
 

@@ -25,6 +25,8 @@ EMBEDDING = 512
 BATCH_PEOPLE = 24
 WIDTHS = (24, 48, 96, 160)
 TEMPERATURE = 1 / 16
+SKIN = ("tone", "skin_r", "skin_g", "skin_b")
+SKIN_WEIGHT = 8.0  # of each of these among the measures: a face of another colour is another person
 
 
 class Residual(nn.Module):
@@ -119,6 +121,7 @@ def contrast(embeddings: Tensor) -> Tensor:
 def train_recogniser(shards: Path, folder: Path, budget_seconds: float) -> None:
     rng, generator = seeded(1, folder, "recogniser")
     pool, lesson = Pool(shards, rng), channels_last(Lesson())
+    weights = torch.tensor([SKIN_WEIGHT if name in SKIN else 1.0 for name in MEASURES])
 
     def loss_of(step: int) -> dict[str, Tensor]:
         people = pool.people(BATCH_PEOPLE)
@@ -133,7 +136,7 @@ def train_recogniser(shards: Path, folder: Path, budget_seconds: float) -> None:
         named = [F.cross_entropy(logit, torch.from_numpy(classes[:, i])) for i, logit in enumerate(logits)]
         return {
             "factors": 0.3 * torch.stack(named).sum(),
-            "measures": 0.5 * (measured - torch.from_numpy(numbers)).square().mean(0).sum(),
+            "measures": 0.5 * ((measured - torch.from_numpy(numbers)).square().mean(0) * weights).sum(),
             "contrast": contrast(embedding),
         }
 
