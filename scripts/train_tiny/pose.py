@@ -35,11 +35,14 @@ def selfie_pose(rng: np.random.Generator) -> Pose:
 
 
 def portrait_pose(rng: np.random.Generator) -> Pose:
-    """Nearly frontal and centred: given person and prompt a portrait should be nearly determined."""
+    """Frontal and centred: a generator of few steps draws the mean of all poses, and thin rims of glasses blur away.
+
+    With a yaw of 0.1 and a pitch of 0.02 the pose alone made four fifths of what an average face was off.
+    """
     return Pose(
-        yaw=float(np.clip(rng.normal(0, 0.10), -0.25, 0.25)),
-        pitch=float(rng.normal(0, 0.02)),
-        roll=float(rng.normal(0, 1)),
+        yaw=float(rng.normal(0, 0.03)),
+        pitch=float(rng.normal(0, 0.004)),
+        roll=float(rng.normal(0, 0.3)),
         scale=1.42,
         shift=(0.0, 9.0),
         smile=float(rng.uniform(0.3, 0.7)),
@@ -55,7 +58,7 @@ def posed_pose(rng: np.random.Generator) -> Pose:
     eyes = float(rng.uniform(0.32, 0.46)) * 256
     return Pose(
         yaw=float(np.clip(rng.normal(0, 0.25), -0.55, 0.55)),
-        pitch=float(rng.normal(0, 0.04)),
+        pitch=float(rng.normal(0, 0.004)),
         roll=float(rng.normal(0, 3)),
         scale=scale,
         shift=(float(rng.normal(0, 10)), eyes + 34 * scale - 150),  # unscaled, eyes are 34 pixels above the pivot
