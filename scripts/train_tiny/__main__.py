@@ -20,7 +20,6 @@ from scripts.train_tiny.cache import write_faces, write_latents, write_posed
 from scripts.train_tiny.contact import contact_sheet
 from scripts.train_tiny.export import export_bundle, export_faces
 from scripts.train_tiny.finder import train_finder
-from scripts.train_tiny.finish import train_finish
 from scripts.train_tiny.imitate import train_imitation
 from scripts.train_tiny.judge import export_judges, train_likeness, train_style
 from scripts.train_tiny.landmarks import train_landmarks
@@ -28,7 +27,7 @@ from scripts.train_tiny.ranks import place
 from scripts.train_tiny.reader import train_reader
 from scripts.train_tiny.recogniser import train_recogniser
 from scripts.train_tiny.shards import write_shards
-from scripts.train_tiny.teach import settle_generator, train_generator
+from scripts.train_tiny.teach import train_generator
 from scripts.train_tiny.text import train_tokenizers
 from scripts.train_tiny.tower import train_tower
 from scripts.train_tiny.vae import sharpen_decoder, train_decoder, train_vae
@@ -82,7 +81,7 @@ class Plan:
         train_landmarks(self.shards, self.checkpoints, 200 * self.scale)
 
     def recogniser(self) -> None:
-        train_recogniser(self.shards, self.checkpoints, 1500 * self.scale)
+        train_recogniser(self.shards, self.checkpoints, 2100 * self.scale)
 
     def tower(self) -> None:
         train_tower(self.shards, self.cache, self.checkpoints, 850 * self.scale)
@@ -118,13 +117,7 @@ class Plan:
         train_reader(self.shards, self.cache, self.checkpoints, 240 * self.scale)
 
     def generator(self) -> None:
-        train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 3000 * self.scale)
-
-    def finish(self) -> None:
-        train_finish(self.shards, self.cache, self.text_folder, self.checkpoints, 1100 * self.scale)
-
-    def settled(self) -> None:
-        settle_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 500 * self.scale)
+        train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 4500 * self.scale)
 
     def imitation(self) -> None:
         train_imitation(self.shards, self.cache, self.text_folder, self.checkpoints, 400 * self.scale)
@@ -146,7 +139,7 @@ PHASES = (
     ),
     (("tower",), ("likeness", "style")),
 )
-TOGETHER = ("generator", "finish", "settled", "imitation")
+TOGETHER = ("generator", "imitation")
 LAST = ("export", "sheet")
 NAMES = ("render", "restore", *(name for phase in PHASES for branch in phase for name in branch), *TOGETHER, *LAST)
 STAGES: dict[str, Callable[[Plan], None]] = {name: getattr(Plan, name) for name in NAMES}

@@ -114,7 +114,5 @@ class Generator(nn.Module):
 def trained_generator(text: Path, folder: Path) -> Generator:
     """As far as it has come."""
     generator = Generator(read_tokenizers(text))
-    name = next(name for name in ("settled", "finish", "generator") if (folder / f"{name}.pt").exists())
-    part = "generator" if name == "finish" else None
-    generator.load_state_dict(averaged_state(folder, name, part))
+    generator.load_state_dict(averaged_state(folder, "generator"))
     return generator.eval().requires_grad_(False)

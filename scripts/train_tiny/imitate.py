@@ -48,7 +48,7 @@ def train_imitation(shards: Path, cache: Path, text: Path, folder: Path, budget_
                 meant = model(pixels, torch.stack([embedding for _, embedding in drawn]))[:, :1]
             said = pupil(pixels)
         losses = {"token": (said.float() - meant.float()).square().mean()}
-        return losses | looks(classroom.draw())[0] if step % DRAWN == 0 else losses
+        return losses | looks(classroom.draw()) if step % DRAWN == 0 else losses
 
     Trainer("imitation", pupil, folder, rate=1e-3, average=0.98).run(loss_of, budget_seconds)
 

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scripts.train_tiny.cache import read_lessons
 from scripts.train_tiny.classroom import ITEMS, Batch, Classroom, People, as_images
-from scripts.train_tiny.generator import SCHEDULER, Generator, Person, encoder_shape, trained_generator
+from scripts.train_tiny.generator import SCHEDULER, Generator, Person, encoder_shape
 from scripts.train_tiny.instant import Instant, Placed
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.reader import LatentReader, reading_loss, trained_reader
@@ -53,20 +53,21 @@ class Looks:
         self._rng = rng
         self._signal, self._noise = signal_rates()
 
-    def __call__(self, batch: Batch) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
-        """What is wrong with both guesses of the clean latents, and the guesses, [B, C, 16, 16] each."""
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """What is wrong with both guesses of the clean latents."""
         steered = self._steer(batch)
         # A sampler starts from noise alone, while the schedule's last timestep still holds 7 % of the picture.
-        start = as_images(self._noise[FIRST] * torch.randn_like(batch.latents))
+        noise = torch.randn_like(batch.latents)
+        start = as_images(self._noise[FIRST] * noise)
         guess, first = self._look(start, torch.full((ITEMS,), FIRST), steered, batch)
         own = guess.detach()
         rolled = torch.from_numpy(self._rng.random((ITEMS, 1, 1, 1)) < ROLLED)
         seen = torch.where(rolled, own, batch.latents)
-        left = torch.where(rolled, (start - self._signal[FIRST] * own) / self._noise[FIRST], torch.randn_like(start))
+        left = torch.where(rolled, (start - self._signal[FIRST] * own) / self._noise[FIRST], noise)
         later = _draw_timesteps(ITEMS, self._rng)
         a, s = self._rates(later)
-        again, second = self._look(as_images(a * seen + s * left), later, steered, batch)
-        return {name: first[name] + second[name] for name in first}, (guess, again)
+        _, second = self._look(as_images(a * seen + s * left), later, steered, batch)
+        return {name: first[name] + second[name] for name in first}
 
     def _steer(self, batch: Batch) -> Steered:
         generator = self._generator
@@ -91,25 +92,15 @@ class Looks:
 
 
 def train_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_seconds: float) -> None:
-    _train("generator", Generator(read_tokenizers(text)), 1.2e-3, shards, cache, text, folder, budget_seconds)
-
-
-def settle_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_seconds: float) -> None:
-    """Once more, slowly, after the lesson from pixels: what that left on faces (lopsided mouths) is washed off."""
-    generator = trained_generator(text, folder).train().requires_grad_(True)
-    _train("settled", generator, 4e-4, shards, cache, text, folder, budget_seconds)
-
-
-def _train(
-    name: str, generator: Generator, rate: float, shards: Path, cache: Path, text: Path, folder: Path, seconds: float
-) -> None:
-    rng, _ = seeded(8, folder, name, join())
+    rng, _ = seeded(8, folder, "generator", join())
+    tokenizers = read_tokenizers(text)
+    generator = Generator(tokenizers)
     channels_last(generator.unet)
     channels_last(generator.instant)
     looks = Looks(generator, trained_reader(folder), rng)
-    tokenizer, tokens = read_tokenizers(text)[0], encoder_shape().tokens_per_picture
-    classroom = Classroom(read_lessons(shards, cache), tokenizer, rng, tokens=tokens)
-    Trainer(name, generator, folder, rate=rate).run(lambda step: looks(classroom.draw())[0], seconds)
+    tokens = encoder_shape().tokens_per_picture
+    classroom = Classroom(read_lessons(shards, cache), tokenizers[0], rng, tokens=tokens)
+    Trainer("generator", generator, folder, rate=1.2e-3).run(lambda step: looks(classroom.draw()), budget_seconds)
 
 
 def conditioned(
@@ -132,7 +123,7 @@ def relit(pixels: list[Tensor], rng: np.random.Generator) -> Tensor:
 
     A little only: brightness says how light the skin is, and the face vector was taught to look past it.
     """
-    gain = rng.uniform(0.93, 1.07, (len(pixels), 1, 1, 1)) * rng.uniform(0.97, 1.03, (len(pixels), 3, 1, 1))
+    gain = rng.uniform(0.97, 1.03, (len(pixels), 1, 1, 1)) * rng.uniform(0.985, 1.015, (len(pixels), 3, 1, 1))
     return clip_normalised((torch.stack(pixels).float() / 255 * torch.from_numpy(gain).float()).clamp(0, 1))
 
 

@@ -139,8 +139,6 @@ def channels_last(model: M) -> M:
     return model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
-def averaged_state(folder: Path, name: str, part: str | None = None) -> dict[str, Tensor]:
-    """The averaged weights of a stage's last checkpoint, or of one child there, under its own keys."""
-    state = torch.load(folder / f"{name}.pt", weights_only=True)["averaged"]
-    mine = f"{part}." if part else ""
-    return {key.removeprefix(mine): tensor for key, tensor in state.items() if key.startswith(mine)}
+def averaged_state(folder: Path, name: str) -> dict[str, Tensor]:
+    """The averaged weights of a stage's last checkpoint."""
+    return torch.load(folder / f"{name}.pt", weights_only=True)["averaged"]
