@@ -23,6 +23,7 @@ from scripts.train_tiny.finder import train_finder
 from scripts.train_tiny.imitate import train_imitation
 from scripts.train_tiny.judge import export_judges, train_likeness, train_style
 from scripts.train_tiny.landmarks import train_landmarks
+from scripts.train_tiny.polish import train_polish
 from scripts.train_tiny.ranks import place
 from scripts.train_tiny.reader import train_reader
 from scripts.train_tiny.recogniser import train_recogniser
@@ -117,7 +118,10 @@ class Plan:
         train_reader(self.shards, self.cache, self.checkpoints, 240 * self.scale)
 
     def generator(self) -> None:
-        train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 4500 * self.scale)
+        train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 4100 * self.scale)
+
+    def polish(self) -> None:
+        train_polish(self.shards, self.cache, self.text_folder, self.checkpoints, 400 * self.scale)
 
     def imitation(self) -> None:
         train_imitation(self.shards, self.cache, self.text_folder, self.checkpoints, 400 * self.scale)
@@ -139,7 +143,7 @@ PHASES = (
     ),
     (("tower",), ("likeness", "style")),
 )
-TOGETHER = ("generator", "imitation")
+TOGETHER = ("generator", "polish", "imitation")
 LAST = ("export", "sheet")
 NAMES = ("render", "restore", *(name for phase in PHASES for branch in phase for name in branch), *TOGETHER, *LAST)
 STAGES: dict[str, Callable[[Plan], None]] = {name: getattr(Plan, name) for name in NAMES}

@@ -50,6 +50,8 @@ class Batch:
     classes: Tensor  # [B, heads]: what the reader should read
     measures: Tensor  # [B, numbers]
     weight: Tensor  # [B, 1, 16, 16]
+    landmarks: Tensor  # [B, 5, 2], in pixels of 256
+    sources: list[tuple[int, int, int]]  # B: lesson, person, portrait; what is shown there unless a face is elsewhere
     readable: Tensor  # [B] bool: False where nobody in particular is shown, or not where the reader expects it
 
 
@@ -60,6 +62,7 @@ class Item:
     classes: Tensor  # [heads]
     measures: Tensor  # [numbers]
     landmarks: Tensor  # [5, 2]
+    source: tuple[int, int, int]
     readable: bool
 
 
@@ -100,12 +103,15 @@ class Classroom:
             classes=torch.stack([item.classes for item in items]),
             measures=torch.stack([item.measures for item in items]),
             weight=torch.stack([face_weight(item.landmarks) for item in items]),
+            landmarks=torch.stack([item.landmarks for item in items]),
+            sources=[item.source for item in items],
             readable=torch.tensor([item.readable for item in items]),
         )
 
     def _item(self, row: int, people: People, placed: Placed) -> Item:
         """One picture to draw; its person is added to `people` or `placed`."""
-        lesson = self._lessons[self._rng.integers(len(self._lessons))]
+        number = int(self._rng.integers(len(self._lessons)))
+        lesson = self._lessons[number]
         portraits, selfies, posed = lesson.portraits, lesson.selfies, lesson.posed
         person, k = int(self._rng.integers(len(portraits.latents))), int(self._rng.integers(PORTRAITS))
         several = self._rng.random() < SEVERAL
@@ -137,6 +143,7 @@ class Classroom:
             classes=torch.cat([portraits.categories[person], torch.tensor(style_classes(style))]),
             measures=portraits.measures[person],
             landmarks=landmarks,
+            source=(number, person, k),
             readable=adapter is not None and not elsewhere,
         )
 

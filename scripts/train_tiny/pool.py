@@ -29,6 +29,10 @@ class Pool:
         chosen = [shards[i] for i in self._rng.integers(len(shards), size=number)]
         return [(shard, int(self._rng.integers(len(shard)))) for shard in chosen]
 
+    def shard(self, name: str) -> Shard:
+        """One that is there. Raises KeyError for any other."""
+        return self._shards[self._folder / f"{name}.npz"]
+
     def __len__(self) -> int:
         return sum(len(shard) for shard in self._shards.values())
 

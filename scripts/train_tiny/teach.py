@@ -55,7 +55,7 @@ class Looks:
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """What is wrong with both guesses of the clean latents."""
-        steered = self._steer(batch)
+        steered = steer(self._generator, batch, self._rng)
         # A sampler starts from noise alone, while the schedule's last timestep still holds 7 % of the picture.
         noise = torch.randn_like(batch.latents)
         start = as_images(self._noise[FIRST] * noise)
@@ -68,12 +68,6 @@ class Looks:
         a, s = self._rates(later)
         _, second = self._look(as_images(a * seen + s * left), later, steered, batch)
         return {name: first[name] + second[name] for name in first}
-
-    def _steer(self, batch: Batch) -> Steered:
-        generator = self._generator
-        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            embeds, pooled = conditioned(generator, batch.ids, batch.second_ids, batch.people, self._rng)
-            return Steered(embeds, pooled, _instant_person(generator.instant, batch.placed, self._rng))
 
     def _look(self, x: Tensor, timesteps: Tensor, steered: Steered, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The clean latents that the network reads out of `x` at `timesteps`, and what is wrong with them."""
@@ -101,6 +95,12 @@ def train_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_
     tokens = encoder_shape().tokens_per_picture
     classroom = Classroom(read_lessons(shards, cache), tokenizers[0], rng, tokens=tokens)
     Trainer("generator", generator, folder, rate=1.2e-3).run(lambda step: looks(classroom.draw()), budget_seconds)
+
+
+def steer(generator: Generator, batch: Batch, rng: np.random.Generator) -> Steered:
+    with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        embeds, pooled = conditioned(generator, batch.ids, batch.second_ids, batch.people, rng)
+        return Steered(embeds, pooled, _instant_person(generator.instant, batch.placed, rng))
 
 
 def conditioned(

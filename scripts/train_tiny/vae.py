@@ -229,17 +229,22 @@ def _train_whole(name: str, vae: AutoencoderTiny, shards: Path, folder: Path, bu
     channels_last(vae)
 
     def loss_of(step: int) -> dict[str, Tensor]:
-        wanted, weights = draw_portraits(pool, 2, rng) if step % 3 == 0 else _faces(pool, rng)
-        wanted = wanted.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            latents = encode(vae, wanted)
-            noise = LATER_NOISE * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
-            made = decode(vae, latents + noise)
-        latents = latents.float()
-        spread = (latents.std((0, 2, 3)) - 1).square().mean() + latents.mean((0, 2, 3)).square().mean()
-        return {**picture_loss(made.float(), wanted, weights), "spread": 0.5 * spread}
+        return drawn_losses(vae, pool, step, rng)
 
     Trainer(name, vae, folder, rate=1.2e-3, decay=1e-4, average=0.99).run(loss_of, budget_seconds)
+
+
+def drawn_losses(vae: AutoencoderTiny, pool: Pool, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
+    """What comes back of drawn portraits: of faces mostly, every third step of whole pictures."""
+    wanted, weights = draw_portraits(pool, 2, rng) if step % 3 == 0 else _faces(pool, rng)
+    wanted = wanted.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        latents = encode(vae, wanted)
+        noise = LATER_NOISE * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
+        made = decode(vae, latents + noise)
+    latents = latents.float()
+    spread = (latents.std((0, 2, 3)) - 1).square().mean() + latents.mean((0, 2, 3)).square().mean()
+    return {**picture_loss(made.float(), wanted, weights), "spread": 0.5 * spread}
 
 
 def _faces(pool: Pool, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -254,9 +259,9 @@ def _faces(pool: Pool, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
 
 
 def trained_vae(folder: Path) -> AutoencoderTiny:
-    """As far as it has come: `sharper` leaves the encoder as it is."""
+    """As far as it has come: stages after `decoder` leave the encoder as it is."""
     vae = build_vae()
-    name = next(name for name in ("sharper", "decoder") if (folder / f"{name}.pt").exists())
+    name = next(name for name in ("polish", "sharper", "decoder") if (folder / f"{name}.pt").exists())
     vae.load_state_dict(averaged_state(folder, name))
     return vae.eval().requires_grad_(False)
 

@@ -2,6 +2,8 @@
 
 import shutil
 from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,16 +20,20 @@ from scripts.train_tiny.export import export_bundle
 from scripts.train_tiny.generator import Generator, trained_generator
 from scripts.train_tiny.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures
 from scripts.train_tiny.judge_people import draw_sitter
+from scripts.train_tiny.judge_skin import skin_places
+from scripts.train_tiny.polish import Critic, Drafts, crops, skin_weight
+from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.pose import portrait_pose, selfie_pose
 from scripts.train_tiny.prompts import TRIGGER, draw_prompt
+from scripts.train_tiny.recogniser import Lesson, aligned_crop, to_planes
 from scripts.train_tiny.render import render
-from scripts.train_tiny.restore import restore_generator
+from scripts.train_tiny.restore import restore_autoencoder, restore_generator
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, read_shard, shard_paths, write_shards
 from scripts.train_tiny.style import Style, draw_style, plain_style
 from scripts.train_tiny.text import read_tokenizers
 from scripts.train_tiny.tower import tower_shape
 from scripts.train_tiny.trainer import Trainer, write_start
-from scripts.train_tiny.vae import IRIS, build_vae, iris_weight
+from scripts.train_tiny.vae import IRIS, build_vae, encode, iris_weight, trained_vae
 
 # ---- the renderer
 
@@ -232,6 +238,46 @@ def test_an_untrained_generator_exports_as_a_bundle_that_loads_and_draws(tmp_pat
 
 
 # ---- what the decoder and the generator are taught with
+
+
+def test_the_critic_s_crops_are_the_recogniser_s():
+    render = drawn(3, 5)
+    pixels = torch.from_numpy(render.pixels.copy()).permute(2, 0, 1)[None].float()
+    crop = crops(pixels, [render.landmarks])[0].permute(1, 2, 0).numpy()
+    assert np.abs(crop - aligned_crop(render.pixels, render.landmarks)).mean() < 0.5
+
+
+def test_the_critic_tells_the_portrait_that_was_meant_from_another_person_s(tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.train_tiny.shards.PEOPLE", 8)
+    write_shards(tmp_path, [0], seed=5)
+    restore_autoencoder(PACKAGE / "tiny", tmp_path)
+    vae, rng = trained_vae(tmp_path), np.random.default_rng(0)
+    pool = Pool(tmp_path, rng)
+    shard = pool.shard("00000")
+    people = range(5)
+    pictures = to_planes([shard.portrait(person, 1) for person in people]) * 2 - 1
+    with torch.no_grad():
+        meant = encode(vae, pictures)
+    batch: Any = SimpleNamespace(
+        readable=torch.ones(5, dtype=torch.bool),
+        sources=[(0, person, 1) for person in people],
+        landmarks=torch.from_numpy(shard.portrait_landmarks[:5, 1]),
+        classes=torch.from_numpy(shard.categories[:5]),
+    )
+    torch.manual_seed(0)
+    critic = Critic(vae, Lesson().eval(), [shard], rng)
+    right, wrong = (critic(Drafts(batch, latents)) for latents in (meant, meant.roll(1, 0)))
+    for name in ("skin", "draft", "look"):
+        assert right[name] < 0.3 * wrong[name], name
+
+
+def test_skin_is_weighed_on_the_cheeks_and_the_forehead():
+    landmarks = drawn(3, 5).landmarks
+    weight = skin_weight([landmarks])[0, 0]
+    for x, y in skin_places(landmarks):
+        assert weight[round(float(y)), round(float(x))] > 0.9
+    for x, y in landmarks[[0, 1, 3, 4]]:  # eyes and the mouth's corners
+        assert weight[round(float(y)), round(float(x))] < 0.1
 
 
 def test_eyes_weigh_most_where_they_are():

@@ -1,0 +1,145 @@
+"""The last lesson, the decoder's alone: what the finished generator really gives it.
+
+Latents of few steps are expectations, smaller than any picture's own; a decoder that has only seen pictures' own makes
+skin of them that is darker than what was meant, and irises and glasses that latents still tell apart fade in its
+pixels. So it sees drafts, sampled as the service does it. Where things are differs a little between a draft and the
+portrait that was drawn, so drafts are held to it in broad colours, in the skin's, and in what the recogniser reads
+there, never pixel by pixel; sharpness goes on being learnt from drawn pictures. The encoder stays as it is.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+from torch import Tensor
+
+from models.faces.align import similarity
+from scripts.train_tiny.cache import lesson_names, read_lessons
+from scripts.train_tiny.classroom import Batch, Classroom, as_images
+from scripts.train_tiny.generator import Generator, encoder_shape, trained_generator
+from scripts.train_tiny.judge_skin import skin_places
+from scripts.train_tiny.pool import Pool
+from scripts.train_tiny.ranks import join
+from scripts.train_tiny.recogniser import SIZE, Lesson, to_planes, trained_lesson
+from scripts.train_tiny.shards import Shard
+from scripts.train_tiny.teach import signal_rates, steer
+from scripts.train_tiny.text import read_tokenizers
+from scripts.train_tiny.trainer import Trainer, channels_last, seeded
+from scripts.train_tiny.vae import WHOLE, decode, drawn_losses, trained_vae
+
+SHOWN = 3  # drafts that are decoded in each step
+STEPS_A_BATCH = 4  # of training, on one batch of drafts
+GRIDS, GRID_ODDS = ((999, 749, 499, 249), (999, 499), (999,)), (0.6, 0.2, 0.2)  # trailing timesteps of 4, 2 and 1 steps
+BROAD = 8  # pixels a side of what is compared in colour
+# Weights of colours everywhere, of the skin's, of the recogniser's embedding and of the factors that it names.
+TONE, SKIN, LOOK, NAMES = 6.0, 30.0, 1.0, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """A batch, and what the generator made of it."""
+
+    batch: Batch
+    latents: Tensor  # [B, C, 16, 16]
+
+
+class Critic:
+    """Decodes drafts and says what is wrong with the pixels. Belongs to one training loop."""
+
+    def __init__(self, vae: AutoencoderTiny, recogniser: Lesson, shards: list[Shard], rng: np.random.Generator) -> None:
+        """`shards` are the classroom's lessons, in their order."""
+        self._vae = vae
+        self._recogniser = recogniser
+        self._shards = shards
+        self._rng = rng
+
+    def __call__(self, drafts: Drafts) -> dict[str, Tensor]:
+        """SHOWN of the batch's people, decoded whole, against the portraits that were meant."""
+        batch = drafts.batch
+        rows = self._rng.permutation(torch.nonzero(batch.readable)[:, 0].numpy())[:SHOWN]
+        drawn = [self._shards[lesson].portrait(person, k) for lesson, person, k in (batch.sources[r] for r in rows)]
+        wanted = as_images(to_planes(drawn) * 2 - 1)
+        marks = list(batch.landmarks[rows].numpy())
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            made = decode(self._vae, as_images(drafts.latents[rows])).float()
+            seen = self._recogniser.network(crops(made, marks)).float()
+            with torch.no_grad():
+                meant = self._recogniser.network(crops(wanted, marks)).float()
+        logits, _ = self._recogniser.heads(seen)
+        named = [F.cross_entropy(one, batch.classes[rows, i]) for i, one in enumerate(logits)]
+        skin = skin_weight(marks)
+        off = ((made - wanted) * skin).sum((2, 3)) / skin.sum((2, 3))  # [B, 3], of the skin's mean colour
+        return {
+            "skin": SKIN * off.square().mean(),
+            "draft": TONE * (F.avg_pool2d(made, BROAD) - F.avg_pool2d(wanted, BROAD)).square().mean(),
+            "look": LOOK * (1 - F.cosine_similarity(seen, meant)).mean(),
+            "names": NAMES * torch.stack(named).sum(),
+        }
+
+
+def train_polish(shards: Path, cache: Path, text: Path, folder: Path, budget_seconds: float) -> None:
+    rng, _ = seeded(13, folder, "polish", join())
+    generator, vae = trained_generator(text, folder), trained_vae(folder).train()
+    channels_last(generator.unet)
+    vae.decoder.requires_grad_(True)
+    channels_last(vae)
+    pool, each = Pool(shards, rng), encoder_shape().tokens_per_picture
+    classroom = Classroom(read_lessons(shards, cache), read_tokenizers(text)[0], rng, tokens=each)
+    critic = Critic(vae, trained_lesson(folder), [pool.shard(name) for name in lesson_names(cache)], rng)
+    drafts = _draft(generator, classroom.draw(), rng)
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        nonlocal drafts
+        if step % STEPS_A_BATCH == 0:
+            drafts = _draft(generator, classroom.draw(), rng)
+        drawn = drawn_losses(vae, pool, step, rng)
+        drawn.pop("spread")  # the encoder's
+        return drawn | critic(drafts)
+
+    Trainer("polish", vae, folder, rate=6e-4, decay=1e-4, average=0.99).run(loss_of, budget_seconds)
+
+
+@torch.no_grad()
+def _draft(generator: Generator, batch: Batch, rng: np.random.Generator) -> Drafts:
+    """Deterministic sampling (DDIM on a trailing grid), as the service does it."""
+    signal, noise = signal_rates()
+    steered = steer(generator, batch, rng)
+    x = clean = as_images(torch.randn_like(batch.latents))
+    grid = GRIDS[rng.choice(len(GRIDS), p=GRID_ODDS)]
+    for t, following in zip(grid, (*grid[1:], None), strict=True):
+        timesteps = torch.full((len(x),), t)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            velocity = generator.denoise(x, timesteps, steered.embeds, steered.pooled, steered.person).float()
+        clean = signal[t] * x - noise[t] * velocity
+        if following is not None:
+            left = (x - signal[t] * clean) / noise[t]
+            x = as_images(signal[following] * clean + noise[following] * left)
+    return Drafts(batch, clean)
+
+
+def skin_weight(landmarks: list[np.ndarray]) -> Tensor:
+    """[N, 1, 256, 256]: bumps where skin is seen."""
+    grid = np.arange(WHOLE)
+    bumps = []
+    for points in landmarks:
+        spread = 0.1 * float(np.linalg.norm(points[1] - points[0]))
+        near = [(grid - x) ** 2 + (grid[:, None] - y) ** 2 for x, y in skin_places(points)]
+        bumps.append(sum(np.exp(-square / (2 * spread**2)) for square in near))
+    return torch.from_numpy(np.stack(bumps)[:, None]).float()
+
+
+def crops(pictures: Tensor, landmarks: list[np.ndarray]) -> Tensor:
+    """The recogniser's crops [N, 3, 112, 112] of [N, 3, S, S], with gradients."""
+    side = pictures.shape[-1]
+    u, v = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
+    places = np.stack([u.ravel(), v.ravel(), np.ones(SIZE * SIZE)])  # [3, pixels of a crop]
+    grids = []
+    for points in landmarks:
+        matrix = np.vstack([similarity(points, SIZE), [0, 0, 1]])
+        x, y, _ = np.linalg.inv(matrix) @ places
+        grids.append(np.stack([x, y], axis=-1).reshape(SIZE, SIZE, 2) * 2 / (side - 1) - 1)
+    grid = torch.from_numpy(np.stack(grids)).float()
+    return F.grid_sample(pictures, grid, align_corners=True).contiguous(memory_format=torch.channels_last)
