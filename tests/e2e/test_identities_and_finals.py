@@ -56,7 +56,9 @@ def test_a_token_draws_what_its_selfie_draws_to_the_bit_and_without_looking_for_
 
 
 def test_a_final_is_the_preview_that_was_chosen_and_no_other(service, enrolled):
-    previews = service.post("/v1/portraits", json={"identity": enrolled["identity"], "n": 3, "seed": SEED, "format": "png"})
+    previews = service.post(
+        "/v1/portraits", json={"identity": enrolled["identity"], "n": 3, "seed": SEED, "format": "png"}
+    )
     chosen = 1
     final = service.post("/v1/finals", json={"proof": previews.json()["images"][chosen]["proof"], "format": "png"})
     picture = pixels_of(final)
