@@ -1,6 +1,6 @@
 """Pixels that go from process to process by a descriptor: nobody in between copies them.
 
-A front that read a 512x512 picture off its decoder's socket and wrote it to its worker's spent 1 of 2.1 ms of
+A front that read a 512x512 picture off its decoder's socket and wrote it to its worker's spent 0.5 of 2.1 ms of
 processor time a request on that (scripts/bench_front.py).
 """
 
