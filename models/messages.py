@@ -409,8 +409,8 @@ def encode_frame(message: ToWorker | FromWorker, give_tray: Callable[[Tray], Non
     return frame
 
 
-def to_worker_decoder(next_tray: Callable[[], Tray | None]) -> msgspec.msgpack.Decoder[ToWorker]:
-    """`next_tray` is asked for every tray that a frame mentions."""
+def to_worker_decoder(next_tray: Callable[[], Tray]) -> msgspec.msgpack.Decoder[ToWorker]:
+    """`next_tray` is asked for every tray that a frame mentions, in order; what it raises comes out of `decode`."""
     return msgspec.msgpack.Decoder(ToWorker, dec_hook=lambda _kind, _mention: next_tray())
 
 

@@ -15,6 +15,7 @@ from models.tray import Tray, hand_over, take_over
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="trays are Linux's")
 
 SIZE = 10_000
+JOB = {"job_id": "1", "prompt": "", "seeds": [1], "deadline_seconds": 1.0}
 
 
 def filled(data: bytes) -> Tray:
@@ -100,7 +101,7 @@ def test_a_job_s_trays_reach_its_worker_each_in_the_picture_that_it_belongs_to(r
     ours, theirs = socket.socketpair()
     inline = Picture(width=1, height=1, rgb=b"abc")
     selfies = [picture(3), inline, picture(7)]
-    job = Generate(job_id="1", selfies=selfies, prompt="", seeds=[1], deadline_seconds=1.0, pose=picture(5))
+    job = Generate(**JOB, selfies=selfies, pose=picture(5))
     trays: list[Tray] = []
     frame = encode_frame(job, trays.append)
     for tray in trays:
@@ -114,7 +115,20 @@ def test_a_job_s_trays_reach_its_worker_each_in_the_picture_that_it_belongs_to(r
     assert len(frame) < 1000
 
 
+@pytest.mark.parametrize("loss", ["not sent", "front gone"])
+def test_a_message_whose_tray_does_not_come_ends_the_channel(rail, loss):
+    """A worker then stops, as when its front has gone: waiting for the next message would mix up the pictures."""
+    ours, theirs = socket.socketpair()
+    ours.sendall(encode_frame(Generate(**JOB, selfies=[picture(3)]), lambda tray: None))
+    if loss == "not sent":
+        hand_over(rail[0], None)
+    else:
+        rail[0].close()
+    with ours, theirs:
+        assert Channel(theirs, rail[1]).read() is None
+
+
 def test_a_frame_that_would_leave_its_trays_behind_is_not_written():
-    job = Generate(job_id="1", selfies=[picture(3)], prompt="", seeds=[1], deadline_seconds=1.0)
+    job = Generate(**JOB, selfies=[picture(3)])
     with pytest.raises(NotImplementedError, match="Tray"):
         encode_frame(job)
