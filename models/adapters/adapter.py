@@ -72,7 +72,7 @@ class Wish:
     guided: bool
     lora: LoraChoice | None = None
     pose: Pose | None = None
-    framing: Framing | None = None
+    framing: Framing = "front"
     control_strength: float | None = None
     control_window: tuple[float, float] = (0.0, 1.0)
     region: Region = "picture"

@@ -57,7 +57,7 @@ def place(wish: Wish, selfie: Pose) -> Placed:
         return _copied(wish.pose, canvas)
     if wish.framing == "selfie":
         return _copied(selfie, canvas)
-    return _composed(_COMPOSITIONS[wish.framing or "front"], _length(selfie), canvas)
+    return _composed(_COMPOSITIONS[wish.framing], _length(selfie), canvas)
 
 
 def _copied(pose: Pose, canvas: Size) -> Placed:
