@@ -150,7 +150,7 @@ def open_tracer(endpoint: str | None) -> Tracer:
     """The tracer for this process. Raises TelemetryError if spans are wanted and the packages are not here.
 
     With an endpoint, spans go there as OTLP over HTTP, in batches, from a thread of the SDK's. Without one they go to
-    the provider that the process was started with (`opentelemetry-instrument`), which is nowhere if there is none.
+    the provider that the process was started with (`opentelemetry-instrument`); if there is none, none are made.
     """
     if endpoint is not None:
         return OpenTelemetry(_provider_to(endpoint))
@@ -158,7 +158,8 @@ def open_tracer(endpoint: str | None) -> Tracer:
         return IdsOnly()
     from opentelemetry import trace
 
-    return OpenTelemetry(trace.get_tracer_provider())
+    provider = trace.get_tracer_provider()
+    return IdsOnly() if isinstance(provider, trace.ProxyTracerProvider) else OpenTelemetry(provider)
 
 
 def _provider_to(endpoint: str) -> Any:

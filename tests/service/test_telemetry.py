@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode
 
 from service.logs import JsonLines
-from service.telemetry import IdsOnly, OpenTelemetry, Trace, continue_trace, open_tracer, read_traceparent
+from service.telemetry import OpenTelemetry, continue_trace, read_traceparent
 from tests.service.harness import JPEG, SELFIE, House, build_house, client_of
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -194,6 +194,14 @@ except TelemetryError as error:
     ]
 
 
-def test_with_the_sdk_and_no_endpoint_the_process_own_provider_is_used() -> None:
-    assert isinstance(open_tracer(None), OpenTelemetry)
-    assert isinstance(IdsOnly().begin(None, None).trace, Trace)
+def test_without_an_endpoint_spans_go_to_the_provider_that_the_process_was_started_with() -> None:
+    code = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from service.telemetry import open_tracer
+print(type(open_tracer(None)).__name__)
+trace.set_tracer_provider(TracerProvider())
+print(type(open_tracer(None)).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == ["IdsOnly", "OpenTelemetry"]
