@@ -124,7 +124,6 @@ class Turns:
 
     def _look_at_workers(self) -> None:
         """With none warm the window stays: jobs wait in the pool for the next worker, and the others here."""
-        ready = self.workers.describe()
-        if ready:
-            self._rows = self.forecast.num_rows = sum(one.max_rows for one in ready)
-            self._window = sum(one.max_rows + int(one.max_rows * AHEAD_SHARE) for one in ready)
+        if rows := [one.max_rows for one in self.workers.describe()]:
+            self._rows = self.forecast.num_rows = sum(rows)
+            self._window = self._rows + sum([int(each * AHEAD_SHARE) for each in rows])
