@@ -15,7 +15,7 @@ def snapshot(x: Tensor, generator: torch.Generator, *, occlude: bool = True) -> 
     if occlude:
         x = _occlude(x, generator)
     x = _soften(x, generator)
-    x = _greys(x, generator)
+    x = _saturation(x, generator)
     noise = torch.randn(x.shape, generator=generator) * _uniform(generator, x, 0.0, 0.05)
     return (x + noise).clamp(0, 1)
 
@@ -81,7 +81,8 @@ def _soften(x: Tensor, generator: torch.Generator) -> Tensor:
     return x
 
 
-def _greys(x: Tensor, generator: torch.Generator) -> Tensor:
-    share = _uniform(generator, x, -0.6, 0.6).clamp(min=0)
-    share = torch.where(_uniform(generator, x, 0, 1) < 0.06, torch.ones_like(share), share)
-    return x * (1 - share) + x.mean(dim=1, keepdim=True) * share
+def _saturation(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Paler or deeper by as much, and some black and white: were all paler, true colours would look like dark skin."""
+    paler = _uniform(generator, x, -0.35, 0.35)
+    paler = torch.where(_uniform(generator, x, 0, 1) < 0.06, torch.ones_like(paler), paler)
+    return x * (1 - paler) + x.mean(dim=1, keepdim=True) * paler

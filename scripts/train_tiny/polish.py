@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor
 
+from models.engine.plan import NoiseSchedule, make_plan
 from models.faces.align import similarity
 from scripts.train_tiny.cache import lesson_names, read_lessons
 from scripts.train_tiny.classroom import Batch, Classroom, as_images
@@ -25,17 +26,19 @@ from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.recogniser import SIZE, Lesson, to_planes, trained_lesson
 from scripts.train_tiny.shards import Shard
-from scripts.train_tiny.teach import signal_rates, steer
+from scripts.train_tiny.teach import steer
 from scripts.train_tiny.text import read_tokenizers
 from scripts.train_tiny.trainer import Trainer, channels_last, seeded
 from scripts.train_tiny.vae import WHOLE, decode, drawn_losses, trained_vae
 
 SHOWN = 3  # drafts that are decoded in each step
 STEPS_A_BATCH = 4  # of training, on one batch of drafts
-GRIDS, GRID_ODDS = ((999, 749, 499, 249), (999, 499), (999,)), (0.6, 0.2, 0.2)  # trailing timesteps of 4, 2 and 1 steps
+STEPS, STEPS_ODDS = (4, 2, 1), (0.6, 0.2, 0.2)  # of a draft
 BROAD = 8  # pixels a side of what is compared in colour
 # Weights of colours everywhere, of the skin's, of the recogniser's embedding and of the factors that it names.
-TONE, SKIN, LOOK, NAMES = 6.0, 30.0, 1.0, 0.05
+TONE, SKIN, LOOK, NAMES = 6.0, 0.03, 1.0, 0.05
+XYZ = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))  # of linear sRGB
+WHITE = (0.9505, 1.0, 1.089)  # D65
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class Critic:
         logits, _ = self._recogniser.heads(seen)
         named = [F.cross_entropy(one, batch.classes[rows, i]) for i, one in enumerate(logits)]
         skin = skin_weight(marks)
-        off = ((made - wanted) * skin).sum((2, 3)) / skin.sum((2, 3))  # [B, 3], of the skin's mean colour
+        skin = skin / skin.sum((2, 3), keepdim=True)
+        off = to_lab((made * skin).sum((2, 3))) - to_lab((wanted * skin).sum((2, 3)))  # [B, 3], of the mean colour
         return {
             "skin": SKIN * off.square().mean(),
             "draft": TONE * (F.avg_pool2d(made, BROAD) - F.avg_pool2d(wanted, BROAD)).square().mean(),
@@ -104,20 +108,16 @@ def train_polish(shards: Path, cache: Path, text: Path, folder: Path, budget_sec
 
 @torch.no_grad()
 def _draft(generator: Generator, batch: Batch, rng: np.random.Generator) -> Drafts:
-    """Deterministic sampling (DDIM on a trailing grid), as the service does it."""
-    signal, noise = signal_rates()
+    """Sampled by the table that the service goes by."""
+    plan = make_plan("euler", int(rng.choice(STEPS, p=STEPS_ODDS)), NoiseSchedule(prediction="v_prediction"))
     steered = steer(generator, batch, rng)
-    x = clean = as_images(torch.randn_like(batch.latents))
-    grid = GRIDS[rng.choice(len(GRIDS), p=GRID_ODDS)]
-    for t, following in zip(grid, (*grid[1:], None), strict=True):
-        timesteps = torch.full((len(x),), t)
+    x = plan.initial_scale * torch.randn_like(batch.latents)
+    for step in plan.steps:
+        timesteps = torch.full((len(x),), step.t)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            velocity = generator.denoise(x, timesteps, steered.embeds, steered.pooled, steered.person).float()
-        clean = signal[t] * x - noise[t] * velocity
-        if following is not None:
-            left = (x - signal[t] * clean) / noise[t]
-            x = as_images(signal[following] * clean + noise[following] * left)
-    return Drafts(batch, clean)
+            velocity = generator.denoise(as_images(x), timesteps, steered.embeds, steered.pooled, steered.person)
+        x = step.a * x + step.b * velocity.float()
+    return Drafts(batch, x)
 
 
 def skin_weight(landmarks: list[np.ndarray]) -> Tensor:
@@ -129,6 +129,16 @@ def skin_weight(landmarks: list[np.ndarray]) -> Tensor:
         near = [(grid - x) ** 2 + (grid[:, None] - y) ** 2 for x, y in skin_places(points)]
         bumps.append(sum(np.exp(-square / (2 * spread**2)) for square in near))
     return torch.from_numpy(np.stack(bumps)[:, None]).float()
+
+
+def to_lab(colours: Tensor) -> Tensor:
+    """CIELAB [N, 3], where equal distances look about equal, of sRGB [N, 3] in -1..1."""
+    srgb = ((colours + 1) / 2).clamp(1e-3, 1)
+    linear = torch.where(srgb > 0.04045, ((srgb + 0.055) / 1.055) ** 2.4, srgb / 12.92)
+    share = linear @ torch.tensor(XYZ).T / torch.tensor(WHITE)
+    dark = (24389 / 27 * share + 16) / 116
+    x, y, z = torch.where(share > 216 / 24389, share.clamp(min=1e-6) ** (1 / 3), dark).unbind(1)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
 
 
 def crops(pictures: Tensor, landmarks: list[np.ndarray]) -> Tensor:

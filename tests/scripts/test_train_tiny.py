@@ -5,6 +5,7 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,13 +16,14 @@ from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from models.weights.manifest import PACKAGE
 from scripts.studio import Order, open_studio
 from scripts.train_tiny import trainer
+from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.classroom import face_weight
 from scripts.train_tiny.export import export_bundle
 from scripts.train_tiny.generator import Generator, trained_generator
 from scripts.train_tiny.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures
 from scripts.train_tiny.judge_people import draw_sitter
 from scripts.train_tiny.judge_skin import skin_places
-from scripts.train_tiny.polish import Critic, Drafts, crops, skin_weight
+from scripts.train_tiny.polish import Critic, Drafts, crops, skin_weight, to_lab
 from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.pose import portrait_pose, selfie_pose
 from scripts.train_tiny.prompts import TRIGGER, draw_prompt
@@ -278,6 +280,22 @@ def test_skin_is_weighed_on_the_cheeks_and_the_forehead():
         assert weight[round(float(y)), round(float(x))] > 0.9
     for x, y in landmarks[[0, 1, 3, 4]]:  # eyes and the mouth's corners
         assert weight[round(float(y)), round(float(x))] < 0.1
+
+
+def test_colours_are_compared_in_cielab():
+    grid = np.stack(np.meshgrid(*[np.linspace(0, 1, 9, dtype=np.float32)] * 3), axis=-1).reshape(-1, 3)
+    expected = cv2.cvtColor(grid[None], cv2.COLOR_RGB2LAB)[0]
+    assert np.abs(to_lab(torch.from_numpy(grid * 2 - 1)).numpy() - expected).max() < 0.5
+
+
+@pytest.mark.parametrize("colour", [(0.93, 0.82, 0.74), (0.62, 0.45, 0.33), (0.24, 0.18, 0.16)])
+def test_a_snapshot_s_skin_is_on_average_the_skin_that_was_drawn(colour):
+    """Else the recogniser would take true colours for another tone."""
+    drawn = torch.tensor(colour).view(1, 3, 1, 1).expand(800, 3, 28, 28)
+    seen = snapshot(drawn, torch.Generator().manual_seed(0), occlude=False).mean((2, 3))
+    coloured = seen[seen.std(dim=1) > 0.02]
+    off = to_lab(coloured * 2 - 1).mean(0) - to_lab(torch.tensor([colour]) * 2 - 1)
+    assert off.norm() < 3  # not 0: highlights are cut off
 
 
 def test_eyes_weigh_most_where_they_are():
