@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+SOFTNESSES = 4  # in a batch
+
 
 def snapshot(x: Tensor, generator: torch.Generator, *, occlude: bool = True) -> Tensor:
-    """[B, 3, H, W] in 0..1 -> the same: other light and camera per picture; blur and detail per batch."""
+    """[B, 3, H, W] in 0..1 -> the same: other light and camera per picture, other softness for each of four."""
     x = _white_balance(x, generator)
     x = _shadow(x, generator)
     x = _skin_texture(x, generator)
@@ -67,6 +69,14 @@ def _occlude(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _soften(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Every fourth picture alike: of a batch that is soft as a whole, batch norm learns what holds for no picture."""
+    softened = x.clone()
+    for first in range(min(SOFTNESSES, len(x))):
+        softened[first::SOFTNESSES] = _softened(x[first::SOFTNESSES], generator)
+    return softened
+
+
+def _softened(x: Tensor, generator: torch.Generator) -> Tensor:
     kind = float(torch.rand((), generator=generator))
     size = x.shape[-2:]
     if kind < 0.25:

@@ -288,6 +288,17 @@ def test_colours_are_compared_in_cielab():
     assert np.abs(to_lab(torch.from_numpy(grid * 2 - 1)).numpy() - expected).max() < 0.5
 
 
+def test_snapshots_of_one_batch_differ_in_softness():
+    """Batch norm shares its statistics: were a batch soft as a whole, networks would misread each sharp picture."""
+    noise = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(1)).expand(8, 3, 64, 64)
+    differing = 0
+    for seed in range(12):
+        seen = snapshot(noise, torch.Generator().manual_seed(seed), occlude=False)
+        detail = (seen[..., 1:] - seen[..., :-1]).std((1, 2, 3)) / seen.std((1, 2, 3))
+        differing += bool(detail.max() > 1.3 * detail.min())
+    assert differing >= 8
+
+
 @pytest.mark.parametrize("colour", [(0.93, 0.82, 0.74), (0.62, 0.45, 0.33), (0.24, 0.18, 0.16)])
 def test_a_snapshot_s_skin_is_on_average_the_skin_that_was_drawn(colour):
     """Else the recogniser would take true colours for another tone."""
