@@ -28,8 +28,10 @@ class Preferences(Struct, frozen=True, kw_only=True):
 
 def read_prefer(header: str | None) -> Preferences:
     """What is not understood is ignored, as the RFC wants it: a preference is no demand."""
+    if header is None:
+        return Preferences()
     found: dict[str, str] = {}
-    for part in (header or "")[:MAX_HEADER_LENGTH].split(","):
+    for part in header[:MAX_HEADER_LENGTH].split(","):
         name, _, value = part.split(";")[0].partition("=")
         found.setdefault(name.strip().lower(), value.strip().strip('"'))
     wait = found.get("wait", "")
