@@ -22,7 +22,8 @@ style_obedience     mean over garment, its colour, place and art direction. The 
                     the judge misreads one in seven drawings, and light, since "soft" is often the prompt's silence, are
                     given with them but not counted.
 ita_shift           skin's ITA in degrees (judge_skin.py), portrait minus drawing, both in neutral light before grey,
-                    so that art direction does not count; signed mean for each two tones of the Monk scale.
+                    so that art direction does not count; signed mean for each two tones of the Monk scale. Everybody
+                    has a seed of their own: the noise of one makes all skin lighter or darker, by up to 1 L*.
 diversity           two seeds of one prompt: mean difference of pixels (0..255), and the judge's cosine.
 ms_per_image        median of the engine's time for one image alone: steps and decoding.
 
@@ -108,7 +109,10 @@ class Evaluation:
         return self._photograph(studio, [self._order(s.selfie, s.wanted, seed, steps) for s in self.sitters])
 
     def _shoot_neutral(self) -> Round:
-        return self._photograph(self._studio, [self._order(s.selfie, s.neutral, SEEDS[0], 4) for s in self.sitters])
+        return self._photograph(
+            self._studio,
+            [self._order(s.selfie, s.neutral, SEEDS[0] + index, 4) for index, s in enumerate(self.sitters)],
+        )
 
     def _order(self, selfie: Render, wanted: Commission, seed: int, steps: int) -> Order:
         return Order(selfies=(selfie.pixels,), prompt=wanted.prompt, seed=seed, steps=steps, adapter=self._adapter)
