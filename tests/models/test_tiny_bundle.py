@@ -27,7 +27,7 @@ MEGABYTE = 1_000_000
 SPEC = read_manifest().bundle("tiny")
 MERGING = ["photomaker-v2" if path.endswith("v2.safetensors") else "photomaker" for path in SPEC.photomaker]
 ADAPTERS = [*MERGING, *(["instantid"] if getattr(SPEC, "instantid", None) else [])]
-ENOUGH = {"photomaker": 0.4}  # of twelve people: v1's small tower reads less off a face than a recogniser. Chance: 0.08
+ENOUGH = 0.75  # of twelve people, of whom eleven or twelve were found; chance: 0.08
 # Of likeness, from a quarter of the strength to all: the last step alone says most.
 GAIN = {"photomaker": 0.03, "photomaker-v2": 0.05}
 SEED = 977
@@ -160,7 +160,7 @@ def test_the_engine_makes_the_picture_that_diffusers_makes_of_the_same_files(hou
 @each_adapter
 def test_the_person_in_the_selfie_reaches_the_picture(house, adapter):
     readings = house.read(adapter, house.portraits(adapter))
-    assert house.gallery.found(readings) >= ENOUGH.get(adapter, 0.5)
+    assert house.gallery.found(readings) >= ENOUGH
     assert house.gallery.likeness(readings) > 0.25
 
 
@@ -203,8 +203,8 @@ def test_strength_0_shows_nobody(house, adapter):
 def test_more_strength_does_not_lose_the_person(house, adapter):
     strengths = (0.0, 0.25, 0.5, 1.0)
     likeness = [house.gallery.likeness(house.read(adapter, house.portraits(adapter, strength=s))) for s in strengths]
-    assert all(more > less - 0.05 for less, more in pairwise(likeness)), likeness
-    assert likeness[-1] > likeness[0] + 0.2, likeness
+    assert all(more > less - 0.02 for less, more in pairwise(likeness)), likeness
+    assert likeness[-1] > likeness[0] + 0.4, likeness
     assert likeness[-1] > likeness[1] + GAIN.get(adapter, 0.1), likeness
 
 
@@ -263,7 +263,7 @@ def test_another_style_keeps_the_person(house, adapter):
     navy, yellow = (house.read(adapter, house.portraits(adapter, prompt=prompt)) for prompt in (NAVY, YELLOW))
     cosines = np.stack([a.embedding for a in navy]) @ np.stack([b.embedding for b in yellow]).T
     assert (cosines.argmax(axis=1) == np.arange(len(cosines))).mean() >= 0.75
-    assert house.gallery.found(yellow) >= ENOUGH.get(adapter, 0.5)
+    assert house.gallery.found(yellow) >= ENOUGH
 
 
 @each_adapter
