@@ -61,7 +61,7 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        # Looked up once: each time costs more than the observation.
+        # Looked up once: a look-up costs about what an observation does.
         self._stages = {stage: self.stage_seconds.labels(stage) for stage in STAGES}
         self.step_seconds = Histogram(
             "proofsheet_step_duration_seconds",
