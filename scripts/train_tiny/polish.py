@@ -132,12 +132,16 @@ def skin_weight(landmarks: list[np.ndarray]) -> Tensor:
 
 
 def to_lab(colours: Tensor) -> Tensor:
-    """CIELAB [N, 3], where equal distances look about equal, of sRGB [N, 3] in -1..1."""
+    """CIELAB [N, 3] under D65, where equal distances look about equal, of sRGB [N, 3] in -1..1.
+
+    CIE 1976 L*a*b* (ISO/CIE 11664-4) over IEC 61966-2-1's sRGB. Black is kept a little away from 0, where the
+    cube root's slope is infinite, and torch.where would pass it on as NaN.
+    """
     srgb = ((colours + 1) / 2).clamp(1e-3, 1)
     linear = torch.where(srgb > 0.04045, ((srgb + 0.055) / 1.055) ** 2.4, srgb / 12.92)
     share = linear @ torch.tensor(XYZ).T / torch.tensor(WHITE)
     dark = (24389 / 27 * share + 16) / 116
-    x, y, z = torch.where(share > 216 / 24389, share.clamp(min=1e-6) ** (1 / 3), dark).unbind(1)
+    x, y, z = torch.where(share > 216 / 24389, share ** (1 / 3), dark).unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
 
 
