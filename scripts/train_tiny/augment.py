@@ -10,7 +10,7 @@ SOFTNESSES = 4  # in a batch
 
 
 def snapshot(x: Tensor, generator: torch.Generator, *, occlude: bool = True) -> Tensor:
-    """[B, 3, H, W] in 0..1 -> the same: other light and camera per picture, other softness for each of four."""
+    """[B, 3, H, W] in 0..1 -> the same: light, camera and noise of its own for each; four softnesses in a batch."""
     x = _white_balance(x, generator)
     x = _shadow(x, generator)
     x = _skin_texture(x, generator)
@@ -92,7 +92,7 @@ def _softened(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _saturation(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Paler or deeper by as much, and some black and white: were all paler, true colours would look like dark skin."""
+    """Paler or deeper, for cameras err both ways, and some black and white."""
     paler = _uniform(generator, x, -0.35, 0.35)
     paler = torch.where(_uniform(generator, x, 0, 1) < 0.06, torch.ones_like(paler), paler)
     return x * (1 - paler) + x.mean(dim=1, keepdim=True) * paler

@@ -301,7 +301,7 @@ def test_snapshots_of_one_batch_differ_in_softness():
 
 @pytest.mark.parametrize("colour", [(0.93, 0.82, 0.74), (0.62, 0.45, 0.33), (0.24, 0.18, 0.16)])
 def test_a_snapshot_s_skin_is_on_average_the_skin_that_was_drawn(colour):
-    """Else the recogniser would take true colours for another tone."""
+    """A camera errs both ways: what is learnt of snapshots should hold for true colours too."""
     drawn = torch.tensor(colour).view(1, 3, 1, 1).expand(800, 3, 28, 28)
     seen = snapshot(drawn, torch.Generator().manual_seed(0), occlude=False).mean((2, 3))
     coloured = seen[seen.std(dim=1) > 0.02]
