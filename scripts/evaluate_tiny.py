@@ -19,8 +19,8 @@ attribute_agreement mean over hair style, hair colour, eye colour, facial hair, 
                     few pixels or seldom there; as "small marks" they are given apart, as the mean of the recalls of
                     "there" and "not there", so that never seeing any scores 0.5. Skin tone is below, in degrees.
 style_obedience     mean over garment, its colour, place and art direction. The colour of a plain background, of which
-                    the judge misreads one in seven drawings, and light, since "soft" is often the prompt's silence, are
-                    given with them but not counted.
+                    the judge misreads one in fourteen drawings, and light, since "soft" is often the prompt's silence,
+                    are given with them but not counted.
 ita_shift           skin's ITA in degrees (judge_skin.py), portrait minus drawing, both in neutral light before grey,
                     so that art direction does not count; signed mean for each two tones of the Monk scale. Everybody
                     has a seed of their own: the noise of one makes all skin lighter or darker, by up to 1 L*.
@@ -29,9 +29,9 @@ ms_per_image        median of the engine's time for one image alone: steps and d
 
 Landmarks for the judge's crop are found on the portrait by the service's own analyzer. Where it finds no face
 (`faces_missed`), the medians of the others' are used: all portraits of one adapter are framed alike.
-`selfies_accepted` is the share of people whose first selfie the
-service takes; a refused one is drawn again, and whose third is refused too is let in with the landmarks that were drawn
-(`gave_up`), so that all tones stay in the numbers above whatever the face detector misses.
+`selfies_accepted` is the share of people whose first selfie the service takes; a refused one is drawn again, and whose
+third is refused too is let in with the landmarks that were drawn (`gave_up`), so that all tones stay in the numbers above
+whatever the face detector misses.
 """
 
 import json
