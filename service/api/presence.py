@@ -5,7 +5,7 @@ work. Only after the body has been read: before that, `receive` gives the body.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from litestar.types import Receive
@@ -17,17 +17,24 @@ class ClientLeft(Exception):
     """The client closed its connection; nobody will read an answer."""
 
 
-async def while_present(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def while_present(receive: Receive, work: Awaitable[T]) -> T:
     """The result of `work`, which is cancelled when the client leaves. Raises ClientLeft, or what `work` raises."""
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(disconnected(receive))
+
+    async def leave() -> None:
+        await disconnected(receive)
+        stay.reschedule(0)
+
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientLeft
-    finally:
-        await settle(working, leaving)
+        async with asyncio.timeout(None) as stay:  # the client's leaving ends it, not the clock
+            leaving = asyncio.create_task(leave())
+            try:
+                return await work
+            finally:
+                await settle(leaving)
+    except TimeoutError:
+        if stay.expired():
+            raise ClientLeft from None
+        raise
 
 
 async def disconnected(receive: Receive) -> None:
