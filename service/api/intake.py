@@ -259,8 +259,9 @@ async def decode_photos(job: Job, record: RequestRecord, decoders: Decoders, upl
         tasks = [asyncio.create_task(_decode_one(decoders, which, data, wait_seconds)) for which, data in named]
         try:
             pictures = await asyncio.gather(*tasks)
-        finally:
+        except BaseException:
             await settle(*tasks)  # a decoder may still read the bytes
+            raise
     return Photos(pictures[: len(upload.images)], pictures[-1] if upload.pose is not None else None)
 
 
