@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request
+from litestar.datastructures import Headers
 
 from models.messages import Generate, Picture
 from service.access.caller import Scope, caller_of, require
@@ -72,13 +73,14 @@ async def receive(request: AnyRequest, front: Front) -> Upload:
 
 def terms_of(request: AnyRequest, front: Front, upload: Upload) -> Terms:
     """What the headers and fields say of the job besides its pictures. Raises BadRequest."""
-    form, preferences = upload.form, read_prefer(request.headers.get("prefer"))
+    form, headers = upload.form, request.headers
+    preferences = read_prefer(headers.get("prefer"))
     is_async = preferences.respond_async
     on_disconnect = form.on_disconnect or ("finish" if is_async else "cancel")
     return Terms(
-        deadline_seconds=_deadline(form.deadline, request, front.settings.max_deadline_seconds),
+        deadline_seconds=_deadline(form.deadline, headers, front.settings.max_deadline_seconds),
         on_disconnect=on_disconnect,
-        idempotency_key=read_key(request.headers.get("idempotency-key")),
+        idempotency_key=read_key(headers.get("idempotency-key")),
         keep=is_async or preferences.waits or on_disconnect == "finish" or form.webhook is not None,
         webhook=form.webhook,
     )
@@ -101,9 +103,9 @@ def _latest_deadline(request: AnyRequest, front: Front) -> float:
     return min(given, default=settings.deadline_seconds if is_raw else settings.max_deadline_seconds)
 
 
-def _deadline(field: float | None, request: AnyRequest, longest: float) -> float | None:
+def _deadline(field: float | None, headers: Headers, longest: float) -> float | None:
     """The field's or the header's seconds, whichever ends first; None is the service's default."""
-    header = read_cancel_after(request.headers.get("cancel-after"))
+    header = read_cancel_after(headers.get("cancel-after"))
     given = [("field", "deadline", field), ("header", "Cancel-After", header)]
     for kind, name, seconds in given:
         if seconds is not None and seconds > longest:
