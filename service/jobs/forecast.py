@@ -125,7 +125,9 @@ class Forecast:
     def margin_seconds(self) -> float:
         """By how much nearly every recent job was late at most; never negative."""
         fresh = self._clock() - ERROR_SECONDS
-        errors = sorted(error for at, error in self._errors if at >= fresh)
+        while self._errors and self._errors[0][0] < fresh:
+            self._errors.popleft()
+        errors = sorted([error for _, error in self._errors])
         return max(errors[math.ceil(MARGIN_SHARE * len(errors)) - 1], 0.0) if errors else 0.0
 
 
