@@ -109,7 +109,8 @@ class Turns:
 
     def _call_next(self) -> None:
         """Give turns while the workers have room: so the order is made here and not in their queues."""
-        self._look_at_workers()
+        if self.line:
+            self._look_at_workers()
         while self._rows_out < self._window and (job := self.line.pop()) is not None:
             self._out[job.id] = _Out(job, job.summary.num_images)
             self._rows_out += job.summary.num_images
