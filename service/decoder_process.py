@@ -63,8 +63,8 @@ class Answers:
         return self.frames.ended.done()
 
     async def take(self) -> bytearray:
-        """Raises EOFError when there is none to come. One caller at a time."""
-        body = await asyncio.shield(self._next)
+        """Raises EOFError when there is none to come. One caller at a time, and none after one that was cancelled."""
+        body = await self._next
         if body is None:
             raise EOFError
         self._next = asyncio.get_running_loop().create_future()
@@ -198,8 +198,9 @@ class DecoderProcess:
         stdin = self._process.stdin
         assert stdin is not None
         try:
-            stdin.write(HEADER.pack(body.nbytes))
-            for start in range(0, body.nbytes, CHUNK_BYTES):
+            stdin.writelines([HEADER.pack(body.nbytes), body[:CHUNK_BYTES]])  # at once: each write wakes the child
+            await stdin.drain()
+            for start in range(CHUNK_BYTES, body.nbytes, CHUNK_BYTES):
                 stdin.write(body[start : start + CHUNK_BYTES])
                 await stdin.drain()
         except (ConnectionError, RuntimeError):  # uvloop says RuntimeError for a closed transport
