@@ -108,10 +108,12 @@ class Decoders:
         return answer
 
     async def _borrow(self, wait_seconds: float | None) -> DecoderProcess:
-        """An idle child that is alive: one that died in its sleep is nobody's fault."""
-        must_wait = self._num_waiting > 0 or self._idle.empty()
-        is_full = must_wait and wait_seconds is None and self._num_waiting >= self._max_waiting
-        if not self._started or is_full:
+        """An idle child, or the next that becomes idle."""
+        if not self._started:
+            self._refuse_busy()
+        if self._num_waiting == 0 and (child := self._take_idle()) is not None:
+            return child
+        if wait_seconds is None and self._num_waiting >= self._max_waiting:
             self._refuse_busy()
         self._num_waiting += 1
         try:
@@ -125,6 +127,15 @@ class Decoders:
             self._refuse_busy()
         finally:
             self._num_waiting -= 1
+
+    def _take_idle(self) -> DecoderProcess | None:
+        """One that is alive: one that died in its sleep is nobody's fault."""
+        while not self._idle.empty():
+            child = self._idle.get_nowait()
+            if child.is_alive:
+                return child
+            self._replace(child)
+        return None
 
     async def _spawn(self) -> None:
         child = await DecoderProcess.spawn(self.limits, self._heic)
