@@ -60,12 +60,15 @@ class Span(Protocol):
     """One request's span, begun and not ended yet."""
 
     trace: Trace
+    is_recording: bool  # else nobody reads what `end` is given
 
     def end(self, name: str, attributes: Attributes, *, failed: bool) -> None: ...
 
 
 class Tracer(Protocol):
     """Makes spans. `begin` and `Span.end` go around a request; `add` tells of something that is over."""
+
+    is_recording: bool  # else nobody reads what `add` is given
 
     def begin(self, traceparent: str | None, tracestate: str | None) -> Span: ...
 
@@ -78,6 +81,8 @@ class Tracer(Protocol):
 
 class IdsOnly:
     """A tracer that records nothing, and its spans."""
+
+    is_recording = False
 
     def __init__(self, trace: Trace | None = None) -> None:
         self.trace = trace or continue_trace(None)
@@ -94,6 +99,8 @@ class IdsOnly:
 
 class OpenTelemetry:
     """A tracer on an OpenTelemetry provider: the process's own one, or one made by `open_tracer`."""
+
+    is_recording = True
 
     def __init__(self, provider: Any) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -127,6 +134,7 @@ class OpenSpan:
 
     def __init__(self, span: Any, parent: Trace | None) -> None:
         self._span = span
+        self.is_recording: bool = span.is_recording()
         made = span.get_span_context()
         own = made.is_valid and (parent is None or made.span_id != int(parent.span_id, 16))
         ids = Trace(f"{made.trace_id:032x}", f"{made.span_id:016x}", f"{made.trace_flags:02x}")

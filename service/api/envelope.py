@@ -50,7 +50,8 @@ class Envelope:
             await self._app(scope, receive, send_wrapped)
         finally:
             self._note(scope, record)
-            _end_span(span, scope, record)
+            if span.is_recording:
+                _end_span(span, scope, record)
 
     def _note(self, scope: Scope, record: RequestRecord) -> None:
         route = str(cast(dict[str, Any], scope).get("path_template", "unmatched"))

@@ -181,7 +181,8 @@ def enter(
         raise
     job.traceparent = record.trace.traceparent
     job.when_over(lambda: hold.refund() if job.started_at is None else hold.release())
-    job.when_over(lambda: add_job_span(front.tracer, job))
+    if front.tracer.is_recording:
+        job.when_over(lambda: add_job_span(front.tracer, job))
     if (target := terms.webhook) is not None:
         kept = front.settings.result_seconds
         job.when_over(lambda: tell_end(front.webhooks, target, job, record.request_id, kept))
