@@ -87,11 +87,13 @@ async def read_upload(request: HttpRequest, *, limits: UploadLimits) -> Upload:
             await read_multipart(
                 Body(request, limits.max_body_bytes, "body_too_large"), options.get("boundary", ""), parts
             )
+            form = parse_form(parts.fields)
         elif kind.startswith("image/") or kind == "application/octet-stream":
+            form = parse_form(parts.fields)  # first: a wrong field should not cost an upload
             await read_raw(Body(request, limits.max_image_bytes, "image_too_many_bytes"), parts)
         else:
             raise not_accepted(kind)
-        upload = Upload(parse_form(parts.fields), parts.images, parts.pose)
+        upload = Upload(form, parts.images, parts.pose)
         check_who(upload)
         return upload
 
@@ -122,7 +124,6 @@ def check_who(upload: Upload) -> None:
 
 async def read_raw(body: "Body", parts: "Parts") -> None:
     """The body is the one picture; its declared type is only how we know that it is meant as one."""
-    parse_form(parts.fields)  # first: a wrong field should not cost an upload
     image = bytearray()
     parts.images.append(image)
     parts.files.append(image)
