@@ -1,5 +1,6 @@
 """Which of our three forms of answer a caller wants, from its Accept header."""
 
+from functools import lru_cache
 from typing import Literal
 
 from service.errors import NotAcceptable
@@ -36,6 +37,7 @@ class Accepted:
             )
 
 
+@lru_cache(maxsize=64)  # clients send the same few; what is refused is not kept
 def choose_form(header: str | None) -> Accepted:
     """By quality, then by how specific a range is, then by order; JSON for no header. Raises NotAcceptable."""
     ranges = _ranges(header or "*/*")
