@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from typing import Any
 
 import msgspec
@@ -259,13 +259,20 @@ async def decode_photos(job: Job, record: RequestRecord, decoders: Decoders, upl
     named += [({"field": POSE_FIELD}, upload.pose)] if upload.pose is not None else []
     wait_seconds = job.seconds_left if job.is_prepared else None
     with contextlib.nullcontext() if job.is_prepared else record.stage("decode_upload"):
-        tasks = [asyncio.create_task(_decode_one(decoders, which, data, wait_seconds)) for which, data in named]
-        try:
-            pictures = await asyncio.gather(*tasks)
-        except BaseException:
-            await settle(*tasks)  # a decoder may still read the bytes
-            raise
+        pictures = await _side_by_side([_decode_one(decoders, which, data, wait_seconds) for which, data in named])
     return Photos(pictures[: len(upload.images)], pictures[-1] if upload.pose is not None else None)
+
+
+async def _side_by_side(decodings: Sequence[Coroutine[Any, Any, Picture]]) -> list[Picture]:
+    """Their pictures. Raises what the first that fails raises, when all have ended."""
+    if len(decodings) == 1:  # as a rule; tasks are for several
+        return [await decodings[0]]
+    tasks = [asyncio.create_task(decoding) for decoding in decodings]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        await settle(*tasks)  # a decoder may still read the bytes
+        raise
 
 
 async def _decode_one(
