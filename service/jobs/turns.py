@@ -87,8 +87,10 @@ class Turns:
         expected = self.forecast.finish_seconds(cost_each, ahead + running)
         if expected is None:
             return Outlook(num + 1, None, None)
-        _, crowded = self.line.ahead_of(caller.id, caller.weight, newcomer_weight=newcomer_weight(caller))
-        promised = self.forecast.finish_seconds(cost_each, crowded + running) or 0.0
+        promised = expected
+        if newcomer := newcomer_weight(caller):
+            _, crowded = self.line.ahead_of(caller.id, caller.weight, newcomer_weight=newcomer)
+            promised = self.forecast.finish_seconds(cost_each, crowded + running) or 0.0
         return Outlook(num + 1, expected, promised + self.forecast.margin_seconds())
 
     def seconds_to_end(self, job: Job) -> float | None:
@@ -125,6 +127,10 @@ class Turns:
 
     def _look_at_workers(self) -> None:
         """With none warm the window stays: jobs wait in the pool for the next worker, and the others here."""
-        if rows := [one.max_rows for one in self.workers.describe()]:
-            self._rows = self.forecast.num_rows = sum(rows)
-            self._window = self._rows + sum([int(each * AHEAD_SHARE) for each in rows])
+        rows = window = 0
+        for worker in self.workers.describe():
+            rows += worker.max_rows
+            window += worker.max_rows + int(worker.max_rows * AHEAD_SHARE)
+        if rows:
+            self._rows = self.forecast.num_rows = rows
+            self._window = window
