@@ -30,8 +30,8 @@ ms_per_image        median of the engine's time for one image alone: steps and d
 Landmarks for the judge's crop are found on the portrait by the service's own analyzer. Where it finds no face
 (`faces_missed`), the medians of the others' are used: all portraits of one adapter are framed alike.
 `selfies_accepted` is the share of people whose first selfie the service takes; a refused one is drawn again, and whose
-third is refused too is let in with the landmarks that were drawn (`gave_up`), so that all tones stay in the numbers above
-whatever the face detector misses.
+third is refused too is let in with the landmarks that were drawn (`gave_up`), so that all tones stay in the numbers
+above whatever the face detector misses.
 """
 
 import json
