@@ -24,8 +24,9 @@ async def while_present(receive: Receive, work: Awaitable[T]) -> T:
         await disconnected(receive)
         stay.reschedule(0)
 
+    stay = asyncio.timeout(None)  # the client's leaving ends it, not the clock
     try:
-        async with asyncio.timeout(None) as stay:  # the client's leaving ends it, not the clock
+        async with stay:
             leaving = asyncio.create_task(leave())
             try:
                 return await work
