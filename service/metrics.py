@@ -6,11 +6,14 @@ job's timings arrive by message and end on the same page.
 
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
 from models.messages import FaceReport, Figures, Timings
+
+M = TypeVar("M", Counter, Histogram)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -61,8 +64,6 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        # Looked up once: a look-up costs about what an observation does.
-        self._stages = {stage: self.stage_seconds.labels(stage) for stage in STAGES}
         self.step_seconds = Histogram(
             "proofsheet_step_duration_seconds",
             "One denoising step of the batch, by padded bucket and by real rows.",
@@ -134,10 +135,22 @@ class Metrics:
             "proofsheet_build_info", "Always 1; the version is the label.", ["version"], registry=registry
         )
         self.build_info.labels(package_version()).set(1)
+        self._children: dict[Any, Any] = {}
+        for stage in STAGES:
+            self._child(self.stage_seconds, stage)  # on the page from the start
 
     def page(self) -> bytes:
         """The text that Prometheus reads."""
         return generate_latest(self.registry)
+
+    def count_request(self, route: str, outcome: str, seconds: float) -> None:
+        self._child(self.requests, route, outcome).inc()
+        self._child(self.request_seconds, route).observe(seconds)
+
+    def count_image(self, image_format: str, *, is_final: bool) -> None:
+        self._child(self.images, image_format).inc()
+        if is_final:
+            self._child(self.finals, image_format).inc()
 
     def add_figures(self, worker: str, figures: Figures) -> None:
         """A worker's figures since its last ones."""
@@ -156,19 +169,26 @@ class Metrics:
         self.add_stage("worker", timings.total_ms)
 
     def add_stage(self, stage: str, milliseconds: float) -> None:
-        self._stages[stage].observe(milliseconds / 1e3)
+        self._child(self.stage_seconds, stage).observe(milliseconds / 1e3)
 
     def add_forecast(self, predicted_seconds: float, actual_seconds: float) -> None:
         """How well the end of a finished job was predicted."""
         error = actual_seconds - predicted_seconds
-        self.forecast_error_seconds.labels("late" if error > 0 else "early").observe(abs(error))
+        self._child(self.forecast_error_seconds, "late" if error > 0 else "early").observe(abs(error))
 
     def add_faces(self, faces: Iterable[FaceReport]) -> None:
         for face in faces:
-            self.faces.labels(face.verdict).inc()
+            self._child(self.faces, face.verdict).inc()
 
     def count_webhook(self, outcome: str) -> None:
         self.webhooks.labels(outcome).inc()
 
     def count_restart(self, worker: str) -> None:
         self.worker_restarts.labels(worker).inc()
+
+    def _child(self, metric: M, *labels: str) -> M:
+        """What each request asks for, looked up once: a look-up in the library costs about what an observation does."""
+        child: Any = self._children.get((metric, labels))
+        if child is None:
+            child = self._children[metric, labels] = metric.labels(*labels)
+        return child

@@ -55,8 +55,7 @@ class Envelope:
 
     def _note(self, scope: Scope, record: RequestRecord) -> None:
         route = str(cast(dict[str, Any], scope).get("path_template", "unmatched"))
-        self._metrics.requests.labels(route, record.outcome).inc()
-        self._metrics.request_seconds.labels(route).observe(record.elapsed_ms / 1e3)
+        self._metrics.count_request(route, record.outcome, record.elapsed_ms / 1e3)
         for stage in ("upload", "decode_upload"):
             if stage in record.stages:
                 self._metrics.add_stage(stage, record.stages[stage])

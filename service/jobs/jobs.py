@@ -227,9 +227,7 @@ class Jobs:
             case Started() | Failed():
                 self.metrics.add_faces(event.faces)
             case Portrait():
-                self.metrics.images.labels(event.format).inc()
-                if job.summary.is_final:
-                    self.metrics.finals.labels(event.format).inc()
+                self.metrics.count_image(event.format, is_final=job.summary.is_final)
             case Done():
                 self.metrics.add_timings(event.timings)
                 self._learn(job, event)
