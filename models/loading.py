@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import torch
 
 from models.compile_cache import CompileCache, key_of
@@ -29,6 +30,7 @@ class Parts:
 def load_parts(setup: Setup) -> Parts:
     """Raises WeightsError or FacesUnavailable with a message for the operator."""
     device = choose_device(setup.device)
+    cv2.setNumThreads(1)  # others would spin after every call: 1 ms of a JPEG's 3.5 (scripts/bench_codecs.py)
     if setup.threads:
         torch.set_num_threads(setup.threads)
     manifest = read_manifest(Path(setup.manifest) if setup.manifest else DEFAULT_MANIFEST)

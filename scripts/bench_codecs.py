@@ -17,6 +17,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python scripts/...` puts scripts/ first
 
+import cv2
 import numpy as np
 import skimage.data
 import torch
@@ -57,6 +58,7 @@ def cpu_ms(call: Callable[[], object], rounds: int) -> float:
 @click.command(help=__doc__)
 @click.option("--rounds", default=15, show_default=True)
 def main(rounds: int) -> None:
+    cv2.setNumThreads(1)  # as the worker has it, and the decoders
     pixels = torch.from_numpy(picture(SIDE, SIDE))
     upload, limits = photo(), ImageLimits()
     decoded = read_pixels(upload, limits, ["JPEG"])

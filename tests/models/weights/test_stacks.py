@@ -2,6 +2,7 @@
 
 import shutil
 
+import cv2
 import msgspec
 import pytest
 import torch
@@ -175,3 +176,9 @@ def test_a_setup_tells_detectors_where_to_look_first(monkeypatch):
     )
     load_parts(Setup(device="cpu", face_side=320))
     assert told == [320]
+
+
+def test_opencv_keeps_to_the_thread_that_calls_it():
+    cv2.setNumThreads(2)
+    load_parts(Setup(device="cpu"))
+    assert cv2.getNumThreads() == 1
