@@ -11,6 +11,7 @@ from models.devices import buckets_for, choose_device
 from models.faces.analyzer import Analyzers
 from models.faces.analyzers import NAMES, load_analyzer, terms
 from models.faces.face import FaceAnalyzer
+from models.finish.jpeg import ON_CPU, JpegEncoder, choose_jpeg_encoder
 from models.messages import Setup
 from models.sdxl.speed import EAGER, Speed
 from models.weights.bundle import Bundle, load_bundle
@@ -25,6 +26,7 @@ class Parts:
     buckets: tuple[int, ...]  # batch sizes, ascending
     speed: Speed = EAGER
     cache: CompileCache | None = None  # of what is compiled, if anything is and there is a folder for it
+    jpeg: JpegEncoder = ON_CPU
 
 
 def load_parts(setup: Setup) -> Parts:
@@ -61,7 +63,9 @@ def load_parts(setup: Setup) -> Parts:
     ]
     analyzer = analyzers[0] if len(analyzers) == 1 else Analyzers(analyzers)
     _check_spaces(bundle, analyzer)
-    return Parts(bundle, analyzer, buckets_for(device, setup.max_rows), speed, _compile_cache(setup, speed, device))
+    jpeg = ON_CPU if speed == EAGER else choose_jpeg_encoder(device)
+    buckets = buckets_for(device, setup.max_rows)
+    return Parts(bundle, analyzer, buckets, speed, _compile_cache(setup, speed, device), jpeg)
 
 
 def _compile_cache(setup: Setup, speed: Speed, device: torch.device) -> CompileCache | None:

@@ -213,9 +213,10 @@ class BundleInfo(Struct, frozen=True, kw_only=True):
 
 
 class SpeedInfo(Struct, frozen=True, kw_only=True):
-    """How a worker's networks are made fast: the attention kernel it chose, and its settings."""
+    """How a worker is made fast: the attention kernel and the JPEG encoder that it chose, and its settings."""
 
     attention: str
+    jpeg: str
     compile: Literal["off", "blocks", "full"]
     fp8: bool
     recordings: int  # of UNet and ControlNet calls; 0: they run as they are

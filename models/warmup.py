@@ -21,6 +21,7 @@ from models.engine.rows import BatchKey, Row, initial_latent
 from models.faces.face import Face, FaceAnalyzer
 from models.faces.judge import Limits, judge
 from models.finish.encoding import encode_image
+from models.finish.jpeg import Encode
 from models.messages import Picture
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.denoiser import Denoiser
@@ -77,12 +78,12 @@ def warm_engine(bundle: Bundle, conditionings: Conditionings, buckets: Sequence[
         torch.cuda.synchronize(bundle.device)
 
 
-def warm_finishing(bundle: Bundle) -> None:
+def warm_finishing(bundle: Bundle, encode_jpeg: Encode) -> None:
     """The finishing thread's part: the codecs."""
     width, height = bundle.info.default_size
     pixels = torch.zeros(height, width, 3, dtype=torch.uint8)
     for image_format in ("jpeg", "webp", "png"):
-        encode_image(pixels, image_format, quality=90)
+        encode_image(pixels, image_format, 90, encode_jpeg)
 
 
 @contextlib.contextmanager

@@ -110,6 +110,7 @@ class Worker:
         bundle = loaded.bundle
         read = self._clock()
         self._warm_up(loaded)
+        self._encode_jpeg = loaded.jpeg.encode
         self._preparer = Preparer(bundle, loaded.analyzer, clock=self._clock)
         decoding = decoding_on(bundle.device, bundle.decoder)
         self._engines = {  # one for each UNet, however many adapters share it
@@ -134,7 +135,7 @@ class Worker:
     def _warm_up(self, loaded: Parts) -> None:
         conditionings = self._preparing.submit(warm_preparation, loaded.bundle, loaded.analyzer).result()
         warm_engine(loaded.bundle, conditionings, loaded.buckets)
-        self._finishing.submit(warm_finishing, loaded.bundle).result()
+        self._finishing.submit(warm_finishing, loaded.bundle, loaded.jpeg.encode).result()
         if loaded.cache is not None:
             loaded.cache.save()
 
@@ -278,7 +279,7 @@ class Worker:
             began = self._clock()
             request = job.request
             pixels = present(finished.pixels, job.size, request.mark)
-            data = encode_image(pixels, request.format, request.quality)
+            data = encode_image(pixels, request.format, request.quality, self._encode_jpeg)
             portrait = Portrait(
                 job_id=request.job_id,
                 index=finished.row.index,
@@ -382,6 +383,7 @@ def _speed(loaded: Parts) -> SpeedInfo:
     denoisers = {id(stack.denoiser): stack.denoiser for stack in loaded.bundle.stacks.values()}
     return SpeedInfo(
         attention=loaded.bundle.attention,
+        jpeg=loaded.jpeg.name,
         compile=loaded.speed.compile,
         fp8=loaded.speed.fp8,
         recordings=sum(denoiser.num_recordings for denoiser in denoisers.values()),

@@ -1,13 +1,18 @@
 """What makes networks fast, where it really runs. Skipped, and said so, where there is no GPU."""
 
+import io
 from functools import partial
 
+import numpy as np
 import pytest
+import skimage.data
 import torch
+from PIL import Image
 from torch import nn
 
 from models.engine.decoding import at_once, decoding_on
 from models.engine.graphs import CudaRecorder, GraphPool
+from models.finish.jpeg import NvImageCodec, choose_jpeg_encoder, encode_on_cpu
 from models.sdxl.compiling import compile_blocks
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.fp8 import Fp8Linear
@@ -94,3 +99,15 @@ def test_an_8_bit_product_is_near_the_exact_one():
 
 def test_some_kernel_is_chosen():
     assert choose_kernel(DEVICE, torch.bfloat16).name
+
+
+def test_a_jpeg_of_the_device_is_as_good_as_the_cpu_s():
+    pixels = torch.from_numpy(skimage.data.astronaut().copy())
+    encoder = NvImageCodec(DEVICE)
+    for quality in (90, 95):
+        apart = [
+            np.abs(np.asarray(Image.open(io.BytesIO(encode(pixels, quality)))) - pixels.numpy().astype(int)).mean()
+            for encode in (encode_on_cpu, encoder)
+        ]
+        assert apart[1] <= 1.1 * apart[0]
+    assert choose_jpeg_encoder(DEVICE).name in ("OpenCV", "nvJPEG")
