@@ -11,7 +11,8 @@ from models.devices import buckets_for, choose_device
 from models.faces.analyzer import Analyzers
 from models.faces.analyzers import NAMES, load_analyzer, terms
 from models.faces.face import FaceAnalyzer
-from models.finish.jpeg import ON_CPU, JpegEncoder, choose_jpeg_encoder
+from models.finish.jpeg import ON_CPU, JpegEncoder
+from models.finish.jpeg_choice import choose_jpeg_encoder
 from models.messages import Setup
 from models.sdxl.speed import EAGER, Speed
 from models.weights.bundle import Bundle, load_bundle
@@ -32,7 +33,7 @@ class Parts:
 def load_parts(setup: Setup) -> Parts:
     """Raises WeightsError or FacesUnavailable with a message for the operator."""
     device = choose_device(setup.device)
-    cv2.setNumThreads(1)  # others would spin after every call: 1 ms of a JPEG's 3.5 (scripts/bench_codecs.py)
+    cv2.setNumThreads(1)  # others would spin after every call: 1 ms of a JPEG's 3.3 (scripts/bench_codecs.py)
     if setup.threads:
         torch.set_num_threads(setup.threads)
     manifest = read_manifest(Path(setup.manifest) if setup.manifest else DEFAULT_MANIFEST)

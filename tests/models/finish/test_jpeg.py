@@ -8,7 +8,9 @@ import skimage.data
 import torch
 from PIL import Image, JpegImagePlugin
 
-from models.finish.jpeg import ON_CPU, JpegEncoder, NvImageCodec, choose_jpeg_encoder, encode_on_cpu, quicker
+from models.finish.jpeg import ON_CPU, JpegEncoder, encode_on_cpu
+from models.finish.jpeg_choice import choose_jpeg_encoder, quicker
+from models.finish.nv_image_codec import NvImageCodec
 
 PIXELS = torch.from_numpy(skimage.data.astronaut()[:300, :400].copy())  # NASA, public domain; not square
 CPU = torch.device("cpu")
@@ -94,5 +96,15 @@ def test_on_a_cpu_there_is_nothing_to_choose():
     assert choose_jpeg_encoder(CPU) is ON_CPU
 
 
-def test_where_the_device_or_the_library_is_not_there_the_cpu_encodes():
-    assert choose_jpeg_encoder(torch.device("cuda:7")) is ON_CPU
+@pytest.mark.parametrize("error", [ImportError("nothing is installed"), RuntimeError("no such device")], ids=repr)
+def test_where_the_library_or_the_device_is_not_there_the_cpu_encodes(error, monkeypatch):
+    def missing(device):
+        raise error
+
+    monkeypatch.setattr("models.finish.jpeg_choice.NvImageCodec", missing)
+    assert choose_jpeg_encoder(torch.device("cuda")) is ON_CPU
+
+
+def test_nvimagecodec_says_at_once_that_there_is_no_such_device(nvimagecodec):
+    with pytest.raises(RuntimeError):
+        NvImageCodec(torch.device("cuda:99"))
