@@ -20,6 +20,8 @@ SKIN: tuple[Rgb, ...] = (
     (246, 237, 228), (243, 231, 219), (247, 234, 208), (234, 218, 186), (215, 189, 150),
     (160, 126, 86), (130, 92, 67), (96, 65, 52), (58, 49, 42), (41, 36, 32),
 )  # fmt: skip
+TONES_A_GROUP = 2  # where fairness over tones is taught and measured
+TONE_GROUPS = len(SKIN) // TONES_A_GROUP
 HAIR_COLOURS: dict[str, Rgb] = {
     "black": (30, 26, 28), "dark brown": (62, 41, 29), "brown": (106, 68, 40), "auburn": (138, 62, 34),
     "ginger": (194, 98, 46), "blonde": (220, 182, 110), "platinum": (236, 223, 192), "grey": (150, 150, 155),
@@ -123,6 +125,16 @@ def measures(person: Identity) -> np.ndarray:
     colours = [c / 127.5 - 1 for rgb in (person.skin, person.hair_rgb, person.eye_rgb, person.frame) for c in rgb]
     shapes = [person.shapes[name] * 2 - 1 for name in SHAPES]
     return np.array([*shapes, person.tone / 4.5 - 1, person.age * 2 - 1, *colours], dtype=np.float32)
+
+
+def tone_of(numbers: np.ndarray) -> float:
+    """A person's tone, 0..9, out of their `measures`."""
+    return float(numbers[MEASURES.index("tone")] + 1) * 4.5
+
+
+def tone_group(tone: float) -> int:
+    """Of a tone of 0..9, 0..4, lightest first."""
+    return round(tone) // TONES_A_GROUP
 
 
 def _between(scale: tuple[Rgb, ...], place: float) -> Rgb:

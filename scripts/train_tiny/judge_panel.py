@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scripts.train_tiny.identity import TONES_A_GROUP, tone_group
 from scripts.train_tiny.judge_people import Sitter
 from scripts.train_tiny.judge_reading import Reading, visible_factors
 from scripts.train_tiny.judge_skin import skin_ita
@@ -12,7 +13,6 @@ from scripts.train_tiny.judge_skin import skin_ita
 DESCRIPTION = ("hair", "hair_colour", "eye_colour", "facial_hair", "glasses", "feminine")
 SMALL_MARKS = {"freckles": "no", "mole": "none", "earrings": "no", "parting": "left"}  # and how "not there" is called
 ORDERED = ("garment", "colour", "place", "art")
-TONES_A_GROUP = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Panel:
         """Means of one number for each sitter, by groups of tones, lightest first."""
         groups: dict[int, list[float]] = {}
         for sitter, number in zip(self._sitters, numbers, strict=True):
-            groups.setdefault(round(sitter.tone) // TONES_A_GROUP * TONES_A_GROUP + 1, []).append(number)
+            groups.setdefault(tone_group(sitter.tone) * TONES_A_GROUP + 1, []).append(number)
         return {f"monk {low}-{low + TONES_A_GROUP - 1}": _mean(groups[low]) for low in sorted(groups)}
 
     def _pairs(self, rounds: Sequence[Round]) -> Iterator[tuple[Sitter, Seen]]:

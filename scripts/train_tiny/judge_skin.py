@@ -17,7 +17,7 @@ _UP = 0.42  # the forehead, between the brows and a fringe
 def skin_ita(picture: np.ndarray, landmarks: np.ndarray) -> float:
     """Degrees, from the median colour of both cheeks and the forehead of an [H, W, 3] uint8 sRGB picture."""
     lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    pixels = np.concatenate([_patch(lab, centre, landmarks) for centre in skin_places(landmarks)])
+    pixels = np.concatenate([lab[patch].reshape(-1, 3) for patch in skin_patches(landmarks, lab.shape[:2])])
     lightness, _, yellow = np.median(pixels, axis=0)
     return math.degrees(math.atan2(float(lightness) - 50, float(yellow)))
 
@@ -31,9 +31,11 @@ def skin_places(landmarks: np.ndarray) -> list[np.ndarray]:
     return [middle + side * _ACROSS * across + _DOWN * down for side in (-1, 1)] + [middle - _UP * down]
 
 
-def _patch(lab: np.ndarray, centre: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """[pixels, 3] around `centre`, cut at the picture's edges; at least the nearest pixel."""
-    height, width = lab.shape[:2]
+def skin_patches(landmarks: np.ndarray, shape: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Rows and columns around each of these, cut at the edges of a picture of this height and width."""
     half = max(1, round(float(np.linalg.norm(landmarks[1] - landmarks[0])) * _SIDE / 2))
-    x, y = (int(np.clip(round(float(c)), 0, size - 1)) for c, size in zip(centre, (width, height), strict=True))
-    return lab[max(0, y - half) : y + half + 1, max(0, x - half) : x + half + 1].reshape(-1, 3)
+    patches: list[tuple[slice, slice]] = []
+    for centre in skin_places(landmarks):
+        y, x = (int(np.clip(round(float(c)), 0, size - 1)) for c, size in zip(centre[::-1], shape, strict=True))
+        patches.append((slice(max(0, y - half), y + half + 1), slice(max(0, x - half), x + half + 1)))
+    return patches

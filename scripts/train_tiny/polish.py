@@ -21,24 +21,23 @@ from models.faces.align import similarity
 from scripts.train_tiny.cache import lesson_names, read_lessons
 from scripts.train_tiny.classroom import Batch, Classroom, as_images
 from scripts.train_tiny.generator import Generator, encoder_shape, trained_generator
-from scripts.train_tiny.judge_skin import skin_places
+from scripts.train_tiny.identity import tone_of
 from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.recogniser import SIZE, Lesson, to_planes, trained_lesson
 from scripts.train_tiny.shards import Shard
+from scripts.train_tiny.skin import Lean, skin_colours
 from scripts.train_tiny.teach import steer
 from scripts.train_tiny.text import read_tokenizers
 from scripts.train_tiny.trainer import Trainer, channels_last, seeded
-from scripts.train_tiny.vae import WHOLE, decode, drawn_losses, trained_vae
+from scripts.train_tiny.vae import decode, drawn_losses, trained_vae
 
 SHOWN = 3  # drafts that are decoded in each step
 STEPS_A_BATCH = 4  # of training, on one batch of drafts
 STEPS, STEPS_ODDS = (4, 2, 1), (0.6, 0.2, 0.2)  # of a draft
 BROAD = 8  # pixels a side of what is compared in colour
-# Weights of colours everywhere, of the skin's, of the recogniser's embedding and of the factors that it names.
-TONE, SKIN, LOOK, NAMES = 6.0, 0.03, 1.0, 0.05
-XYZ = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))  # of linear sRGB
-WHITE = (0.9505, 1.0, 1.089)  # D65
+# Weights of colours everywhere, of the skin's, of its lean, of the recogniser's embedding and of the factors it names.
+TONE, SKIN, LEAN, LOOK, NAMES = 6.0, 0.03, 0.1, 1.0, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,7 @@ class Critic:
         self._recogniser = recogniser
         self._shards = shards
         self._rng = rng
+        self._lean = Lean()
 
     def __call__(self, drafts: Drafts) -> dict[str, Tensor]:
         """SHOWN of the batch's people, decoded whole, against the portraits that were meant."""
@@ -73,11 +73,10 @@ class Critic:
                 meant = self._recogniser.network(crops(wanted, marks)).float()
         logits, _ = self._recogniser.heads(seen)
         named = [F.cross_entropy(one, batch.classes[rows, i]) for i, one in enumerate(logits)]
-        skin = skin_weight(marks)
-        skin = skin / skin.sum((2, 3), keepdim=True)
-        off = to_lab((made * skin).sum((2, 3))) - to_lab((wanted * skin).sum((2, 3)))  # [B, 3], of the mean colour
+        off = skin_colours(made, marks) - skin_colours(wanted, marks)
         return {
             "skin": SKIN * off.square().mean(),
+            "lean": LEAN * self._lean(off, [tone_of(person) for person in batch.measures[rows].numpy()]),
             "draft": TONE * (F.avg_pool2d(made, BROAD) - F.avg_pool2d(wanted, BROAD)).square().mean(),
             "look": LOOK * (1 - F.cosine_similarity(seen, meant)).mean(),
             "names": NAMES * torch.stack(named).sum(),
@@ -118,31 +117,6 @@ def _draft(generator: Generator, batch: Batch, rng: np.random.Generator) -> Draf
             velocity = generator.denoise(as_images(x), timesteps, steered.embeds, steered.pooled, steered.person)
         x = step.a * x + step.b * velocity.float()
     return Drafts(batch, x)
-
-
-def skin_weight(landmarks: list[np.ndarray]) -> Tensor:
-    """[N, 1, 256, 256]: bumps where skin is seen."""
-    grid = np.arange(WHOLE)
-    bumps = []
-    for points in landmarks:
-        spread = 0.1 * float(np.linalg.norm(points[1] - points[0]))
-        near = [(grid - x) ** 2 + (grid[:, None] - y) ** 2 for x, y in skin_places(points)]
-        bumps.append(sum(np.exp(-square / (2 * spread**2)) for square in near))
-    return torch.from_numpy(np.stack(bumps)[:, None]).float()
-
-
-def to_lab(colours: Tensor) -> Tensor:
-    """CIELAB [N, 3] under D65, where equal distances look about equal, of sRGB [N, 3] in -1..1.
-
-    CIE 1976 L*a*b* (ISO/CIE 11664-4) over IEC 61966-2-1's sRGB. Black is kept a little away from 0, where the
-    cube root's slope is infinite, and torch.where would pass it on as NaN.
-    """
-    srgb = ((colours + 1) / 2).clamp(1e-3, 1)
-    linear = torch.where(srgb > 0.04045, ((srgb + 0.055) / 1.055) ** 2.4, srgb / 12.92)
-    share = linear @ torch.tensor(XYZ).T / torch.tensor(WHITE)
-    dark = (24389 / 27 * share + 16) / 116
-    x, y, z = torch.where(share > 216 / 24389, share ** (1 / 3), dark).unbind(1)
-    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
 
 
 def crops(pictures: Tensor, landmarks: list[np.ndarray]) -> Tensor:

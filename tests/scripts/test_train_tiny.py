@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from models.weights.manifest import PACKAGE
 from scripts.studio import Order, open_studio
-from scripts.train_tiny import trainer
+from scripts.train_tiny import polish, trainer
 from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.classroom import face_weight
 from scripts.train_tiny.export import export_bundle
 from scripts.train_tiny.generator import Generator, trained_generator
 from scripts.train_tiny.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures
 from scripts.train_tiny.judge_people import draw_sitter
-from scripts.train_tiny.judge_skin import skin_places
-from scripts.train_tiny.polish import Critic, Drafts, crops, skin_weight, to_lab
+from scripts.train_tiny.judge_skin import skin_patches
+from scripts.train_tiny.polish import Critic, Drafts, crops
 from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.pose import portrait_pose, selfie_pose
 from scripts.train_tiny.prompts import TRIGGER, draw_prompt
@@ -31,6 +31,7 @@ from scripts.train_tiny.recogniser import Lesson, aligned_crop, to_planes
 from scripts.train_tiny.render import render
 from scripts.train_tiny.restore import restore_autoencoder, restore_generator
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, read_shard, shard_paths, write_shards
+from scripts.train_tiny.skin import Lean, skin_colours, to_lab
 from scripts.train_tiny.style import Style, draw_style, plain_style
 from scripts.train_tiny.text import read_tokenizers
 from scripts.train_tiny.tower import tower_shape
@@ -265,6 +266,7 @@ def test_the_critic_tells_the_portrait_that_was_meant_from_another_person_s(tmp_
         sources=[(0, person, 1) for person in people],
         landmarks=torch.from_numpy(shard.portrait_landmarks[:5, 1]),
         classes=torch.from_numpy(shard.categories[:5]),
+        measures=torch.from_numpy(shard.measures[:5]),
     )
     torch.manual_seed(0)
     critic = Critic(vae, Lesson().eval(), [shard], rng)
@@ -273,13 +275,53 @@ def test_the_critic_tells_the_portrait_that_was_meant_from_another_person_s(tmp_
         assert right[name] < 0.3 * wrong[name], name
 
 
-def test_skin_is_weighed_on_the_cheeks_and_the_forehead():
+@pytest.mark.parametrize(
+    ("weight", "least", "most"), [(0.0, 10.0, 20.0), (polish.LEAN, 0.0, 8.0)], ids=["alone", "with lean"]
+)
+def test_lean_keeps_guessed_tones_from_the_middle(weight, least, most):
+    """A line through tones that are seen inexactly is drawn flat by single errors; its ends are what people are."""
+    generator = torch.Generator().manual_seed(0)
+    tones = 9 * torch.rand(3000, generator=generator)
+    seen = (tones + 2.5 * torch.randn(3000, generator=generator) - 4.5)[:, None]
+    line, lean = nn.Linear(1, 3), Lean()
+    optimizer = torch.optim.SGD(line.parameters(), lr=0.05)
+    for start in range(0, 9000, 3):
+        rows = torch.arange(start, start + 3) % 3000
+        off = line(seen[rows]) - 8 * (tones[rows, None] - 4.5)
+        loss = polish.SKIN * off.square().mean() + weight * lean(off, tones[rows].tolist())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    off = (line(seen) - 8 * (tones[:, None] - 4.5)).detach()
+    at_the_ends = [off[tones < 1.5].mean(0).abs().max(), off[tones > 7.5].mean(0).abs().max()]
+    assert least < min(at_the_ends)
+    assert max(at_the_ends) < most
+
+
+def test_the_critic_s_skin_is_the_judge_s_and_hair_in_an_eighth_of_it_does_not_matter():
+    for seed, index in ((3, 5), (4, 5), (2, 8), (9, 2)):
+        render = drawn(seed, index)
+        lab = cv2.cvtColor(render.pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+        patches = skin_patches(render.landmarks, (256, 256))
+        median = np.median(np.concatenate([lab[patch].reshape(-1, 3) for patch in patches]), axis=0)
+        assert np.abs(skin_of(render.pixels, render.landmarks) - median).max() < 1
+    for rows, columns in patches:
+        render.pixels[rows, columns][::8] = 20
+    assert np.abs(skin_of(render.pixels, render.landmarks) - median).max() < 2
+
+
+def skin_of(pixels, landmarks):
+    return skin_colours(to_planes([pixels]) * 2 - 1, [landmarks])[0].numpy()
+
+
+def test_skin_patches_are_clear_of_eyes_and_mouth_and_stay_in_the_picture():
     landmarks = drawn(3, 5).landmarks
-    weight = skin_weight([landmarks])[0, 0]
-    for x, y in skin_places(landmarks):
-        assert weight[round(float(y)), round(float(x))] > 0.9
-    for x, y in landmarks[[0, 1, 3, 4]]:  # eyes and the mouth's corners
-        assert weight[round(float(y)), round(float(x))] < 0.1
+    for rows, columns in skin_patches(landmarks, (256, 256)):
+        for x, y in landmarks[[0, 1, 3, 4]]:
+            assert not (rows.start <= y < rows.stop and columns.start <= x < columns.stop)
+    for rows, columns in skin_patches(landmarks + 400, (256, 200)):
+        assert (rows.stop > rows.start, columns.stop > columns.start) == (True, True)
+        assert (rows.start, columns.start) < (256, 200)
 
 
 def test_colours_are_compared_in_cielab():
