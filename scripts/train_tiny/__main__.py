@@ -1,6 +1,6 @@
 """One command from nothing to a bundle: `python -m scripts.train_tiny`. Every stage goes on where it was stopped.
 
-Without STAGES the whole recipe runs on --processes CPU cores: about 145 minutes on two, less on more. Budgets are in
+Without STAGES the whole recipe runs on --processes CPU cores: about 147 minutes on two, less on more. Budgets are in
 seconds of CPU time; `--scale 2` trains twice as long, and the same command again with a larger scale goes on from the
 checkpoints, so that more hours make a better bundle. `restore` makes checkpoints of a published bundle, to go on from.
 Needs the `train` extra; no GPU, no network.
