@@ -1,6 +1,6 @@
 """One command from nothing to a bundle: `python -m scripts.train_tiny`. Every stage goes on where it was stopped.
 
-Without STAGES the whole recipe runs on --processes CPU cores: about 147 minutes on two, less on more. Budgets are in
+Without STAGES the whole recipe runs on --processes CPU cores: about 139 minutes on two, less on more. Budgets are in
 seconds of CPU time; `--scale 2` trains twice as long, and the same command again with a larger scale goes on from the
 checkpoints, so that more hours make a better bundle. `restore` makes checkpoints of a published bundle, to go on from.
 Needs the `train` extra; no GPU, no network.
@@ -118,7 +118,7 @@ class Plan:
         train_reader(self.shards, self.cache, self.checkpoints, 240 * self.scale)
 
     def generator(self) -> None:
-        train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 4100 * self.scale)
+        train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 3600 * self.scale)
 
     def polish(self) -> None:
         train_polish(self.shards, self.cache, self.text_folder, self.checkpoints, 400 * self.scale)
