@@ -25,7 +25,7 @@ class NvImageCodec:
         self._encoder = self._library.Encoder(device_id=number, max_num_cpu_threads=1, backends=backends)
 
     def __call__(self, pixels: Tensor, quality: int) -> bytes:
-        """Raises RuntimeError when it can't."""
+        """pixels [H, W, 3] uint8, quality 1-100. Raises RuntimeError when it can't."""
         library = self._library
         sampling = library.ChromaSubsampling
         wanted = library.EncodeParams(

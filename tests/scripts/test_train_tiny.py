@@ -20,9 +20,9 @@ from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.classroom import face_weight
 from scripts.train_tiny.export import export_bundle
 from scripts.train_tiny.generator import Generator, trained_generator
-from scripts.train_tiny.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures
+from scripts.train_tiny.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures, tone_of
 from scripts.train_tiny.judge_people import draw_sitter
-from scripts.train_tiny.judge_skin import skin_patches
+from scripts.train_tiny.judge_skin import skin_patches, skin_places
 from scripts.train_tiny.polish import Critic, Drafts, crops
 from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.pose import portrait_pose, selfie_pose
@@ -86,6 +86,7 @@ def test_targets_have_a_class_or_a_number_for_every_head():
         assert (classes < np.array([*CATEGORIES.values()])).all()
         assert numbers.shape == (len(MEASURES),)
         assert np.abs(numbers).max() <= 1
+        assert tone_of(numbers) == pytest.approx(person.tone, abs=1e-5)
 
 
 # ---- prompts
@@ -271,7 +272,7 @@ def test_the_critic_tells_the_portrait_that_was_meant_from_another_person_s(tmp_
     torch.manual_seed(0)
     critic = Critic(vae, Lesson().eval(), [shard], rng)
     right, wrong = (critic(Drafts(batch, latents)) for latents in (meant, meant.roll(1, 0)))
-    for name in ("skin", "draft", "look"):
+    for name in ("skin", "lean", "draft", "look"):
         assert right[name] < 0.3 * wrong[name], name
 
 
@@ -314,14 +315,23 @@ def skin_of(pixels, landmarks):
     return skin_colours(to_planes([pixels]) * 2 - 1, [landmarks])[0].numpy()
 
 
-def test_skin_patches_are_clear_of_eyes_and_mouth_and_stay_in_the_picture():
+def test_skin_patches_lie_on_cheeks_and_forehead_clear_of_eyes_and_mouth():
     landmarks = drawn(3, 5).landmarks
-    for rows, columns in skin_patches(landmarks, (256, 256)):
-        for x, y in landmarks[[0, 1, 3, 4]]:
-            assert not (rows.start <= y < rows.stop and columns.start <= x < columns.stop)
-    for rows, columns in skin_patches(landmarks + 400, (256, 200)):
-        assert (rows.stop > rows.start, columns.stop > columns.start) == (True, True)
-        assert (rows.start, columns.start) < (256, 200)
+    for place, patch in zip(skin_places(landmarks), skin_patches(landmarks, (256, 256)), strict=True):
+        assert covers(patch, place)
+        assert not any(covers(patch, point) for point in landmarks[[0, 1, 3, 4]])  # eyes and the mouth's corners
+
+
+def test_skin_patches_of_a_face_beyond_the_edge_have_pixels_of_the_picture():
+    picture = np.zeros((256, 200, 3))
+    for away in (-400, 400):
+        patches = skin_patches(drawn(3, 5).landmarks + away, picture.shape[:2])
+        assert all(picture[patch].size for patch in patches)
+
+
+def covers(patch, point):
+    rows, columns = patch
+    return rows.start <= point[1] < rows.stop and columns.start <= point[0] < columns.stop
 
 
 def test_colours_are_compared_in_cielab():

@@ -105,6 +105,8 @@ def test_where_the_library_or_the_device_is_not_there_the_cpu_encodes(error, mon
     assert choose_jpeg_encoder(torch.device("cuda")) is ON_CPU
 
 
-def test_nvimagecodec_says_at_once_that_there_is_no_such_device(nvimagecodec):
+def test_a_device_that_is_not_there_is_said_at_once_and_the_cpu_encodes(nvimagecodec):
+    absent = torch.device("cuda:99")
     with pytest.raises(RuntimeError):
-        NvImageCodec(torch.device("cuda:99"))
+        NvImageCodec(absent)
+    assert choose_jpeg_encoder(absent) is ON_CPU
