@@ -149,7 +149,7 @@ def _check_images(bucket: Bucket, images: int, now: float) -> None:
     wait = bucket.seconds_until(images, now)
     if wait > ROUNDING:
         raise QuotaExceeded(
-            "too_many_images",
+            "images_used_up",
             f"This API key may have {bucket.size} images a minute, and they are used up: "
             "try again after the time in Retry-After.",
             value=bucket.whole(now),

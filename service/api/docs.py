@@ -8,6 +8,7 @@ from typing import Any
 from litestar import MediaType, Request, Response, get
 
 from service.access.guard import OPEN
+from service.api.codes import Meanings, codes
 from service.api.document import REFUSALS
 from service.api.openapi import DocumentPlugin
 
@@ -15,7 +16,7 @@ Json = dict[str, Any]
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 ERRORS = (
     "Every refusal has a stable code, a sentence about what was wrong and what to do, and an id that finds it in "
-    "our log. The code is the last part of the address that brought you here."
+    "our log. These are all the codes, by status; on Replicate's and Cog's surfaces what is wrong with an input is 422."
 )
 STYLE = files("service").joinpath("web/docs.css")
 
@@ -37,8 +38,9 @@ async def docs(request: AnyRequest) -> Response[str]:
 
 @get("/docs/errors", include_in_schema=False, opt=OPEN)
 async def docs_errors() -> Response[str]:
-    """Where the `type` of a problem leads: what its status means. The problem itself has the sentence."""
-    body = "<h1>Refusals and failures</h1>" + _text(ERRORS) + _table("Status", sorted(REFUSALS.items()))
+    """Where the `type` of a problem leads: what its code means. The problem itself has the sentence."""
+    by_status = "".join(_codes(status, meanings) for status, meanings in codes().items())
+    body = "<h1>Refusals and failures</h1>" + _text(ERRORS) + by_status
     return Response(_framed("Errors", body), media_type=MediaType.HTML, headers={"Content-Security-Policy": POLICY})
 
 
@@ -120,10 +122,19 @@ def _responses(responses: Json) -> str:
     return _table("Answers", sorted(rows))
 
 
-def _table(title: str, rows: list[tuple[str, str]]) -> str:
+def _codes(status: str, meanings: Meanings) -> str:
+    return f"<h2>{status}</h2>{_text(REFUSALS[status])}" + _table("Code", list(meanings.items()), linked=True)
+
+
+def _table(title: str, rows: list[tuple[str, str]], *, linked: bool = False) -> str:
+    """With `linked`, an address may end in # and the name of a row."""
     if not rows:
         return ""
-    cells = "".join(f"<tr><td><code>{escape(name)}</code></td><td>{escape(text)}</td></tr>" for name, text in rows)
+    marks = [f' id="{escape(name)}"' if linked else "" for name, _ in rows]
+    cells = "".join(
+        f"<tr{mark}><td><code>{escape(name)}</code></td><td>{escape(text)}</td></tr>"
+        for mark, (name, text) in zip(marks, rows, strict=True)
+    )
     return f"<table><thead><tr><th>{escape(title)}</th><th></th></tr></thead><tbody>{cells}</tbody></table>"
 
 

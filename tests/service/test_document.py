@@ -114,13 +114,6 @@ def test_the_page_shows_every_operation_and_loads_nothing_but_its_own_style(docu
     assert style.headers["content-type"].startswith("text/css")
 
 
-def test_the_address_in_a_problem_leads_somewhere():
-    where = one("GET", "/v1/predictions/nope").json()["type"]
-    answer = one("GET", where)
-    assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, "text/html")
-    assert "not any more" in answer.text
-
-
 def test_only_the_page_may_load_anything_and_only_its_style():
     page, other = calling(("GET", "/docs", {}), ("GET", "/v1/styles", {}))
     assert "style-src 'self'" in page.headers["content-security-policy"]

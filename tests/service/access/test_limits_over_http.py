@@ -35,7 +35,7 @@ def test_images_over_the_quota_are_429_with_a_time_and_a_name(tmp_path: Path) ->
     assert good.status_code == 200
     assert good.headers["ratelimit"] == '"images";r=1;t=20'
     problem = over.json()
-    assert (over.status_code, problem["code"], problem["violated-policies"]) == (429, "too_many_images", ["images"])
+    assert (over.status_code, problem["code"], problem["violated-policies"]) == (429, "images_used_up", ["images"])
     assert problem["type"] == "https://iana.org/assignments/http-problem-types#quota-exceeded"
     assert int(over.headers["retry-after"]) == problem["retry_after_seconds"] == 20
     assert over.headers["ratelimit-policy"] == '"images";q=3;qu="images";w=60'

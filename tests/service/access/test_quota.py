@@ -45,7 +45,7 @@ def test_a_minutes_images_may_come_at_once_and_then_no_more(quotas: Quotas) -> N
     quotas.take(caller, 4)
     quotas.take(caller, 2)
     error = refused(quotas, caller)
-    assert error.code == "too_many_images"
+    assert error.code == "images_used_up"
     assert error.status == 429
     assert (error.value, error.limit, error.retry_after_seconds) == (0, 6, 10)
     assert error.extra == {"violated-policies": ["images"]}
