@@ -230,8 +230,14 @@ class Worker:
             report = engine.tick()
         except Exception as error:
             exit_on_cuda_fault(error)
-            self._fail_batch(engine, error)
+            log.error("a tick failed: %s", trace_of(error))
+            fault = type(error)
+        else:
+            self._tell(report, bundle)
             return
+        self._fail_batch(engine, fault)  # out here the error is gone, whose traceback holds the tick's tensors
+
+    def _tell(self, report: TickReport, bundle: Bundle) -> None:
         self._note_tick(report)
         for row in report.stepped:
             self._tell_step(row, report, bundle)
@@ -322,17 +328,16 @@ class Worker:
             self._end(job, None)
         self._send(Dropped(job_id=job_id))
 
-    def _fail_batch(self, engine: Engine, error: Exception) -> None:
-        """The batch that ran is lost, nothing else is. Done outside the except block: its traceback pins tensors."""
-        out_of_memory = isinstance(error, torch.OutOfMemoryError)
-        log.error("a tick failed: %s", trace_of(error))
+    def _fail_batch(self, engine: Engine, fault: type[Exception]) -> None:
+        """The batch that ran is lost, nothing else is."""
+        out_of_memory = issubclass(fault, torch.OutOfMemoryError)
         rows = engine.abandon_batch()
         for job in {row.job_id: self._jobs[row.job_id] for row in rows if row.job_id in self._jobs}.values():
             if out_of_memory:
                 self._end(job, _failure(job, "out_of_memory", "The device is out of memory; try again.", "capacity"))
             else:
                 self._end(job, _failure(job, "engine_failed", "The engine failed on this job.", "worker"))
-        del error
+        del rows
         gc.collect()
         if out_of_memory:
             torch.cuda.empty_cache()

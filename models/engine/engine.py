@@ -109,7 +109,7 @@ class Engine:
         self._decoding: deque[tuple[Row, Decoding]] = deque()  # finished rows, first come, first handed out
         self._cancelled: set[str] = set()
         self._next_deadline = math.inf  # before it nobody's has passed
-        self._at_stake: list[Row] = []  # what the tick under way or just made would lose if it failed
+        self._at_stake: list[Row] = []  # what the tick under way would lose if it failed
 
     @property
     def has_work(self) -> bool:
@@ -139,15 +139,15 @@ class Engine:
     def abandon_batch(self) -> list[Row]:
         """After a tick that raised: take out the rows it ran on and return them, finished ones too: they were not
         reported. Pictures of earlier ticks that are still being decoded stay."""
-        failed = {id(row) for row in self._at_stake}
+        lost, self._at_stake = self._at_stake, []
+        failed = {id(row) for row in lost}
         self._scheduler.remove(lambda row: id(row) in failed)
         self._decoding = deque(entry for entry in self._decoding if id(entry[0]) not in failed)
-        return self._at_stake
+        return lost
 
     def tick(self) -> TickReport:
         """Rows leave, the next batch makes one step, finished rows begin to be decoded, and what is decoded is
         handed out. A tick waits for a picture only if there is nothing to step."""
-        self._at_stake = []
         report = TickReport(left=self._let_leave())
         batch = self._scheduler.next_batch()
         if batch:
@@ -158,6 +158,7 @@ class Engine:
             report.stepped = batch
             self._retire(report)
         self._hand_out(report, at_least=0 if batch else 1)
+        self._at_stake = []
         return report
 
     def _let_leave(self) -> list[tuple[Row, Exit]]:

@@ -1,9 +1,11 @@
 """The worker in this process: real engine, adapter and face path on tiny random weights in the published layout."""
 
+import gc
 import io
 import re
 import threading
 import time
+import weakref
 
 import msgspec
 import pytest
@@ -11,7 +13,11 @@ import skimage.data
 import torch
 from PIL import Image
 
+from models.adapters.adapter import Identity
 from models.devices import enter
+from models.engine.rows import Row
+from models.faces.face import Face
+from models.job import Job
 from models.messages import (
     Broken,
     Cancel,
@@ -19,11 +25,14 @@ from models.messages import (
     Dropped,
     Failed,
     Figures,
+    Generate,
     Portrait,
     Ready,
     Started,
     Stepped,
 )
+from models.preparation import Prepared
+from models.sdxl.conditioning import RowConditioning
 from tests.models.running import Harness, generate, picture_of, pixels_of
 
 
@@ -189,6 +198,48 @@ def test_an_engine_failure_ends_its_jobs_and_the_worker_lives(harness, astronaut
     engine._denoiser = denoiser
     harness.worker.receive(generate(astronaut, "good"))
     harness.wait(Done, "good")
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, torch.OutOfMemoryError])
+def test_when_a_failed_batch_is_told_its_tensors_are_gone(harness, astronaut, monkeypatch, fault):
+    """Or the memory that ran out would be given back only after the next batch."""
+    engine = harness.worker._engines["photomaker"]
+    planted, seen = [], []
+
+    class Planted:
+        device = engine._denoiser.device
+
+        def predict(self, latents, *_):
+            large = latents.clone()
+            planted.append(weakref.ref(large))
+            raise fault("a secret prompt")
+
+    monkeypatch.setattr(engine, "_denoiser", Planted())
+    abandon = engine.abandon_batch
+
+    def abandon_and_look():
+        seen.extend(ref() for ref in planted)
+        return abandon()
+
+    monkeypatch.setattr(engine, "abandon_batch", abandon_and_look)
+    harness.worker.receive(generate(astronaut, "bad"))
+    failed = harness.wait(Failed, "bad")
+    assert failed.code == ("out_of_memory" if fault is torch.OutOfMemoryError else "engine_failed")
+    assert seen == [None]
+
+
+def test_nothing_of_a_person_is_left_in_the_worker_when_their_job_has_ended(harness, astronaut):
+    harness.worker.receive(generate(astronaut, "done", seeds=(1, 2), previews=True))
+    harness.worker.receive(generate(astronaut, "refused", steps=1000))
+    harness.worker.receive(generate(astronaut, "left", steps=40))
+    harness.wait(Stepped, "left")
+    harness.worker.receive(Cancel(job_id="left"))
+    harness.wait(Done, "done")
+    harness.wait(Dropped, "left")
+    figures = len([m for m in harness.sent if isinstance(m, Figures)])
+    harness.wait_until(lambda: len([m for m in harness.sent if isinstance(m, Figures)]) > figures + 1)  # it rests
+    kinds = (Row, RowConditioning, Identity, Face, Job, Prepared, Generate)
+    assert [type(thing).__name__ for thing in gc.get_objects() if issubclass(type(thing), kinds)] == []
 
 
 def test_a_failed_preparation_is_logged_with_its_job_and_trace(harness, astronaut, caplog):
