@@ -73,7 +73,7 @@ class EventStream:
         after: int = 0,
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
     ) -> None:
-        self._tell = tell or self._text
+        self._tell = tell
         self._keep_alive_seconds = keep_alive_seconds
         self._job = job
         self._record = record
@@ -105,7 +105,8 @@ class EventStream:
             if logged is None:
                 await send(_body(b"", more=False))
                 return
-            if text := self._tell(logged):
+            tell = self._tell or self._text  # kept on the stream, its own method would keep it alive
+            if text := tell(logged):
                 await send(_body(text, more=True))
 
     async def _keep_alive_until(

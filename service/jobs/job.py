@@ -95,7 +95,7 @@ class Job:
         self._num_followers = 0
         self._moved = asyncio.Event()  # prepared, or ended before
         self._over = asyncio.Event()
-        # Set by the desk, which knows the line and the clock's predictions, and owns the task.
+        # Set by the desk, which knows the line and the clock's predictions, and owns the task; gone after the end.
         self.place_in_line: Callable[[], int] = lambda: 1
         self.predict: Callable[[], float | None] = lambda: None
         self.abort: Callable[[], None] = lambda: None
@@ -205,6 +205,11 @@ class Job:
         wipe(self.photos)
         self.photos = ()
 
+    def part(self) -> None:
+        """From the desk, after the end. What the desk has set leads back to the job: in such a ring its pictures would
+        stay until a garbage collector comes by."""
+        del self.place_in_line, self.predict, self.abort
+
     def set_prepared(self) -> None:
         self.is_prepared = True
         self._moved.set()
@@ -246,3 +251,4 @@ class Job:
         self._over.set()
         for callback in self._when_over:
             callback()
+        self._when_over.clear()

@@ -2,14 +2,20 @@
 
 import asyncio
 import base64
+import gc
 
 import httpx
 import msgspec
 import pytest
 
+from models.messages import Portrait
+from service.api.forms import Upload
 from service.api.intake import Terms
+from service.api.orders import Wish
+from service.api.portrait_form import PortraitForm
 from service.api.prefer import read_cancel_after, read_prefer
 from service.errors import BadRequest
+from service.jobs.job import Job
 from tests.fakes import Script
 from tests.service.harness import JPEG, SELFIE, build_house, client_of, listening, parse_events, until
 
@@ -289,3 +295,36 @@ def test_the_openapi_document_knows_the_jobs():
     document = run_in(build_house(), lambda client: client.get("/schema/openapi.json")).json()
     assert {"get", "delete"} <= document["paths"]["/v1/jobs/{job_id}"].keys()
     assert msgspec.json.encode(document["paths"]["/v1/jobs/{job_id}/events"]).count(b"text/event-stream") >= 1
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "headers", "status"),
+    [
+        ("style=corporate&n=2", SELFIE, {}, 200),
+        ("style=corporate", SELFIE, {"Accept": "image/jpeg"}, 200),
+        ("style=corporate", SELFIE, {"Accept": "text/event-stream"}, 200),
+        ("style=corporate", b"bad", {}, 422),
+        ("prompt=FAIL:no_face:caller", SELFIE, {}, 422),
+        ("prompt=FAIL:engine_failed:worker", SELFIE, {}, 500),
+        ("prompt=STALL&deadline=0.2", SELFIE, {}, 504),
+    ],
+)
+def test_an_ended_job_is_gone_at_once_with_its_pictures_and_words(query, body, headers, status):
+    """Not when a garbage collector comes by, which in a service at rest is never."""
+
+    async def scenario(client):
+        answer = await client.post(f"/v1/portraits?{query}", content=body, headers=JPEG | headers)
+        await until(lambda: left() == [])
+        return answer.status_code
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert run_in(build_house(), scenario) == status
+    finally:
+        gc.enable()
+
+
+def left():
+    kinds = (Job, Upload, PortraitForm, Wish, Portrait)
+    return [type(thing).__name__ for thing in gc.get_objects() if issubclass(type(thing), kinds)]
