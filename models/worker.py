@@ -428,6 +428,7 @@ def _feed(channel: Channel, worker: Worker) -> None:
     """A closed socket is a shutdown: a worker never outlives its front."""
     while (message := channel.read()) is not None:
         worker.receive(message)
+        del message  # somebody's selfies should not stay here until the next job comes
     worker.receive(Shutdown())
 
 

@@ -63,6 +63,7 @@ def main() -> int:
             answer = Decoded(width=answer.width, height=answer.height, rgb=b"")
         del tray
         send(answers, answer)
+        del answer  # nothing of a picture stays until the next one comes
     return 0
 
 
