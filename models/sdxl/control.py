@@ -41,6 +41,7 @@ class ControlNet:
         net.register_to_config(controlnet_conditioning_channel_order="rgb")  # a hint is no image: nothing to flip
         install_attention(net)
         self._net = net
+        self._num_residuals = len(net.controlnet_down_blocks) + 1
         self.calls = Rehearsed(make_player(self._forward, [net]))
 
     def modules(self) -> list[nn.Module]:
@@ -67,6 +68,8 @@ class ControlNet:
     ) -> list[Tensor]:
         """One [B, C_i, h_i, w_i] for each skip, the middle's last. latents: [B, C, h, w], the rest [B, ...] too."""
         hints = torch.stack([control.hint for control in controls])
+        # Before the call, because a copy to a GPU waits for all that it was given before.
+        scales = _scales(controls, self._num_residuals).to(latents.device, latents.dtype)  # [B, residuals]
         residuals = self.calls(
             {
                 "latents": latents,
@@ -77,7 +80,6 @@ class ControlNet:
                 "context": torch.stack([control.context for control in controls]),
             }
         )
-        scales = _scales(controls, len(residuals)).to(latents.device, latents.dtype)  # [B, residuals]
         scaled = [residual * scales[:, i, None, None, None] for i, residual in enumerate(residuals)]
         if all(control.region is None for control in controls):
             return scaled

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from models.engine.rows import noise
 from models.weights.modules import Place
 from scripts.golden.instantid import RECIPES, InstantIDFolder
 from scripts.golden.photomaker import PhotoMakerFolder
@@ -43,3 +44,10 @@ def test_every_recorded_pipeline_of_photomaker_is_reproduced_in_float32(photomak
 def test_every_recorded_pipeline_of_instantid_is_reproduced_in_float32(instantid, case):
     outcome = instantid.check_case(case)
     assert outcome.ok, str(outcome)
+
+
+def test_a_rows_noise_is_that_of_the_cpu_to_the_bit_however_many_are_under_way(place):
+    shape = (4, 128, 128)
+    sent = [noise(seed, 1, shape, place.device) for seed in range(64)]  # more than the copies' own queue
+    for seed, drawn in enumerate(sent):
+        assert torch.equal(drawn.cpu(), noise(seed, 1, shape, torch.device("cpu")))
