@@ -4,7 +4,6 @@ Three threads, each owning its part: the engine's thread (this module's `run`) t
 preparation thread turns requests into rows; the finishing thread encodes pictures. They meet in one inbox.
 """
 
-import gc
 import logging
 import queue
 import socket
@@ -21,7 +20,7 @@ import torch
 from models.channel import Channel
 from models.devices import choose_device, device_name, enter, exit_on_cuda_fault, trace_of
 from models.engine.decoding import decoding_on
-from models.engine.engine import Engine, Finished, TickReport
+from models.engine.engine import Engine, Exit, Finished, TickReport
 from models.engine.rows import Row
 from models.finish.encoding import encode_image, encode_preview
 from models.finish.presenting import present
@@ -64,6 +63,11 @@ class _Encoded:
     seconds: float
 
 
+class WorkerFailed(Exception):
+    """A bug of ours in the loop. The front starts another worker, which gets the jobs once more. Says where it
+    happened and nothing else, because a worker's last words go to a log."""
+
+
 class Worker:
     """`run` serves until Shutdown; `receive` may be called from any thread. `send` must not block for long."""
 
@@ -84,7 +88,7 @@ class Worker:
         self._inbox.put(message)
 
     def run(self) -> None:
-        """Load, warm, serve. What can't be loaded is told as Broken, and the call returns."""
+        """Load, warm, serve. What can't be loaded is told as Broken, and the call returns. Raises WorkerFailed."""
         with (
             ThreadPoolExecutor(1, "prepare", initializer=self._enter_device) as self._preparing,
             ThreadPoolExecutor(1, "finish", initializer=self._enter_device) as self._finishing,
@@ -95,7 +99,10 @@ class Worker:
                 log.exception("the worker can't start")
                 self._send(Broken(message=f"{type(error).__name__}: {error}"))
                 return
-            self._serve(bundle)
+            try:
+                self._serve(bundle)
+            except Exception as error:
+                raise WorkerFailed(trace_of(error)) from None
 
     # ---- start
 
@@ -115,7 +122,12 @@ class Worker:
         decoding = decoding_on(bundle.device, bundle.decoder)
         self._engines = {  # one for each UNet, however many adapters share it
             denoiser.name: Engine(
-                denoiser, bundle.decoder, buckets=loaded.buckets, clock=self._clock, start_decoding=decoding
+                denoiser,
+                bundle.decoder,
+                buckets=loaded.buckets,
+                clock=self._clock,
+                start_decoding=decoding,
+                on_fault=_note_fault,
             )
             for denoiser in {stack.denoiser.name: stack.denoiser for stack in bundle.stacks.values()}.values()
         }
@@ -226,18 +238,7 @@ class Worker:
     # ---- a tick and what comes of it
 
     def _tick(self, engine: Engine, bundle: Bundle) -> None:
-        try:
-            report = engine.tick()
-        except Exception as error:
-            exit_on_cuda_fault(error)
-            log.error("a tick failed: %s", trace_of(error))
-            fault = type(error)
-        else:
-            self._tell(report, bundle)
-            return
-        self._fail_batch(engine, fault)  # out here the error is gone, whose traceback holds the tick's tensors
-
-    def _tell(self, report: TickReport, bundle: Bundle) -> None:
+        report = engine.tick()
         self._note_tick(report)
         for row in report.stepped:
             self._tell_step(row, report, bundle)
@@ -310,15 +311,22 @@ class Worker:
         if not job.open_images:
             self._end(job, Done(job_id=job.request.job_id, timings=job.watch.timings(self._clock())))
 
-    def _let_go(self, row: Row, reason: str) -> None:
+    def _let_go(self, row: Row, reason: Exit) -> None:
         job = self._jobs.get(row.job_id)
         if job is None:
             return
-        if reason == "expired":
-            self._end(job, _expired(job))
-        elif reason == "not_a_number":
-            message = "The picture came out broken and was not sent. Another seed will do."
-            self._end(job, _failure(job, "broken_picture", message, "worker"))
+        match reason:
+            case "cancelled":
+                pass
+            case "expired":
+                self._end(job, _expired(job))
+            case "not_a_number":
+                message = "The picture came out broken and was not sent. Another seed will do."
+                self._end(job, _failure(job, "broken_picture", message, "worker"))
+            case "failed":
+                self._end(job, _failure(job, "engine_failed", "The engine failed on this job.", "worker"))
+            case "out_of_memory":
+                self._end(job, _failure(job, "out_of_memory", "The device is out of memory; try again.", "capacity"))
 
     # ---- ends
 
@@ -327,20 +335,6 @@ class Worker:
         if job := self._jobs.get(job_id):
             self._end(job, None)
         self._send(Dropped(job_id=job_id))
-
-    def _fail_batch(self, engine: Engine, fault: type[Exception]) -> None:
-        """The batch that ran is lost, nothing else is."""
-        out_of_memory = issubclass(fault, torch.OutOfMemoryError)
-        rows = engine.abandon_batch()
-        for job in {row.job_id: self._jobs[row.job_id] for row in rows if row.job_id in self._jobs}.values():
-            if out_of_memory:
-                self._end(job, _failure(job, "out_of_memory", "The device is out of memory; try again.", "capacity"))
-            else:
-                self._end(job, _failure(job, "engine_failed", "The engine failed on this job.", "worker"))
-        del rows
-        gc.collect()
-        if out_of_memory:
-            torch.cuda.empty_cache()
 
     def _end(self, job: Job, message: Done | Failed | None) -> None:
         """The one way out of the worker: the job is forgotten, its rows leave, its end is told once."""
@@ -377,6 +371,11 @@ class Worker:
     def _send(self, message: FromWorker) -> None:
         with self._send_lock:
             self._send_unlocked(message)
+
+
+def _note_fault(error: Exception) -> None:
+    exit_on_cuda_fault(error)
+    log.error("a tick failed: %s", trace_of(error))
 
 
 def _in_log(request: Generate) -> str:

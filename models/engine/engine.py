@@ -1,10 +1,12 @@
 """The loop over rows: let leave, step, retire, hand out. It knows tensors and numbers, and no network by name."""
 
+import gc
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, Protocol
 
 import torch
@@ -56,7 +58,8 @@ class Policy(Protocol):
     def __iter__(self) -> Iterator[Row]: ...
 
 
-Exit = Literal["cancelled", "expired", "not_a_number"]
+Fault = Literal["failed", "out_of_memory"]
+Exit = Literal["cancelled", "expired", "not_a_number"] | Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +94,13 @@ class Engine:
         draw_noise: Callable[[int, int, tuple[int, ...], torch.device], Tensor] = noise,
         policy: Policy | None = None,
         start_decoding: StartDecoding | None = None,
+        on_fault: Callable[[Exception], None] | None = None,
     ) -> None:
         """`buckets` are the batch sizes that the network may see, ascending; a batch is padded up to the next.
 
         `draw_noise` is given a row's seed, which of its draws it is, the shape and the device. `policy` is there to
-        compare ours with others. Engines with one decoder share one `start_decoding`.
+        compare ours with others. Engines with one decoder share one `start_decoding`. With `on_fault` an error of the
+        device or the networks is told to it, and costs the rows that are at fault and no others; without, it is raised.
         """
         if list(buckets) != sorted(set(buckets)) or not buckets or buckets[0] < 1:
             raise ValueError(f"buckets {list(buckets)}: ascending positive batch sizes are needed")
@@ -109,7 +114,7 @@ class Engine:
         self._decoding: deque[tuple[Row, Decoding]] = deque()  # finished rows, first come, first handed out
         self._cancelled: set[str] = set()
         self._next_deadline = math.inf  # before it nobody's has passed
-        self._at_stake: list[Row] = []  # what the tick under way would lose if it failed
+        self._on_fault = on_fault
 
     @property
     def has_work(self) -> bool:
@@ -136,29 +141,17 @@ class Engine:
         """The job's rows leave at the next tick."""
         self._cancelled.add(job_id)
 
-    def abandon_batch(self) -> list[Row]:
-        """After a tick that raised: take out the rows it ran on and return them, finished ones too: they were not
-        reported. Pictures of earlier ticks that are still being decoded stay."""
-        lost, self._at_stake = self._at_stake, []
-        failed = {id(row) for row in lost}
-        self._scheduler.remove(lambda row: id(row) in failed)
-        self._decoding = deque(entry for entry in self._decoding if id(entry[0]) not in failed)
-        return lost
-
     def tick(self) -> TickReport:
         """Rows leave, the next batch makes one step, finished rows begin to be decoded, and what is decoded is
         handed out. A tick waits for a picture only if there is nothing to step."""
         report = TickReport(left=self._let_leave())
         batch = self._scheduler.next_batch()
         if batch:
-            self._at_stake = list(batch)
             report.step_began = self._clock()
-            report.bucket = self._step(batch)
+            self._step_without_the_faulty(batch, report)
             report.step_ended = self._clock()
-            report.stepped = batch
             self._retire(report)
         self._hand_out(report, at_least=0 if batch else 1)
-        self._at_stake = []
         return report
 
     def _let_leave(self) -> list[tuple[Row, Exit]]:
@@ -178,9 +171,38 @@ class Engine:
             self._decoding = deque(entry for entry in self._decoding if not leaves(entry[0]))
         return [*self._scheduler.remove(leaves), *dropped]
 
+    def _step_without_the_faulty(self, rows: list[Row], report: TickReport) -> None:
+        """One step. A batch that fails is halved, until whoever is at fault is alone with it: one picture costs no
+        mate theirs, and what is too much for the memory at once goes in parts."""
+        fault = self._attempt(partial(self._step, rows, report))
+        if fault is None:
+            return
+        if len(rows) == 1:
+            self._scheduler.release(rows)
+            report.left.append((rows[0], fault))
+            return
+        half = len(rows) // 2
+        self._step_without_the_faulty(rows[:half], report)
+        self._step_without_the_faulty(rows[half:], report)
+
+    def _attempt(self, work: Callable[[], None]) -> Fault | None:
+        """What went wrong, if anything did; `work` must then have changed nothing."""
+        try:
+            work()
+            return None
+        except Exception as error:
+            if self._on_fault is None:
+                raise
+            self._on_fault(error)
+            fault: Fault = "out_of_memory" if isinstance(error, torch.OutOfMemoryError) else "failed"
+        gc.collect()  # out here the error is gone, whose traceback held the tensors of the attempt
+        if fault == "out_of_memory":
+            torch.cuda.empty_cache()
+        return fault
+
     @torch.inference_mode()
-    def _step(self, batch: list[Row]) -> int:
-        """x' = a*x + b*m + c*z for every row; returns the bucket that ran."""
+    def _step(self, batch: list[Row], report: TickReport) -> None:
+        """x' = a*x + b*m + c*z for every row, or for none if anything fails."""
         bucket = next(size for size in self._buckets if size >= len(batch))
         padded = [*batch, *[batch[-1]] * (bucket - len(batch))]
         device = self._denoiser.device
@@ -190,22 +212,23 @@ class Engine:
         guidance = torch.tensor([row.guidance for row in padded], device=device) if key.guided else None
         steered = [(row.conditioning, row.step) for row in padded]
         predicted = self._denoiser.predict(latents, timesteps, steered, guidance, key.lora)
-        for row, latent, m in zip(batch, latents, predicted, strict=False):  # the padding stays behind
-            self._advance(row, latent, m)
+        pairs = zip(batch, latents, predicted, strict=False)  # the padding stays behind
+        ahead = [self._ahead(row, x, m) for row, x, m in pairs]
         if device.type == "cuda":
             torch.cuda.current_stream(device).synchronize()  # a step's end is when it is computed, not when asked for
-        return bucket
+        for row, (latent, clean) in zip(batch, ahead, strict=True):
+            row.latent, row.clean, row.step = latent, clean, row.step + 1
+        report.stepped += batch
+        report.bucket = max(report.bucket, bucket)
 
-    def _advance(self, row: Row, x: Tensor, m: Tensor) -> None:
+    def _ahead(self, row: Row, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor | None]:
+        """A row's next latent, and what it shows now, where that is wanted."""
         step = row.now
         moved = step.a * x + step.b * m
         if step.c:
             moved = moved + step.c * self._draw_noise(row.seed, row.next_draw, tuple(x.shape), x.device)
-        if row.wants_previews:
-            of_x, of_m = step.clean
-            row.clean = of_x * x + of_m * m
-        row.latent = moved
-        row.step += 1
+        of_x, of_m = step.clean
+        return moved, of_x * x + of_m * m if row.wants_previews else None
 
     def _retire(self, report: TickReport) -> None:
         """Begin to decode what is finished, one picture at a time: a row's pixels never depend on who finished beside
@@ -216,10 +239,13 @@ class Engine:
         for row in finished:
             if not bool(torch.isfinite(row.latent).all()):  # a black picture is never sent
                 report.left.append((row, "not_a_number"))
-                continue
-            if row.refinement is not None:
-                self.add(self._refined(row))
-                continue
+            elif fault := self._attempt(partial(self._go_on, row)):
+                report.left.append((row, fault))
+
+    def _go_on(self, row: Row) -> None:
+        if row.refinement is not None:
+            self.add(self._refined(row))
+        else:
             self._decoding.append((row, self._start_decoding(row.latent)))
 
     def _hand_out(self, report: TickReport, at_least: int) -> None:
@@ -230,8 +256,8 @@ class Engine:
         at_least = max(at_least, len(self._decoding) - self._buckets[-1])
         while self._decoding and (len(report.finished) < at_least or self._decoding[0][1].is_done):
             row, decoding = self._decoding.popleft()
-            self._at_stake.append(row)
-            report.finished.append(Finished(row, decoding.pixels(), decoding.seconds))
+            if fault := self._attempt(partial(_deliver, row, decoding, report)):
+                report.left.append((row, fault))
 
     def _refined(self, row: Row) -> Row:
         """The row that a finished one goes on as, its picture enlarged if the next key is larger."""
@@ -241,3 +267,7 @@ class Engine:
             picture = self._decoder.resized(picture[None], key.width, key.height)[0]
         veil = self._draw_noise(row.seed, row.next_draw, tuple(picture.shape), picture.device)
         return row.refined(picture, veil)
+
+
+def _deliver(row: Row, decoding: Decoding, report: TickReport) -> None:
+    report.finished.append(Finished(row, decoding.pixels(), decoding.seconds))

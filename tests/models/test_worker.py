@@ -5,7 +5,7 @@ import io
 import re
 import threading
 import time
-import weakref
+import traceback
 
 import msgspec
 import pytest
@@ -33,7 +33,7 @@ from models.messages import (
 )
 from models.preparation import Prepared
 from models.sdxl.conditioning import RowConditioning
-from models.worker import _feed
+from models.worker import Worker, WorkerFailed, _feed
 from tests.models.running import Harness, generate, picture_of, pixels_of
 
 
@@ -201,35 +201,37 @@ def test_an_engine_failure_ends_its_jobs_and_the_worker_lives(harness, astronaut
     harness.wait(Done, "good")
 
 
-@pytest.mark.parametrize("fault", [RuntimeError, torch.OutOfMemoryError])
-def test_when_a_failed_batch_is_told_its_tensors_are_gone(harness, astronaut, monkeypatch, fault):
-    """Or the memory that ran out would be given back only after the next batch."""
+def test_a_device_out_of_memory_says_so_and_asks_to_try_again(harness, astronaut, monkeypatch):
     engine = harness.worker._engines["photomaker"]
-    planted, seen = [], []
 
-    class Planted:
+    class Full:
         device = engine._denoiser.device
 
-        def predict(self, latents, *_):
-            large = latents.clone()
-            planted.append(weakref.ref(large))
-            raise fault("a secret prompt")
+        def predict(self, *_):
+            raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(engine, "_denoiser", Planted())
-    abandon = engine.abandon_batch
+    monkeypatch.setattr(engine, "_denoiser", Full())
+    harness.worker.receive(generate(astronaut, "large", seeds=(1, 2)))
+    failed = harness.wait(Failed, "large")
+    assert (failed.code, failed.fault) == ("out_of_memory", "capacity")
 
-    def abandon_and_look():
-        seen.extend(ref() for ref in planted)
-        return abandon()
 
-    monkeypatch.setattr(engine, "abandon_batch", abandon_and_look)
-    harness.worker.receive(generate(astronaut, "bad"))
-    failed = harness.wait(Failed, "bad")
-    assert failed.code == ("out_of_memory" if fault is torch.OutOfMemoryError else "engine_failed")
-    assert seen == [None]
+def test_a_bug_in_the_loop_ends_the_worker_with_words_that_tell_nothing(setup, astronaut, monkeypatch):
+    def fall(*_):
+        raise RuntimeError("a secret prompt")
+
+    monkeypatch.setattr(Worker, "_tick", fall)
+    worker = Worker(setup, lambda _message: None)
+    worker.receive(generate(astronaut))
+    with pytest.raises(WorkerFailed) as failed:
+        worker.run()
+    told = "".join(traceback.format_exception(failed.value))
+    assert "RuntimeError at" in told
+    assert "secret" not in told
 
 
 def test_nothing_of_a_person_is_left_in_the_worker_when_their_job_has_ended(harness, astronaut):
+    before = alive(*PERSONAL)
     harness.worker.receive(generate(astronaut, "done", seeds=(1, 2), previews=True))
     harness.worker.receive(generate(astronaut, "refused", steps=1000))
     harness.worker.receive(generate(astronaut, "left", steps=40))
@@ -239,11 +241,20 @@ def test_nothing_of_a_person_is_left_in_the_worker_when_their_job_has_ended(harn
     harness.wait(Dropped, "left")
     figures = len([m for m in harness.sent if isinstance(m, Figures)])
     harness.wait_until(lambda: len([m for m in harness.sent if isinstance(m, Figures)]) > figures + 1)  # it rests
-    assert num_alive(Row, RowConditioning, Identity, Face, Job, Prepared, Generate) == 0
+    assert newer(before, alive(*PERSONAL)) == []
 
 
-def num_alive(*kinds):
-    return sum(issubclass(type(thing), kinds) for thing in gc.get_objects())
+PERSONAL = (Row, RowConditioning, Identity, Face, Job, Prepared, Generate)
+
+
+def alive(*kinds):
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), kinds)]
+
+
+def newer(before, after):
+    """What other tests have left is not ours."""
+    known = {id(thing) for thing in before}
+    return [type(thing).__name__ for thing in after if id(thing) not in known]
 
 
 def test_who_reads_the_messages_keeps_none(astronaut):
@@ -254,16 +265,17 @@ def test_who_reads_the_messages_keeps_none(astronaut):
         def read(self):
             if self.messages:
                 return self.messages.pop(0)
-            self.alive = num_alive(Generate)
+            self.left = newer(before, alive(Generate))
             return None
 
     class Forgetful:
         def receive(self, message):
             pass
 
+    before = alive(Generate)
     channel = Channel()
     _feed(channel, Forgetful())
-    assert channel.alive == 0
+    assert channel.left == []
 
 
 def test_a_failed_preparation_is_logged_with_its_job_and_trace(harness, astronaut, caplog):

@@ -314,17 +314,20 @@ def test_an_ended_job_is_gone_at_once_with_its_pictures_and_words(query, body, h
 
     async def scenario(client):
         answer = await client.post(f"/v1/portraits?{query}", content=body, headers=JPEG | headers)
-        await until(lambda: left() == [])
+        await until(lambda: {id(thing) for thing in alive()} <= known)
         return answer.status_code
 
     gc.collect()
     gc.disable()
+    others = alive()  # what other tests have left
+    known = {id(thing) for thing in others}
     try:
         assert run_in(build_house(), scenario) == status
     finally:
         gc.enable()
 
 
-def left():
-    kinds = (Job, Upload, PortraitForm, Wish, Portrait)
-    return [type(thing).__name__ for thing in gc.get_objects() if issubclass(type(thing), kinds)]
+def alive():
+    return [
+        thing for thing in gc.get_objects() if issubclass(type(thing), Job | Upload | PortraitForm | Wish | Portrait)
+    ]

@@ -47,7 +47,14 @@ def clock():
 
 @pytest.fixture
 def engine(decoding, clock):
-    return Engine(LinearDenoiser(), PassThroughDecoder(), buckets=(1, 2), clock=clock, start_decoding=decoding)
+    return Engine(
+        LinearDenoiser(),
+        PassThroughDecoder(),
+        buckets=(1, 2),
+        clock=clock,
+        start_decoding=decoding,
+        on_fault=lambda _: None,
+    )
 
 
 def jobs(report):
@@ -118,7 +125,7 @@ def test_a_deadline_counts_until_the_picture_is_there(engine, clock):
     assert not report.finished
 
 
-def test_a_picture_that_fails_takes_only_itself_and_its_tick_along(engine, decoding):
+def test_a_picture_that_fails_takes_only_itself_along(engine, decoding):
     decoding.breaks = True
     add(engine, "broken")
     engine.tick()
@@ -127,11 +134,28 @@ def test_a_picture_that_fails_takes_only_itself_and_its_tick_along(engine, decod
     add(engine, "long", steps=3)
     engine.tick()
     decoding.begun[0].is_done = True
-    with pytest.raises(RuntimeError, match="the device failed"):
-        engine.tick()
-    assert sorted(row.job_id for row in engine.abandon_batch()) == ["broken", "long"]
+    report = engine.tick()
+    assert [(row.job_id, reason) for row, reason in report.left] == [("broken", "failed")]
+    assert [row.job_id for row in report.stepped] == ["long"]
+    decoding.begun[1].is_done = True
     assert jobs(engine.tick()) == ["fine"]
-    assert not engine.has_work
+
+
+def test_a_picture_whose_decoding_cannot_even_begin_takes_only_itself_along(clock):
+    class Full(PassThroughDecoder):
+        decoded = 0
+
+        def decode(self, latents):
+            self.decoded += 1
+            if self.decoded == 2:
+                raise torch.OutOfMemoryError
+            return super().decode(latents)
+
+    engine = Engine(LinearDenoiser(), Full(), buckets=(1, 2, 4), clock=clock, on_fault=lambda _: None)
+    add(engine, "a", "b", "c", deadline=math.inf)
+    report = engine.tick()
+    assert [(row.job_id, reason) for row, reason in report.left] == [("b", "out_of_memory")]
+    assert jobs(report) == ["a", "c"]
 
 
 def test_of_many_jobs_with_failures_and_cancels_each_leaves_once(engine, decoding):
@@ -142,17 +166,13 @@ def test_of_many_jobs_with_failures_and_cancels_each_leaves_once(engine, decodin
         add(engine, name, steps=1 + i % 3)
         if i % 5 == 2:
             engine.cancel(names[i // 2])
-        left += tick(engine)
+        left += ended(engine.tick())
     while engine.has_work:  # what a worker does until its jobs have ended
-        left += tick(engine)
+        left += ended(engine.tick())
     assert sorted(left) == sorted(names)
 
 
-def tick(engine):
-    try:
-        report = engine.tick()
-    except RuntimeError:
-        return [row.job_id for row in engine.abandon_batch()]
+def ended(report):
     return [*jobs(report), *(row.job_id for row, _ in report.left)]
 
 

@@ -1,6 +1,7 @@
 """The loop with a denoiser whose answer is known, and a clock that the test turns."""
 
 import math
+import weakref
 
 import pytest
 import torch
@@ -73,9 +74,9 @@ def make_row(
     )
 
 
-def make_engine(buckets=(1, 2, 4, 8), clock=None):
+def make_engine(buckets=(1, 2, 4, 8), clock=None, **more):
     denoiser = LinearDenoiser()
-    return Engine(denoiser, PassThroughDecoder(), buckets=buckets, clock=clock or Clock()), denoiser
+    return Engine(denoiser, PassThroughDecoder(), buckets=buckets, clock=clock or Clock(), **more), denoiser
 
 
 def run(engine, *rows):
@@ -192,15 +193,75 @@ def test_a_row_that_is_not_a_number_is_let_go_alone():
     assert [(row.job_id, reason) for row, reason in report.left] == [("broken", "not_a_number")]
 
 
-def test_after_a_failed_tick_the_batch_is_abandoned_and_the_rest_goes_on():
+def test_an_error_of_the_network_is_raised_where_nobody_is_told_of_faults():
     engine, denoiser = make_engine()
     denoiser.fails_on_seed = 13
     engine.add(make_row("bad", seed=13))
-    engine.add(make_row("other", seed=2, size=96))
     with pytest.raises(RuntimeError, match="planted"):
         engine.tick()
-    assert [row.job_id for row in engine.abandon_batch()] == ["bad"]
-    assert [row.job_id for row in engine.tick().stepped] == ["other"]
+
+
+@pytest.mark.parametrize("bad", [(0,), (5,), (2, 3), (0, 7), tuple(range(8))])
+def test_a_row_that_fails_leaves_alone_and_its_mates_make_the_same_step(bad):
+    faults = []
+    engine, denoiser = make_engine(on_fault=faults.append)
+    denoiser.fails_on_seed = 13
+    rows = [make_row(f"job {i}", seed=13 if i in bad else i + 20, sampler="lcm") for i in range(8)]
+    for row in rows:
+        engine.add(row)
+    report = engine.tick()
+    assert [(row.job_id, reason) for row, reason in report.left] == [(f"job {i}", "failed") for i in bad]
+    fine = [row for i, row in enumerate(rows) if i not in bad]
+    assert report.stepped == fine
+    assert engine.num_rows == len(fine)
+    assert {str(fault) for fault in faults} == {"planted"}
+    for row in fine:
+        alone, _ = make_engine()
+        twin = make_row(seed=row.seed, sampler="lcm")
+        alone.add(twin)
+        alone.tick()
+        assert (row.step, torch.equal(row.latent, twin.latent)) == (1, True)
+    assert [row.step for i, row in enumerate(rows) if i in bad] == [0] * len(bad)
+
+
+def test_a_batch_that_does_not_fit_goes_in_parts_and_loses_nobody():
+    calls = []
+
+    class Narrow(LinearDenoiser):
+        def predict(self, latents, *rest):
+            assert [ref() for ref in held] == [None] * len(held)  # or there would be less and less room
+            large = latents.clone()
+            held.append(weakref.ref(large))
+            calls.append(len(latents))
+            if len(latents) > 2:
+                raise torch.OutOfMemoryError
+            return super().predict(latents, *rest)
+
+    held = []
+    engine = Engine(Narrow(), PassThroughDecoder(), buckets=(1, 2, 4, 8), clock=Clock(), on_fault=lambda _: None)
+    for i in range(7):
+        engine.add(make_row(f"job {i}", steps=2))
+    assert (len(engine.tick().stepped), calls) == (7, [8, 4, 1, 2, 4, 2, 2])
+    assert len(engine.tick().finished) == 7
+
+
+def test_an_error_after_some_rows_were_moved_moves_none():
+    engine, _ = make_engine(on_fault=lambda _: None, draw_noise=failing_for(3))
+    rows = [make_row(f"job {i}", seed=i, sampler="lcm") for i in range(4)]
+    for row in rows:
+        engine.add(row)
+    report = engine.tick()
+    assert [row.job_id for row, _ in report.left] == ["job 3"]
+    assert [row.step for row in rows] == [1, 1, 1, 0]
+
+
+def failing_for(unlucky):
+    def draw(seed, number, shape, device):
+        if seed == unlucky:
+            raise RuntimeError("no noise")
+        return noise(seed, number, shape, device)
+
+    return draw
 
 
 def test_the_merge_step_switches_the_prompt_of_its_own_row_alone():
