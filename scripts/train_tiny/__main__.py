@@ -118,7 +118,7 @@ class Plan:
         train_reader(self.shards, self.cache, self.checkpoints, 240 * self.scale)
 
     def generator(self) -> None:
-        train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 3600 * self.scale)
+        train_generator(self.shards, self.cache, self.text_folder, self.checkpoints, 3000 * self.scale)
 
     def polish(self) -> None:
         train_polish(self.shards, self.cache, self.text_folder, self.checkpoints, 400 * self.scale)

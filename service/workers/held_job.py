@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from typing import Literal
 
 import msgspec
 
@@ -20,6 +21,7 @@ class HeldJob:
     deadline: float
     worker: Supervisor | None = None
     sends: int = 0
+    is_suspect: bool = False  # a worker died while it had this job
     started: bool = False
     ended: bool = False  # for its caller; a worker may still have it
     gone: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)  # from the workers: its rows are free
@@ -59,6 +61,6 @@ class HeldJob:
                 self.ended = True
         self.events.put_nowait(event)
 
-    def fail(self, code: str, message: str) -> None:
+    def fail(self, code: str, message: str, fault: Literal["capacity", "worker"] = "capacity") -> None:
         """End the job for a reason of ours."""
-        self.take(Failed(job_id=self.generate.job_id, code=code, message=message, fault="capacity"))
+        self.take(Failed(job_id=self.generate.job_id, code=code, message=message, fault=fault))

@@ -24,6 +24,7 @@ from models.messages import (
     Stepped,
 )
 from service.workers.held_job import HeldJob
+from service.workers.placing import choose_worker
 from service.workers.process import launch_process
 from service.workers.protocol import Launcher, OnFigures, OnRestart, WorkerStatus
 from service.workers.supervisor import Patience, Supervisor
@@ -69,7 +70,7 @@ class SupervisedWorkers:
             supervisor.start()
 
     async def stop(self) -> None:
-        for job in list(self._jobs.values()):
+        for job in self._jobs.values():
             job.fail("worker_stopping", "The service is stopping.")
             self._detach(job)
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
@@ -106,6 +107,7 @@ class SupervisedWorkers:
                 await self._withdraw(job)
             finally:
                 del self._jobs[generate.job_id]
+                self._place_waiting()
 
     async def _withdraw(self, job: HeldJob) -> None:
         """A worker that still has the job drops it; its rows count as taken until it says so, or is gone."""
@@ -121,12 +123,15 @@ class SupervisedWorkers:
             self._detach(job)
 
     def _place(self, job: HeldJob) -> None:
-        """Give the job to the warm worker with the fewest images, or leave it waiting for one."""
-        warm = [supervisor for supervisor in self._supervisors if supervisor.ready is not None]
-        if not warm:
-            return
-        job.worker = min(warm, key=lambda supervisor: supervisor.images_held)
-        job.worker.carry(job.to_send(asyncio.get_running_loop().time()))
+        """Give the job to a worker, or leave it waiting for one."""
+        job.worker = choose_worker(job, self._jobs.values(), self._supervisors)
+        if job.worker is not None:
+            job.worker.carry(job.to_send(asyncio.get_running_loop().time()))
+
+    def _place_waiting(self) -> None:
+        for job in self._jobs.values():
+            if job.worker is None and not job.ended:
+                self._place(job)
 
     def _detach(self, job: HeldJob) -> None:
         if job.worker is not None:
@@ -151,20 +156,21 @@ class SupervisedWorkers:
 
     def _welcome(self, worker: Supervisor) -> None:
         self._first_ready.set()
-        for job in self._jobs.values():
-            if job.worker is None and not job.ended:
-                self._place(job)
+        self._place_waiting()
 
     def _lose(self, worker: Supervisor) -> None:
-        """A warm worker died: its jobs go to another one once, or wait for its successor."""
+        """A warm worker died, perhaps of one of its jobs: each goes once more to a worker, alone."""
         held = [job for job in self._jobs.values() if job.worker is worker]
         for job in held:
             self._detach(job)
             if job.may_be_sent_again:
+                job.is_suspect = True
                 job.gone.clear()
-                self._place(job)
             else:
-                job.fail("worker_lost", "The worker that had this job died, twice; try again.")
+                job.fail(
+                    "worker_killed", "Two workers died while they had this job, the second nothing else.", "worker"
+                )
+        self._place_waiting()
         logger.warning("a worker died with %d jobs", len(held))
 
     def _give_up(self, worker: Supervisor, reason: str) -> None:

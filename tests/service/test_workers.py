@@ -111,8 +111,43 @@ def test_a_job_that_kills_its_worker_twice_is_failed_and_not_tried_again():
         return events, workers.status()[0].restarts
 
     events, restarts = run_with(workers_of(), scenario)
-    assert [(type(event), event.code, event.fault) for event in events] == [(Failed, "worker_lost", "capacity")]
+    assert [(type(event), event.code, event.fault) for event in events] == [(Failed, "worker_killed", "worker")]
     assert restarts == 2
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_job_that_kills_workers_costs_its_mates_no_more_than_time(number):
+    """Each job that a worker died with goes alone to the next, and what comes meanwhile joins none of them."""
+
+    async def scenario(workers):
+        await until(lambda: len(workers.describe()) == number)
+        prompts = ["a person", "a person", "CRASH", "a person", "a person"]
+        jobs = [asyncio.create_task(events_of(workers, a_job(f"{i}", p))) for i, p in enumerate(prompts)]
+        await until(lambda: any(status.restarts for status in workers.status()))
+        jobs += [asyncio.create_task(events_of(workers, a_job(f"late {i}"))) for i in range(3)]
+        ends = [(await job)[-1] for job in jobs]
+        return ends, sum(status.restarts for status in workers.status()), sum(s.jobs for s in workers.status())
+
+    ends, restarts, jobs_left = run_with(workers_of("--step-seconds", "0.02", number=number), scenario)
+    assert [type(end) for end in ends] == [Done, Done, Failed, Done, Done, Done, Done, Done]
+    assert ends[2].code == "worker_killed"
+    assert (restarts, jobs_left) == (2, 0)
+
+
+def test_a_suspect_that_gives_up_waiting_holds_nobody_up():
+    """It waits for a worker of its own, which is busy; then its deadline passes."""
+
+    async def scenario(workers):
+        job = asyncio.create_task(events_of(workers, a_job("suspect", "STALL", deadline_seconds=1.0)))
+        mate = asyncio.create_task(events_of(workers, a_job("mate", "STALL", deadline_seconds=2.0)))
+        await until(lambda: workers.status()[0].jobs == 2)
+        os.kill(workers.status()[0].pid, signal.SIGKILL)
+        await until(lambda: workers.status()[0].jobs == 1)  # one of them, alone
+        late = asyncio.create_task(events_of(workers, a_job("late")))
+        return [(await each)[-1] for each in (job, mate, late)]
+
+    suspect, mate, late = run_with(workers_of(), scenario)
+    assert (suspect.code, mate.code, type(late)) == ("deadline_exceeded", "deadline_exceeded", Done)
 
 
 def test_a_hung_worker_is_killed_and_its_job_times_out_in_time():
