@@ -263,11 +263,11 @@ class Worker:
             self._send(job.started)
         job.watch.last_step_ended = report.step_ended
         step = Stepped(job_id=row.job_id, index=row.index, step=row.steps_made, steps=row.steps_wanted)
-        if row.clean is None or row.is_finished or bundle.preview_decoder is None:
+        pixels = _glimpse(row, bundle)
+        if pixels is None:
             self._send(step)
-            return
-        pixels = bundle.preview_decoder.decode(row.clean[None])[0].cpu()
-        self._finishing.submit(self._send_preview, job, step, pixels)
+        else:
+            self._finishing.submit(self._send_preview, job, step, pixels)
 
     def _send_preview(self, job: Job, step: Stepped, pixels: torch.Tensor) -> None:
         """On the finishing thread. An unfinished picture shows no more than the finished one will."""
@@ -373,9 +373,20 @@ class Worker:
             self._send_unlocked(message)
 
 
+def _glimpse(row: Row, bundle: Bundle) -> torch.Tensor | None:
+    """[H, W, 3] uint8 of an unfinished row, where that is wanted and can be had: no job ends for want of it."""
+    if row.clean is None or row.is_finished or bundle.preview_decoder is None:
+        return None
+    try:
+        return bundle.preview_decoder.decode(row.clean[None])[0].cpu()
+    except Exception as error:
+        _note_fault(error)
+        return None
+
+
 def _note_fault(error: Exception) -> None:
     exit_on_cuda_fault(error)
-    log.error("a tick failed: %s", trace_of(error))
+    log.error("a fault on the device: %s", trace_of(error))
 
 
 def _in_log(request: Generate) -> str:

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 import traceback
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -33,7 +34,7 @@ from models.messages import (
 )
 from models.preparation import Prepared
 from models.sdxl.conditioning import RowConditioning
-from models.worker import Worker, WorkerFailed, _feed
+from models.worker import Worker, WorkerFailed, _feed, _glimpse
 from tests.models.running import Harness, generate, picture_of, pixels_of
 
 
@@ -146,6 +147,17 @@ def test_a_bundle_without_a_quick_decoder_sends_steps_without_previews(harness, 
     harness.worker.receive(generate(astronaut, previews=True))
     harness.wait(Done)
     assert all(m.preview is None for m in harness.of("job") if isinstance(m, Stepped))  # this bundle has none
+
+
+def test_a_preview_that_cannot_be_made_is_left_out(caplog):
+    class Full:
+        def decode(self, latents):
+            raise torch.OutOfMemoryError("a secret")
+
+    row = SimpleNamespace(clean=torch.zeros(4, 8, 8), is_finished=False)
+    assert _glimpse(row, SimpleNamespace(preview_decoder=Full())) is None
+    assert "OutOfMemoryError at" in caplog.text
+    assert "secret" not in caplog.text
 
 
 def test_figures_tell_the_ticks_and_the_rows(harness, astronaut):
