@@ -205,7 +205,7 @@ class Job:
         wipe(self.photos)
         self.photos = ()
 
-    def part(self) -> None:
+    def untie(self) -> None:
         """From the desk, after the end. What the desk has set leads back to the job: in such a ring its pictures would
         stay until a garbage collector comes by."""
         del self.place_in_line, self.predict, self.abort

@@ -257,7 +257,7 @@ class Jobs:
         if job.keep and not self.stopping:
             self._shelf.put(job)
         self._turns.leave(job)
-        job.part()
+        job.untie()
 
     async def stop(self) -> None:
         """End what still runs: jobs that nobody waits for on a connection. Returns when all are gone."""

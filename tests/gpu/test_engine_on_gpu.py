@@ -48,6 +48,6 @@ def test_every_recorded_pipeline_of_instantid_is_reproduced_in_float32(instantid
 
 def test_a_rows_noise_is_that_of_the_cpu_to_the_bit_however_many_are_under_way(place):
     shape = (4, 128, 128)
-    sent = [noise(seed, 1, shape, place.device) for seed in range(64)]  # more than the copies' own queue
+    sent = [noise(seed, 1, shape, place.device) for seed in range(64)]
     for seed, drawn in enumerate(sent):
         assert torch.equal(drawn.cpu(), noise(seed, 1, shape, torch.device("cpu")))

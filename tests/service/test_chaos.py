@@ -11,7 +11,7 @@ import pytest
 from tests.service.harness import JPEG, SELFIE, build_house, client_of, fake_process, until
 
 NUM_JOBS = 40
-ALLOWED = {200, 500, 503, 504}  # 500: killed twice while it had the worker for itself
+ALLOWED = {200, 503, 504}
 
 
 @pytest.mark.slow
@@ -45,7 +45,9 @@ def test_every_job_ends_once_while_workers_are_killed_and_clients_leave():
 
     answers = asyncio.run(run())
     finished = [(seed, one) for seed, one in enumerate(answers) if not isinstance(one, BaseException)]
-    assert {answer.status_code for _, answer in finished} <= ALLOWED
+    killed = [seed for seed, answer in finished if answer.json().get("code") == "worker_killed"]
+    assert len(killed) <= 2  # the first of three kills makes suspects, each further one may hit one that is alone
+    assert {answer.status_code for seed, answer in finished if seed not in killed} <= ALLOWED
     accepted = [answer for _, answer in finished if answer.json().get("code") != "not_ready"]  # nobody is warm just now
     assert sum(answer.status_code == 200 for answer in accepted) > len(accepted) / 2
     assert accepted

@@ -134,20 +134,46 @@ def test_a_job_that_kills_workers_costs_its_mates_no_more_than_time(number):
     assert (restarts, jobs_left) == (2, 0)
 
 
-def test_a_suspect_that_gives_up_waiting_holds_nobody_up():
-    """It waits for a worker of its own, which is busy; then its deadline passes."""
-
+def test_who_comes_while_a_suspect_has_the_worker_waits_until_it_is_gone():
     async def scenario(workers):
-        job = asyncio.create_task(events_of(workers, a_job("suspect", "STALL", deadline_seconds=1.0)))
-        mate = asyncio.create_task(events_of(workers, a_job("mate", "STALL", deadline_seconds=2.0)))
+        suspects = [
+            asyncio.create_task(events_of(workers, a_job(f"{seconds}", "STALL", deadline_seconds=seconds)))
+            for seconds in (1.0, 1.5)
+        ]
         await until(lambda: workers.status()[0].jobs == 2)
         os.kill(workers.status()[0].pid, signal.SIGKILL)
         await until(lambda: workers.status()[0].jobs == 1)  # one of them, alone
         late = asyncio.create_task(events_of(workers, a_job("late")))
-        return [(await each)[-1] for each in (job, mate, late)]
+        return [(await job)[-1] for job in (*suspects, late)]
 
-    suspect, mate, late = run_with(workers_of(), scenario)
-    assert (suspect.code, mate.code, type(late)) == ("deadline_exceeded", "deadline_exceeded", Done)
+    *suspects, late = run_with(workers_of(), scenario)
+    assert [end.code for end in suspects] == ["deadline_exceeded"] * 2
+    assert isinstance(late, Done)
+
+
+def test_suspects_that_give_up_waiting_for_a_worker_of_their_own_hold_nobody_up():
+    """The only warm worker is busy and closed to others until it is empty, or nobody waits for that any more."""
+
+    async def scenario(workers):
+        await until(lambda: len(workers.describe()) == 2)
+        jobs = [
+            asyncio.create_task(events_of(workers, a_job(f"{i}", "STALL", range(images), deadline_seconds=seconds)))
+            for i, (images, seconds) in enumerate([(3, 4.0), (1, 0.8), (1, 0.8)])  # the first has a worker to itself
+        ]
+        await until(lambda: sum(status.jobs for status in workers.status()) == 3)
+        victim = next(status for status in workers.status() if status.jobs == 2)
+        os.kill(victim.pid, signal.SIGKILL)
+        await until(lambda: len(workers.describe()) == 1)
+        late = asyncio.create_task(events_of(workers, a_job("late")))
+        await asyncio.sleep(0.1)
+        waited = not late.done()
+        ends = [(await job)[-1] for job in (*jobs[1:], late)]
+        return waited, ends, jobs[0].done()
+
+    workers = workers_of(number=2, first_backoff_seconds=30.0, longest_backoff_seconds=30.0)
+    waited, (*suspects, late), is_busy_one_over = run_with(workers, scenario)
+    assert [end.code for end in suspects] == ["deadline_exceeded"] * 2
+    assert (waited, type(late), is_busy_one_over) == (True, Done, False)
 
 
 def test_a_hung_worker_is_killed_and_its_job_times_out_in_time():
