@@ -13,7 +13,7 @@ from prometheus_client.exposition import generate_latest
 
 from models.messages import FaceReport, Figures, Timings
 
-M = TypeVar("M", Counter, Histogram)
+M = TypeVar("M", Counter, Gauge, Histogram)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -155,11 +155,11 @@ class Metrics:
     def add_figures(self, worker: str, figures: Figures) -> None:
         """A worker's figures since its last ones."""
         for tick in figures.ticks:
-            self.step_seconds.labels(tick.bucket, tick.rows).observe(tick.seconds)
-        self.rows_running.labels(worker).set(figures.rows_running)
-        self.rows_waiting.labels(worker).set(figures.rows_waiting)
-        self.device_memory_bytes.labels(worker, "used").set(figures.device_memory_bytes)
-        self.device_memory_bytes.labels(worker, "peak").set(figures.peak_device_memory_bytes)
+            self._child(self.step_seconds, str(tick.bucket), str(tick.rows)).observe(tick.seconds)
+        self._child(self.rows_running, worker).set(figures.rows_running)
+        self._child(self.rows_waiting, worker).set(figures.rows_waiting)
+        self._child(self.device_memory_bytes, worker, "used").set(figures.device_memory_bytes)
+        self._child(self.device_memory_bytes, worker, "peak").set(figures.peak_device_memory_bytes)
 
     def add_timings(self, timings: Timings) -> None:
         """A finished job's time in its worker."""
