@@ -1,4 +1,4 @@
-"""Who encodes JPEGs: a GPU's nvJPEG, where it is installed and has shown at start that it can; else OpenCV."""
+"""Who encodes JPEGs: a GPU's nvJPEG, where it is installed and has shown at start that it can; else the CPU."""
 
 import io
 import logging
@@ -55,7 +55,7 @@ def _with_stand_in(encoder: JpegEncoder) -> JpegEncoder:
         try:
             return encoder.encode(pixels, quality)
         except Exception as error:  # such as no memory left on the device: the picture is made, and must not be lost
-            log.warning("%s failed with %s: OpenCV encodes this picture", encoder.name, type(error).__name__)
+            log.warning("%s failed with %s: the CPU encodes this picture", encoder.name, type(error).__name__)
             return ON_CPU.encode(pixels, quality)
 
     return JpegEncoder(encoder.name, encode)
