@@ -35,7 +35,9 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python scripts/...` puts scripts/ first
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the front starts its workers; read when torch is loaded
+from models.spinning import short_spin
+
+os.environ.update(short_spin(os.environ))  # as the front starts its workers; read when torch is loaded
 
 from scripts.gpu.shapes import ADAPTERS, FULL, INSTANTID, PHOTOMAKER, TOY, Shapes
 

@@ -24,7 +24,9 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python scripts/...` puts scripts/ first
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the front starts its workers; read when torch is loaded
+from models.spinning import short_spin
+
+os.environ.update(short_spin(os.environ))  # as the front starts its workers; read when torch is loaded
 
 import cv2
 import msgspec

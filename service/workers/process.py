@@ -24,6 +24,7 @@ from models.messages import (
     decode_from_worker,
     encode_frame,
 )
+from models.spinning import short_spin
 from models.tray import Tray, hand_over
 from service.frames import Frames
 from service.settings import PREFIX
@@ -139,10 +140,7 @@ def worker_environment() -> dict[str, str]:
     root = str(Path(models.__file__).parent.parent)
     known = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = f"{root}{os.pathsep}{known}" if known else root
-    # OpenMP's threads spin while they wait, and a worker's engine and preparation threads then starve each other:
-    # eight jobs one after another took 1.6 to 1.9 times as long on two busy cores (scripts/bench_engine.py).
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return environment | SILENCE
+    return environment | short_spin(environment) | SILENCE
 
 
 def _exit_reason(code: int | None) -> str:
