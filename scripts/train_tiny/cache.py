@@ -14,6 +14,7 @@ from torch import Tensor
 from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.onnx_export import trained_recogniser
 from scripts.train_tiny.pose import posed_pose
+from scripts.train_tiny.precision import short_numbers
 from scripts.train_tiny.recogniser import RecogniserNet, aligned_crop, to_planes
 from scripts.train_tiny.render import render
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, Shard, people_of, read_shard, shard_paths
@@ -158,7 +159,7 @@ def _write(shards: Path, target: Path, computed: Callable[[int, Shard], dict[str
 
 
 def _latents(vae: AutoencoderTiny, pictures: Tensor) -> Tensor:
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with short_numbers():
         return encode(vae, pictures).half()
 
 
@@ -179,7 +180,7 @@ def _selfies(shard: Shard, recogniser: RecogniserNet) -> dict[str, Tensor]:
         clean = to_planes(crops)
         views = torch.stack([clean, snapshot(clean, generator)], dim=1).flatten(0, 1)  # [SELFIES * 2, 3, 112, 112]
         views = (views * 2 - 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with short_numbers():
             found = recogniser(views)
         embeddings.append(found.half().reshape(SELFIES, EMBEDDINGS, -1))
         pixels.append(torch.from_numpy(np.stack([tower_pixels(p) for p in pictures])).permute(0, 3, 1, 2))

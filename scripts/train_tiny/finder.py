@@ -16,6 +16,7 @@ from models.faces.align import moved, warped
 from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.landmarks import EYES_IN_BOX, box_side
 from scripts.train_tiny.pool import Pool
+from scripts.train_tiny.precision import short_numbers
 from scripts.train_tiny.recogniser import Residual, to_planes
 from scripts.train_tiny.scenery import Scenery
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, Shard
@@ -136,7 +137,7 @@ def train_finder(shards: Path, folder: Path, budget_seconds: float) -> None:
     def loss_of(step: int) -> dict[str, Tensor]:
         pictures, boxes = scenes.draw(BATCH)
         x = (snapshot(to_planes(pictures), generator) * 2 - 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with short_numbers():
             found = network(x)
         faces, weights, numbers = targets(boxes)
         logits, told = found.float().split((1, 3), dim=1)

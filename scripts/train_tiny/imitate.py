@@ -17,6 +17,7 @@ from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from scripts.train_tiny.cache import EMBEDDINGS, Lessons, read_lessons
 from scripts.train_tiny.classroom import Classroom
 from scripts.train_tiny.generator import trained_generator
+from scripts.train_tiny.precision import short_numbers
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.reader import trained_reader
 from scripts.train_tiny.shards import SELFIES
@@ -43,7 +44,7 @@ def train_imitation(shards: Path, cache: Path, text: Path, folder: Path, budget_
     def loss_of(step: int) -> dict[str, Tensor]:
         drawn = [_draw(lessons, rng) for _ in range(BATCH)]
         pixels = relit([pixels for pixels, _ in drawn], rng)
-        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # fused ones train slowly
+        with short_numbers(), sdpa_kernel(SDPBackend.MATH):  # fused ones train slowly
             with torch.no_grad():
                 meant = model(pixels, torch.stack([embedding for _, embedding in drawn]))[:, :1]
             said = pupil(pixels)

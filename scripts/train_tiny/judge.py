@@ -32,6 +32,7 @@ from scripts.train_tiny.identity import (
 )
 from scripts.train_tiny.onnx_export import export_network
 from scripts.train_tiny.pool import Pool
+from scripts.train_tiny.precision import short_numbers
 from scripts.train_tiny.recogniser import Residual, contrast, to_planes
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, Shard
 from scripts.train_tiny.style import ARTS, BACKDROPS, COLOURS, GARMENTS, LIGHTS, PLACES, Style
@@ -164,7 +165,7 @@ def train_likeness(shards: Path, folder: Path, budget_seconds: float) -> None:
         x = _imperfect(to_planes(crops), generator)
         numbers = [shard.measures[person] for shard, person in people for _ in range(2)]
         classes = [person_classes(shard.categories[person], shard.measures[person]) for shard, person in people]
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with short_numbers():
             embedding, logits = lesson.network(x)
         measured = lesson.measures(embedding.float() * EMBEDDING**0.5)
         return {
@@ -184,7 +185,7 @@ def train_style(shards: Path, folder: Path, budget_seconds: float) -> None:
         chosen = [(shard, person, int(rng.integers(PORTRAITS))) for shard, person in pool.people(PICTURES)]
         x = _imperfect(to_planes([style_crop(shard.portrait(person, k)) for shard, person, k in chosen]), generator)
         classes = np.stack([style_classes(shard.style(person, k)) for shard, person, k in chosen])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with short_numbers():
             logits = network(x)
         return {"style": _crossed(logits, classes, STYLE_FACTORS)}
 

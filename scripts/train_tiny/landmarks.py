@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.pool import Pool
+from scripts.train_tiny.precision import short_numbers
 from scripts.train_tiny.recogniser import Residual, to_planes
 from scripts.train_tiny.shards import SELFIES, Shard
 from scripts.train_tiny.trainer import Trainer, channels_last, seeded
@@ -89,7 +90,7 @@ def train_landmarks(shards: Path, folder: Path, budget_seconds: float) -> None:
     def loss_of(step: int) -> dict[str, Tensor]:
         crops, points = zip(*(draw_crop(shard, person, rng) for shard, person in pool.people(BATCH)), strict=True)
         x = (snapshot(to_planes(list(crops)), generator) * 2 - 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with short_numbers():
             found = network(x)
         error = found.float() - torch.from_numpy(np.stack(points))
         return {"error": 10 * error.abs().mean() + 100 * error.square().mean()}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from scripts.train_tiny.cache import Portraits, read_portraits
 from scripts.train_tiny.identity import CATEGORIES, MEASURES
+from scripts.train_tiny.precision import short_numbers
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.recogniser import Residual
 from scripts.train_tiny.style import ARTS, BACKDROPS, COLOURS, GARMENTS, LIGHTS, PLACES, Style
@@ -86,7 +87,7 @@ def train_reader(shards: Path, cache: Path, folder: Path, budget_seconds: float)
         chosen = torch.from_numpy(rng.integers(len(pool.latents), size=BATCH))
         clean = pool.latents[chosen].float()
         noisy = clean + NOISE * torch.rand(BATCH, 1, 1, 1).square() * torch.randn_like(clean)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with short_numbers():
             logits, measures, _ = reader(noisy.contiguous(memory_format=torch.channels_last))
         return {"reading": 0.3 * reading_loss(logits, measures, pool.classes[chosen], pool.measures[chosen]).mean()}
 

@@ -17,6 +17,7 @@ from models.faces.align import similarity
 from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.identity import CATEGORIES, MEASURES
 from scripts.train_tiny.pool import Pool
+from scripts.train_tiny.precision import short_numbers
 from scripts.train_tiny.shards import SELFIES, Shard
 from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last, seeded
 
@@ -129,7 +130,7 @@ def train_recogniser(shards: Path, folder: Path, budget_seconds: float) -> None:
         x = (snapshot(x, generator) * 2 - 1).contiguous(memory_format=torch.channels_last)
         classes = np.stack([shard.categories[person] for shard, person in people for _ in range(2)])
         numbers = np.stack([shard.measures[person] for shard, person in people for _ in range(2)])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with short_numbers():
             embedding = lesson.network(x)
         embedding = embedding.float()
         logits, measured = lesson.heads(embedding)

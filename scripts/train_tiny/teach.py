@@ -18,6 +18,7 @@ from scripts.train_tiny.cache import read_lessons
 from scripts.train_tiny.classroom import ITEMS, Batch, Classroom, People, as_images
 from scripts.train_tiny.generator import SCHEDULER, Generator, Person, encoder_shape
 from scripts.train_tiny.instant import Instant, Placed
+from scripts.train_tiny.precision import short_numbers
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.reader import LatentReader, reading_loss, trained_reader
 from scripts.train_tiny.text import read_tokenizers
@@ -72,7 +73,7 @@ class Looks:
     def _look(self, x: Tensor, timesteps: Tensor, steered: Steered, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The clean latents that the network reads out of `x` at `timesteps`, and what is wrong with them."""
         a, s = self._rates(timesteps)
-        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # fused ones train slowly
+        with short_numbers(), sdpa_kernel(SDPBackend.MATH):  # fused ones train slowly
             velocity = self._generator.denoise(x, timesteps, steered.embeds, steered.pooled, steered.person).float()
         guess = as_images(a * x - s * velocity)
         gap = guess - batch.latents
@@ -98,7 +99,7 @@ def train_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_
 
 
 def steer(generator: Generator, batch: Batch, rng: np.random.Generator) -> Steered:
-    with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+    with short_numbers(), sdpa_kernel(SDPBackend.MATH):
         embeds, pooled = conditioned(generator, batch.ids, batch.second_ids, batch.people, rng)
         return Steered(embeds, pooled, _instant_person(generator.instant, batch.placed, rng))
 
@@ -136,7 +137,7 @@ def signal_rates() -> tuple[Tensor, Tensor]:
 
 def _reader_losses(reader: LatentReader, guess: Tensor, batch: Batch) -> dict[str, Tensor]:
     """What the reader makes of `guess` [B, C, 16, 16]: is it the right person, and does it feel the same?"""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with short_numbers():
         logits, measures, felt = reader(guess)
         with torch.no_grad():
             *_, meant = reader(batch.latents)

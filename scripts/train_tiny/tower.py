@@ -20,6 +20,7 @@ from models.adapters.photomaker.pixels import MEAN, STD
 from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.cache import TOWER_SIZE, Lessons, read_lessons
 from scripts.train_tiny.identity import CATEGORIES, MEASURES
+from scripts.train_tiny.precision import short_numbers
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.recogniser import EMBEDDING
 from scripts.train_tiny.shards import SELFIES
@@ -124,7 +125,7 @@ def train_tower(shards: Path, cache: Path, folder: Path, budget_seconds: float) 
         drawn = [_draw(lessons, rng) for _ in range(BATCH)]
         pixels, meant, classes, numbers = (torch.stack(part) for part in zip(*drawn, strict=True))
         x = clip_normalised(snapshot(pixels.float() / 255, generator, occlude=False))
-        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # fused ones train slowly
+        with short_numbers(), sdpa_kernel(SDPBackend.MATH):  # fused ones train slowly
             logits, measures, embedding = lesson(x)
         named = [F.cross_entropy(logit, classes[:, i]) for i, logit in enumerate(logits)]
         return {
