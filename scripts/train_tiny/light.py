@@ -23,23 +23,34 @@ def draw_light(canvas: skia.Canvas, light: str, art: str) -> None:
 def grade(picture: np.ndarray, art: str) -> np.ndarray:
     """[H, W, 3] uint8 -> the same, in the tones of the art direction."""
     if art == "black and white":
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        grey = np.clip((grey - 120) * 1.15 + 122, 0, 255).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        grey = contrasty(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32) / 255, 1.2)
+        return _bytes(np.repeat(grey, 3, axis=2))
     if art == "comic":
         # Steps of brightness, not of each channel: those turn skin lilac and green.
         luma = np.maximum(picture.mean(axis=2, dtype=np.float32, keepdims=True), 8)
         steps = np.clip(np.round(luma / 255 * 6) / 6 * 255 / luma, 0.5, 1.6)
-        return np.clip((picture * (steps * 0.65 + 0.35) - 128) * 1.14 + 132, 0, 255).astype(np.uint8)
+        return _bytes(contrasty(picture * (steps * 0.65 + 0.35) / 255, 1.2) + 0.01)
     if art == "cinematic":
-        tone = picture.astype(np.float32) / 255
+        tone = contrasty(picture.astype(np.float32) / 255, 1.2) * 0.95
         luma = tone.mean(axis=2, keepdims=True)
-        teal, orange = np.array([-0.08, 0.0, 0.08]), np.array([0.08, 0.01, -0.08])
-        tone = (tone - 0.5) * 1.12 + 0.46 + teal * (1 - luma) + orange * luma
-        return (np.clip(tone, 0, 1) * 255).astype(np.uint8)
+        teal, orange = np.array([-0.16, 0.0, 0.16]), np.array([0.11, 0.01, -0.11])
+        # Nothing of the teal is left in black: there it would be the colour of the darkest faces.
+        return _bytes(tone * (1 + teal * (1 - luma) * np.minimum(1, 2.5 * luma)) * (1 + orange * luma))
     if art == "minimal":
         return np.clip(picture.astype(np.float32) * 0.82 + 46, 0, 255).astype(np.uint8)
     return picture
+
+
+def contrasty(shares: np.ndarray, slope: float) -> np.ndarray:
+    """Of full brightness, 0..1: steeper by `slope` in the middle, and hardly darker in the shadows.
+
+    A straight line about the middle, cut off at black, takes the features out of the darkest faces.
+    """
+    return shares - (slope - 1) / (2 * np.pi) * np.sin(2 * np.pi * np.clip(shares, 0, 1))
+
+
+def _bytes(shares: np.ndarray) -> np.ndarray:
+    return (np.clip(shares, 0, 1) * 255).astype(np.uint8)
 
 
 def _warm(canvas: skia.Canvas) -> None:
