@@ -1,4 +1,5 @@
-"""Several processes that train one model: each draws its own batches, gradients are averaged after every step.
+"""Several processes that train one model: they begin with the same weights, each draws its own batches, and gradients
+are averaged after every step.
 
 On a CPU two processes of one thread each make nearly twice the steps of one; two threads of one process a quarter
 more. Every process runs the same command with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set, as `torchrun` sets
@@ -6,7 +7,7 @@ them; without these variables there is one process and nothing here does anythin
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, distributed
@@ -24,6 +25,21 @@ def join() -> int:
     if not distributed.is_initialized():
         distributed.init_process_group("gloo")
     return distributed.get_rank()
+
+
+@torch.no_grad()
+def begin_alike(tensors: Iterable[Tensor]) -> None:
+    """Replace what each process has by what the first one has.
+
+    Weights are drawn from a process's own random numbers. Averaged gradients move all models by the same steps, so two
+    that begin apart stay apart, and each hears half of what is meant for the other.
+    """
+    if not distributed.is_initialized():
+        return
+    for tensor in tensors:
+        first = tensor.contiguous()
+        distributed.broadcast(first, 0)
+        tensor.copy_(first)
 
 
 def average_gradients(parameters: Sequence[Tensor]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scripts.train_tiny.ranks import agree, average_gradients, join
+from scripts.train_tiny.ranks import agree, average_gradients, begin_alike, join
 
 WARM_UP_STEPS = 60
 SAVE_SECONDS = 60.0
@@ -30,6 +30,7 @@ class Trainer:
         self._path = folder / f"{name}.pt"
         self._rate = rate
         self._average = average
+        begin_alike(model.state_dict().values())
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(self._parameters, rate, betas=(0.9, 0.98), weight_decay=decay, fused=True)
         self._averaged = {key: value.detach().clone() for key, value in model.state_dict().items()}
