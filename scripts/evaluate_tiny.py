@@ -24,6 +24,8 @@ style_obedience     mean over garment, its colour, place and art direction. The 
 ita_shift           skin's ITA in degrees (judge_skin.py), portrait minus drawing, both in neutral light before grey,
                     so that art direction does not count; signed mean for each two tones of the Monk scale. Everybody
                     has a seed of their own: the noise of one makes all skin lighter or darker, by up to 1 L*.
+detail              differences of neighbouring pixels in a face, as a share of those in the drawing, by tones: a blur
+                    has fewer, and so has dark skin whose features went under.
 diversity           two seeds of one prompt: mean difference of pixels (0..255), and the judge's cosine.
 ms_per_image        median of the engine's time for one image alone: steps and decoding.
 
@@ -180,7 +182,7 @@ def print_table(result: dict[str, Any]) -> None:
     print(f"{'':34}{'portraits':>10}{'drawings':>10}")
     for name in ("top1", "top5", "likeness_same", "likeness_other", "attribute_agreement", "style_obedience"):
         _print_row(name, result[name], ceiling[name])
-    for table in ("top1_by_tone", "attributes", "small_marks", "styles", "ita_shift"):
+    for table in ("top1_by_tone", "attributes", "small_marks", "styles", "detail", "ita_shift"):
         for name, value in result[table].items():
             _print_row(f"  {table}: {name}", value, ceiling[table].get(name))
     for name, value in result["selfies_accepted"].items():

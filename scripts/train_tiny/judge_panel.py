@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scripts.train_tiny.identity import TONES_A_GROUP, tone_group
+from scripts.train_tiny.judge_detail import face_detail
 from scripts.train_tiny.judge_people import Sitter
 from scripts.train_tiny.judge_reading import Reading, visible_factors
 from scripts.train_tiny.judge_skin import skin_ita
@@ -50,6 +51,7 @@ class Panel:
             "likeness_other": _mean(c[others].mean() for c in cosines),
             "attribute_agreement": _mean(attributes.values()),
             "style_obedience": _mean(styles[name] for name in ORDERED if name in styles),
+            "detail": self._detail(rounds),
             "attributes": attributes,
             "small_marks": self._small_marks(rounds),
             "styles": styles,
@@ -84,6 +86,15 @@ class Panel:
         for sitter, number in zip(self._sitters, numbers, strict=True):
             groups.setdefault(tone_group(sitter.tone) * TONES_A_GROUP + 1, []).append(number)
         return {f"monk {low}-{low + TONES_A_GROUP - 1}": _mean(groups[low]) for low in sorted(groups)}
+
+    def _detail(self, rounds: Sequence[Round]) -> dict[str, float]:
+        """What there is to see in the faces, of what there is in drawings of them, by tone group."""
+        shares = [
+            face_detail(seen.portrait, seen.landmarks)
+            / face_detail(sitter.wanted.target.pixels, sitter.wanted.target.landmarks)
+            for sitter, seen in self._pairs(rounds)
+        ]
+        return self.by_tone(np.reshape(shares, (len(rounds), -1)).mean(axis=0))
 
     def _pairs(self, rounds: Sequence[Round]) -> Iterator[tuple[Sitter, Seen]]:
         for seen in rounds:

@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from models.weights.manifest import PACKAGE
 from scripts.evaluate_tiny import Evaluation, print_table
 from scripts.studio import Order
 from scripts.train_tiny.identity import SKIN
+from scripts.train_tiny.judge_detail import face_detail
 from scripts.train_tiny.judge_people import draw_sitter
 from scripts.train_tiny.judge_reading import Judges, visible_factors
 from scripts.train_tiny.judge_skin import skin_ita
@@ -72,6 +74,7 @@ def test_a_painter_who_draws_what_was_ordered_reaches_the_ceiling(judges, capsys
     assert result["style_obedience"] == pytest.approx(result["ceiling"]["style_obedience"], abs=0.1)
     assert result["likeness_same"] > result["likeness_other"] + 0.5
     assert result["ita_shift_max_abs"] < 0.1
+    assert all(share == pytest.approx(1, abs=0.1) for share in result["detail"].values())
     assert result["control_top1"] <= 2 / PEOPLE
     assert 0 < result["faces_missed"] < 0.3  # the one, and all that the control paints
     times = {1: 1.0, 2: 2.0, 4: 4.0, 8: 8.0}
@@ -134,3 +137,18 @@ def test_a_factor_that_the_style_hides_is_not_counted():
     grey = Style(garment="suit", colour="red", place="park", backdrop="grey", light="soft", art="black and white")
     assert not {"hair_colour", "eye_colour", "colour", "backdrop", "light"} & visible_factors(grey)
     assert {"hair", "glasses", "garment", "place", "art"} <= visible_factors(grey)
+
+
+def test_a_blur_takes_detail_from_a_face_and_so_does_shadow_and_a_busy_background_adds_none():
+    sitter = draw_sitter(4, 1, lambda selfie: True)
+    picture, landmarks = sitter.wanted.target.pixels, sitter.wanted.target.landmarks
+    whole = face_detail(picture, landmarks)
+    assert face_detail(cv2.GaussianBlur(picture, (0, 0), 2), landmarks) < 0.7 * whole
+    assert face_detail(picture // 2, landmarks) == pytest.approx(whole / 2, rel=0.1)
+    busy = picture.copy()
+    busy[:20] = np.random.default_rng(0).integers(0, 255, busy[:20].shape)
+    assert face_detail(busy, landmarks) == whole
+
+
+def test_a_face_beyond_the_edge_of_its_picture_has_a_detail_all_the_same():
+    assert face_detail(np.zeros((64, 64, 3), np.uint8), LANDMARKS + 400) == 0
