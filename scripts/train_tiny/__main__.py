@@ -19,6 +19,7 @@ import torch
 from scripts.train_tiny import crew, restore
 from scripts.train_tiny.cache import write_faces, write_latents, write_posed
 from scripts.train_tiny.contact import contact_sheet
+from scripts.train_tiny.discriminator import sharpen_decoder
 from scripts.train_tiny.export import export_bundle, export_faces
 from scripts.train_tiny.finder import train_finder
 from scripts.train_tiny.imitate import train_imitation
@@ -32,7 +33,7 @@ from scripts.train_tiny.shards import write_shards
 from scripts.train_tiny.teach import train_generator
 from scripts.train_tiny.text import train_tokenizers
 from scripts.train_tiny.tower import train_tower
-from scripts.train_tiny.vae import sharpen_decoder, train_decoder, train_vae
+from scripts.train_tiny.vae import train_decoder, train_vae
 
 SEED = 20261121
 SHARDS = 60  # of 200 people each
@@ -72,6 +73,7 @@ class Plan:
 
     def restore(self) -> None:
         restore.restore_recogniser(self.target, self.shards, self.checkpoints)
+        restore.restore_style_judge(self.target, self.shards, self.checkpoints)
         restore.restore_autoencoder(self.target, self.checkpoints)
         restore.restore_tower(self.target, self.checkpoints)
         restore.restore_generator(self.target, self.text_folder, self.checkpoints)

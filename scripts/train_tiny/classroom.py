@@ -10,6 +10,7 @@ from transformers import CLIPTokenizer
 
 from models.adapters.photomaker.trigger import expand, with_trigger
 from scripts.train_tiny.cache import EMBEDDINGS, Lessons
+from scripts.train_tiny.identity import care_for
 from scripts.train_tiny.instant import Placed
 from scripts.train_tiny.prompts import draw_prompt
 from scripts.train_tiny.reader import style_classes
@@ -102,7 +103,7 @@ class Classroom:
             placed=placed,
             classes=torch.stack([item.classes for item in items]),
             measures=torch.stack([item.measures for item in items]),
-            weight=torch.stack([face_weight(item.landmarks) for item in items]),
+            weight=torch.stack([face_weight(item.landmarks, care_for(item.measures.numpy())) for item in items]),
             landmarks=torch.stack([item.landmarks for item in items]),
             sources=[item.source for item in items],
             readable=torch.tensor([item.readable for item in items]),
@@ -162,16 +163,19 @@ def other_padding(ids: Tensor, tokenizer: CLIPTokenizer) -> Tensor:
     return ids.masked_fill(ended, 0)
 
 
-def face_weight(landmarks: Tensor) -> Tensor:
-    """[5, 2] in pixels -> [1, 16, 16] of mean 1: the face counts up to three times as much as the rest, eyes seven."""
+def face_weight(landmarks: Tensor, care: float = 1.0) -> Tensor:
+    """[5, 2] in pixels -> [1, 16, 16]: the face counts up to three times as much as the rest, eyes seven.
+
+    The mean is 1 where `care` is; it multiplies what the face counts more.
+    """
     right, left = landmarks[0], landmarks[1]
     span = (left - right).norm()
     nose = (right + left) / 2 + span * torch.tensor([0.0, 0.4])
     grid = (torch.arange(LATENT_SIZE) + 0.5) * (WHOLE / LATENT_SIZE)
-    weight = torch.ones(LATENT_SIZE, LATENT_SIZE)
+    face = torch.zeros(LATENT_SIZE, LATENT_SIZE)
     for (x, y), spread, height in ((nose, span, 2.0), (right, 12.0, 4.0), (left, 12.0, 4.0)):
-        weight += height * torch.exp(-((grid[None] - x) ** 2 + (grid[:, None] - y) ** 2) / (2 * spread**2))
-    return (weight / weight.mean())[None]
+        face += height * torch.exp(-((grid[None] - x) ** 2 + (grid[:, None] - y) ** 2) / (2 * spread**2))
+    return ((1 + care * face) / (1 + face).mean())[None]
 
 
 def as_images(x: Tensor) -> Tensor:

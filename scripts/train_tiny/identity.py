@@ -22,6 +22,7 @@ SKIN: tuple[Rgb, ...] = (
 )  # fmt: skip
 TONES_A_GROUP = 2  # where fairness over tones is taught and measured
 TONE_GROUPS = len(SKIN) // TONES_A_GROUP
+CARED_FOR, MOST_CARE = 190.0, 4.0  # brightness of skin below which a face counts more, and how much at most
 HAIR_COLOURS: dict[str, Rgb] = {
     "black": (30, 26, 28), "dark brown": (62, 41, 29), "brown": (106, 68, 40), "auburn": (138, 62, 34),
     "ginger": (194, 98, 46), "blonde": (220, 182, 110), "platinum": (236, 223, 192), "grey": (150, 150, 155),
@@ -130,6 +131,16 @@ def measures(person: Identity) -> np.ndarray:
 def tone_of(numbers: np.ndarray) -> float:
     """A person's tone, 0..9, out of their `measures`."""
     return float(numbers[MEASURES.index("tone")] + 1) * 4.5
+
+
+def care_for(numbers: np.ndarray) -> float:
+    """How much more a face must count than its numbers say, from a person's `measures`: 1 for light skin to MOST_CARE.
+
+    What is drawn on dark skin differs little from it in numbers, and squared errors would leave it out.
+    """
+    first = MEASURES.index("skin_r")
+    brightness = (numbers[first : first + 3].mean() + 1) * 127.5  # of 255
+    return float(np.clip(CARED_FOR / brightness, 1, MOST_CARE))
 
 
 def tone_group(tone: float) -> int:

@@ -3,8 +3,9 @@
 Latents of few steps are expectations, smaller than any picture's own; a decoder that has only seen pictures' own makes
 skin of them that is darker than what was meant, and irises and glasses that latents still tell apart fade in its
 pixels. So it sees drafts, sampled as the service does it. Where things are differs a little between a draft and the
-portrait that was drawn, so drafts are held to it in broad colours, in the skin's, and in what the recogniser reads
-there, never pixel by pixel; sharpness goes on being learnt from drawn pictures. The encoder stays as it is.
+portrait that was drawn, so drafts are held to it in broad colours, in the skin's, in what the recogniser reads there
+and in what the discriminator sees, and little pixel by pixel; sharpness goes on being learnt from drawn pictures as
+well. The encoder stays as it is.
 """
 
 from dataclasses import dataclass
@@ -13,16 +14,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor
 
 from models.engine.plan import NoiseSchedule, make_plan
 from models.faces.align import similarity
 from scripts.train_tiny.cache import lesson_names, read_lessons
 from scripts.train_tiny.classroom import Batch, Classroom, as_images
+from scripts.train_tiny.discriminator import Contest, begin_contest
 from scripts.train_tiny.generator import Generator, encoder_shape, trained_generator
 from scripts.train_tiny.identity import tone_of
 from scripts.train_tiny.pool import Pool
+from scripts.train_tiny.precision import short_numbers
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.recogniser import SIZE, Lesson, to_planes, trained_lesson
 from scripts.train_tiny.shards import Shard
@@ -30,14 +32,15 @@ from scripts.train_tiny.skin import Lean, skin_colours
 from scripts.train_tiny.teach import steer
 from scripts.train_tiny.text import read_tokenizers
 from scripts.train_tiny.trainer import Trainer, channels_last, seeded
-from scripts.train_tiny.vae import decode, drawn_losses, trained_vae
+from scripts.train_tiny.vae import decode, redraw
 
 SHOWN = 3  # drafts that are decoded in each step
 STEPS_A_BATCH = 4  # of training, on one batch of drafts
 STEPS, STEPS_ODDS = (4, 2, 1), (0.6, 0.2, 0.2)  # of a draft
 BROAD = 8  # pixels a side of what is compared in colour
-# Weights of colours everywhere, of the skin's, of its lean, of the recogniser's embedding and of the factors it names.
-TONE, SKIN, LEAN, LOOK, NAMES = 6.0, 0.03, 0.1, 1.0, 0.05
+# Weights of colours everywhere, of the skin's, of its lean, of the recogniser's embedding, of the factors it names, of
+# single pixels, and of the discriminator's score.
+TONE, SKIN, LEAN, LOOK, NAMES, LINES, FOOLING = 6.0, 0.03, 0.1, 1.0, 0.05, 4.0, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,9 @@ class Drafts:
 class Critic:
     """Decodes drafts and says what is wrong with the pixels. Belongs to one training loop."""
 
-    def __init__(self, vae: AutoencoderTiny, recogniser: Lesson, shards: list[Shard], rng: np.random.Generator) -> None:
+    def __init__(self, contest: Contest, recogniser: Lesson, shards: list[Shard], rng: np.random.Generator) -> None:
         """`shards` are the classroom's lessons, in their order."""
-        self._vae = vae
+        self._contest = contest
         self._recogniser = recogniser
         self._shards = shards
         self._rng = rng
@@ -66,8 +69,8 @@ class Critic:
         drawn = [self._shards[lesson].portrait(person, k) for lesson, person, k in (batch.sources[r] for r in rows)]
         wanted = as_images(to_planes(drawn) * 2 - 1)
         marks = list(batch.landmarks[rows].numpy())
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            made = decode(self._vae, as_images(drafts.latents[rows])).float()
+        with short_numbers():
+            made = decode(self._contest.vae, as_images(drafts.latents[rows])).float()
             seen = self._recogniser.network(crops(made, marks)).float()
             with torch.no_grad():
                 meant = self._recogniser.network(crops(wanted, marks)).float()
@@ -80,29 +83,28 @@ class Critic:
             "draft": TONE * (F.avg_pool2d(made, BROAD) - F.avg_pool2d(wanted, BROAD)).square().mean(),
             "look": LOOK * (1 - F.cosine_similarity(seen, meant)).mean(),
             "names": NAMES * torch.stack(named).sum(),
+            "lines": LINES * (made - wanted).abs().mean(),
+            **{f"draft's {name}": term for name, term in self._contest.terms(made, wanted, FOOLING).items()},
         }
 
 
 def train_polish(shards: Path, cache: Path, text: Path, folder: Path, budget_seconds: float) -> None:
     rng, _ = seeded(13, folder, "polish", join())
-    generator, vae = trained_generator(text, folder), trained_vae(folder).train()
+    generator, contest = trained_generator(text, folder), begin_contest(folder)
     channels_last(generator.unet)
-    vae.decoder.requires_grad_(True)
-    channels_last(vae)
     pool, each = Pool(shards, rng), encoder_shape().tokens_per_picture
     classroom = Classroom(read_lessons(shards, cache), read_tokenizers(text)[0], rng, tokens=each)
-    critic = Critic(vae, trained_lesson(folder), [pool.shard(name) for name in lesson_names(cache)], rng)
+    critic = Critic(contest, trained_lesson(folder), [pool.shard(name) for name in lesson_names(cache)], rng)
     drafts = _draft(generator, classroom.draw(), rng)
 
     def loss_of(step: int) -> dict[str, Tensor]:
         nonlocal drafts
         if step % STEPS_A_BATCH == 0:
             drafts = _draft(generator, classroom.draw(), rng)
-        drawn = drawn_losses(vae, pool, step, rng)
-        drawn.pop("spread")  # the encoder's
-        return drawn | critic(drafts)
+        seen = redraw(contest.vae, pool, step, rng)
+        return seen.losses() | contest.terms(seen.made, seen.drawn) | critic(drafts)
 
-    Trainer("polish", vae, folder, rate=6e-4, decay=1e-4, average=0.99).run(loss_of, budget_seconds)
+    Trainer("polish", contest, folder, rate=6e-4, decay=1e-4, average=0.99).run(loss_of, budget_seconds)
 
 
 @torch.no_grad()
@@ -113,7 +115,7 @@ def _draft(generator: Generator, batch: Batch, rng: np.random.Generator) -> Draf
     x = plan.initial_scale * torch.randn_like(batch.latents)
     for step in plan.steps:
         timesteps = torch.full((len(x),), step.t)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with short_numbers():
             velocity = generator.denoise(as_images(x), timesteps, steered.embeds, steered.pooled, steered.person)
         x = step.a * x + step.b * velocity.float()
     return Drafts(batch, x)

@@ -4,7 +4,7 @@ Optimizer moments and clocks start afresh. Half-precision weights are close enou
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +18,16 @@ from models.adapters.decoupled import load_image_projection
 from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.export import PHOTOMAKER_FOLDERS
 from scripts.train_tiny.generator import Generator
+from scripts.train_tiny.judge import StyleNet, style_crop
 from scripts.train_tiny.pool import Pool
-from scripts.train_tiny.recogniser import Lesson, RecogniserNet, Residual, draw_view, to_planes
+from scripts.train_tiny.recogniser import Lesson, Residual, draw_view, to_planes
 from scripts.train_tiny.text import read_tokenizers
 from scripts.train_tiny.tower import Lesson as TowerLesson
 from scripts.train_tiny.trainer import channels_last, write_start
 from scripts.train_tiny.vae import build_vae
 
 CALIBRATION_PEOPLE = 200
+Folded = tuple[nn.Module, nn.Module | None]  # a layer, and the batch norm that was folded into it
 
 
 def restore_recogniser(bundle: Path, shards: Path, folder: Path) -> None:
@@ -35,8 +37,23 @@ def restore_recogniser(bundle: Path, shards: Path, folder: Path) -> None:
     lesson = Lesson()
     weights = _graph_weights(bundle / "faces" / "recogniser.onnx")
     views = [draw_view(shard, person, rng) for shard, person in Pool(shards, rng).people(CALIBRATION_PEOPLE)]
-    _unfold(lesson.network, weights, snapshot(to_planes(views), generator) * 2 - 1)
+    network = lesson.network
+    ends = ((network.squeeze[0], None), (network.embed[0], None))
+    order = [*_convolutions(network.stem, network.blocks.children()), *ends]
+    _unfold(network, order, weights, snapshot(to_planes(views), generator) * 2 - 1)
     write_start("recogniser", lesson, folder)
+
+
+def restore_style_judge(bundle: Path, shards: Path, folder: Path) -> None:
+    """So that it can learn what the renderer draws otherwise since; the likeness judge begins anew when it must."""
+    torch.manual_seed(0)
+    rng, network = np.random.default_rng(0), StyleNet()
+    pictures = [style_crop(shard.portrait(person, 0)) for shard, person in Pool(shards, rng).people(CALIBRATION_PEOPLE)]
+    layers = network.trunk.layers
+    ends = ((network.trunk.squeeze[0], None), (network.factors, None))
+    order = [*_convolutions(layers[:2], layers[3:].children()), *ends]
+    _unfold(network, order, _graph_weights(bundle / "judge" / "style.onnx"), to_planes(pictures) * 2 - 1)
+    write_start("judge_style", channels_last(network), folder)
 
 
 def restore_autoencoder(bundle: Path, folder: Path) -> None:
@@ -103,19 +120,24 @@ def _graph_weights(path: Path) -> Iterator[tuple[Tensor, Tensor | None]]:
             yield weight, bias[0] if bias else None
 
 
+def _convolutions(stem: nn.Module, blocks: Iterable[nn.Module]) -> Iterator[Folded]:
+    """In the order of the graph."""
+    first, norm = list(stem.children())[:2]
+    yield first, norm
+    for block in blocks:
+        assert isinstance(block, Residual)
+        if not isinstance(block.skip, nn.Identity):
+            yield block.skip, None
+        yield block.first[0], block.first[1]
+        yield block.second[0], block.second[1]
+
+
 @torch.no_grad()
-def _unfold(network: RecogniserNet, weights: Iterator[tuple[Tensor, Tensor | None]], views: Tensor) -> None:
+def _unfold(
+    network: nn.Module, order: Iterable[Folded], weights: Iterator[tuple[Tensor, Tensor | None]], views: Tensor
+) -> None:
     """Batch norms get the statistics of `views` and whatever scale and shift leaves the function as it was."""
     biases: dict[nn.Module, Tensor] = {}
-
-    def fill(convolution: nn.Module, norm: nn.Module | None = None) -> None:
-        weight, bias = next(weights)
-        assert isinstance(convolution, nn.Conv2d | nn.Linear)
-        convolution.weight.copy_(weight)
-        if norm is not None and bias is not None:
-            biases[norm] = bias
-        elif convolution.bias is not None and bias is not None:
-            convolution.bias.copy_(bias)
 
     def revive(norm: nn.Module, inputs: tuple[Tensor]) -> None:
         assert isinstance(norm, nn.BatchNorm2d)
@@ -126,15 +148,13 @@ def _unfold(network: RecogniserNet, weights: Iterator[tuple[Tensor, Tensor | Non
         norm.weight.copy_((norm.running_var + norm.eps).sqrt())
         norm.bias.copy_(biases[norm] + norm.running_mean)
 
-    fill(network.stem[0], network.stem[1])
-    for block in network.blocks:
-        assert isinstance(block, Residual)
-        if not isinstance(block.skip, nn.Identity):
-            fill(block.skip)
-        fill(block.first[0], block.first[1])
-        fill(block.second[0], block.second[1])
-    fill(network.squeeze[0])
-    fill(network.embed[0])
+    for (layer, norm), (weight, bias) in zip(order, weights, strict=True):
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        layer.weight.copy_(weight)
+        if norm is not None and bias is not None:
+            biases[norm] = bias
+        elif layer.bias is not None and bias is not None:
+            layer.bias.copy_(bias)
     hooks = [norm.register_forward_pre_hook(revive) for norm in biases]
     network.eval()(views)
     for hook in hooks:

@@ -5,6 +5,7 @@ whole ones, because crops alone teach a dark frame at their borders. Latents get
 exact; with a quarter of their spread, as in the first bundle, eyes had no room left in them (27 dB at best).
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 
+from scripts.train_tiny.identity import care_for
 from scripts.train_tiny.pool import Pool
+from scripts.train_tiny.precision import short_numbers
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.recogniser import to_planes
 from scripts.train_tiny.shards import PORTRAITS
@@ -40,7 +43,7 @@ def build_vae(levels: int = LEVELS) -> AutoencoderTiny:
         encoder_block_out_channels=(WIDTH,) * levels,
         decoder_block_out_channels=(WIDTH,) * levels,
         num_encoder_blocks=(*[0] * outer, 0, 1, 2, 2),
-        num_decoder_blocks=(4, 3, 2, 0, *[0] * outer),
+        num_decoder_blocks=(4, 4, 3, 1, *[0] * outer),
         latent_channels=LATENT_CHANNELS,
         act_fn="silu",
     )
@@ -105,7 +108,8 @@ def draw_portraits(pool: Pool, number: int, rng: np.random.Generator) -> tuple[T
     chosen = [(shard, p, int(rng.integers(PORTRAITS))) for shard, p in pool.people(number)]
     pictures = to_planes([shard.portrait(p, k) for shard, p, k in chosen]) * 2 - 1
     irises = torch.stack([iris_weight(shard.portrait_landmarks[p, k], WHOLE) for shard, p, k in chosen])
-    return pictures, face_weight(WHOLE) + irises
+    cares = torch.tensor([care_for(shard.measures[p]) for shard, p, _ in chosen]).view(-1, 1, 1, 1)
+    return pictures, 1 + cares * (face_weight(WHOLE) - 1) + irises
 
 
 def iris_weight(landmarks: np.ndarray, size: int) -> Tensor:
@@ -152,7 +156,7 @@ def train_vae(shards: Path, folder: Path, budget_seconds: float) -> None:
         crops = [pictures[i // 2, :, y : y + CROP, x : x + CROP] for i, (y, x) in enumerate(places)]
         wanted = torch.stack(crops).contiguous(memory_format=torch.channels_last)
         weights = torch.stack([weight[0, :, y : y + CROP, x : x + CROP] for y, x in places])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with short_numbers():
             latents = encode(vae, wanted)
             made = decode(vae, latents + NOISE * torch.randn_like(latents))
         latents = latents.float()
@@ -209,18 +213,13 @@ def widened(half: AutoencoderTiny) -> AutoencoderTiny:
 
 
 def train_decoder(shards: Path, folder: Path, budget_seconds: float) -> None:
-    """Five levels at full size, encoder and decoder together; the latents are final after this."""
+    """Five levels at full size, encoder and decoder together; the latents are final after this.
+
+    What decoders learn beyond is in sharpen.py and polish.py.
+    """
     resumed = (folder / "decoder.pt").exists()
     vae = build_vae() if resumed else widened(latent_vae(shards, folder))
     _train_whole("decoder", vae, shards, folder, budget_seconds)
-
-
-def sharpen_decoder(shards: Path, folder: Path, budget_seconds: float) -> None:
-    """The decoder alone, for as long as one likes: nothing else depends on it."""
-    vae = build_vae()
-    vae.load_state_dict(averaged_state(folder, "decoder"))
-    vae.encoder.requires_grad_(False)
-    _train_whole("sharper", vae, shards, folder, budget_seconds)
 
 
 def _train_whole(name: str, vae: AutoencoderTiny, shards: Path, folder: Path, budget_seconds: float) -> None:
@@ -229,22 +228,38 @@ def _train_whole(name: str, vae: AutoencoderTiny, shards: Path, folder: Path, bu
     channels_last(vae)
 
     def loss_of(step: int) -> dict[str, Tensor]:
-        return drawn_losses(vae, pool, step, rng)
+        seen = redraw(vae, pool, step, rng)
+        return {**seen.losses(), "spread": 0.5 * seen.spread()}
 
     Trainer(name, vae, folder, rate=1.2e-3, decay=1e-4, average=0.99).run(loss_of, budget_seconds)
 
 
-def drawn_losses(vae: AutoencoderTiny, pool: Pool, step: int, rng: np.random.Generator) -> dict[str, Tensor]:
-    """What comes back of drawn portraits: of faces mostly, every third step of whole pictures."""
-    wanted, weights = draw_portraits(pool, 2, rng) if step % 3 == 0 else _faces(pool, rng)
-    wanted = wanted.contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        latents = encode(vae, wanted)
+@dataclass(frozen=True, slots=True)
+class Redrawn:
+    """Drawn portraits or crops of their faces, and what came back of them."""
+
+    drawn: Tensor  # [N, 3, S, S] in -1..1
+    made: Tensor
+    weights: Tensor  # [N, 1, S, S] or one for all
+    latents: Tensor  # as encoded
+
+    def losses(self) -> dict[str, Tensor]:
+        return picture_loss(self.made, self.drawn, self.weights)
+
+    def spread(self) -> Tensor:
+        """How far the latents are from mean 0 and spread 1."""
+        return (self.latents.std((0, 2, 3)) - 1).square().mean() + self.latents.mean((0, 2, 3)).square().mean()
+
+
+def redraw(vae: AutoencoderTiny, pool: Pool, step: int, rng: np.random.Generator) -> Redrawn:
+    """Through latents with noise: faces mostly, every third step whole pictures."""
+    drawn, weights = draw_portraits(pool, 2, rng) if step % 3 == 0 else _faces(pool, rng)
+    drawn = drawn.contiguous(memory_format=torch.channels_last)
+    with short_numbers():
+        latents = encode(vae, drawn)
         noise = LATER_NOISE * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
         made = decode(vae, latents + noise)
-    latents = latents.float()
-    spread = (latents.std((0, 2, 3)) - 1).square().mean() + latents.mean((0, 2, 3)).square().mean()
-    return {**picture_loss(made.float(), wanted, weights), "spread": 0.5 * spread}
+    return Redrawn(drawn, made.float(), weights, latents.float())
 
 
 def _faces(pool: Pool, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -262,7 +277,8 @@ def trained_vae(folder: Path) -> AutoencoderTiny:
     """As far as it has come: stages after `decoder` leave the encoder as it is."""
     vae = build_vae()
     name = next(name for name in ("polish", "sharper", "decoder") if (folder / f"{name}.pt").exists())
-    vae.load_state_dict(averaged_state(folder, name))
+    state = averaged_state(folder, name)
+    vae.load_state_dict({k.removeprefix("vae."): v for k, v in state.items() if not k.startswith("discriminator.")})
     return vae.eval().requires_grad_(False)
 
 

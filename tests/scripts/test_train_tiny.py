@@ -18,10 +18,13 @@ from scripts.studio import Order, open_studio
 from scripts.train_tiny import polish, trainer
 from scripts.train_tiny.augment import snapshot
 from scripts.train_tiny.classroom import face_weight
+from scripts.train_tiny.discriminator import Contest
 from scripts.train_tiny.export import export_bundle
 from scripts.train_tiny.generator import Generator, trained_generator
 from scripts.train_tiny.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures, tone_of
+from scripts.train_tiny.judge import STYLE_FACTORS, style_crop, trained_style
 from scripts.train_tiny.judge_people import draw_sitter
+from scripts.train_tiny.judge_reading import Judges
 from scripts.train_tiny.judge_skin import skin_patches, skin_places
 from scripts.train_tiny.polish import Critic, Drafts, crops
 from scripts.train_tiny.pool import Pool
@@ -29,7 +32,7 @@ from scripts.train_tiny.pose import portrait_pose, selfie_pose
 from scripts.train_tiny.prompts import TRIGGER, draw_prompt
 from scripts.train_tiny.recogniser import Lesson, aligned_crop, to_planes
 from scripts.train_tiny.render import render
-from scripts.train_tiny.restore import restore_autoencoder, restore_generator
+from scripts.train_tiny.restore import restore_autoencoder, restore_generator, restore_style_judge
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, read_shard, shard_paths, write_shards
 from scripts.train_tiny.skin import Lean, skin_colours, to_lab
 from scripts.train_tiny.style import Style, draw_style, plain_style
@@ -220,6 +223,19 @@ def test_training_goes_on_from_the_weights_of_an_exported_bundle(tmp_path):
         assert all(torch.equal(stored[key].float(), tensor) for key, tensor in state.items())
 
 
+def test_the_style_judge_goes_on_as_the_one_that_was_exported(tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.train_tiny.shards.PEOPLE", 8)
+    monkeypatch.setattr("scripts.train_tiny.restore.CALIBRATION_PEOPLE", 8)
+    write_shards(tmp_path / "shards", [0], seed=5)
+    restore_style_judge(PACKAGE / "tiny", tmp_path / "shards", tmp_path)
+    network, judges = trained_style(tmp_path), Judges(PACKAGE / "tiny")
+    for index in range(3):
+        picture = drawn(3, index).pixels
+        logits = network(to_planes([style_crop(picture)]) * 2 - 1)[0].split([len(n) for n in STYLE_FACTORS.values()])
+        read = {name: n[int(one.argmax())] for (name, n), one in zip(STYLE_FACTORS.items(), logits, strict=True)}
+        assert read.items() >= judges.style(picture).items()
+
+
 def test_an_untrained_generator_exports_as_a_bundle_that_loads_and_draws(tmp_path):
     """Weights are random and so is the picture; every file is where the service looks for it, in the shape it needs."""
     text, checkpoints, target = tmp_path / "text", tmp_path / "checkpoints", tmp_path / "tiny"
@@ -270,7 +286,7 @@ def test_the_critic_tells_the_portrait_that_was_meant_from_another_person_s(tmp_
         measures=torch.from_numpy(shard.measures[:5]),
     )
     torch.manual_seed(0)
-    critic = Critic(vae, Lesson().eval(), [shard], rng)
+    critic = Critic(Contest(vae), Lesson().eval(), [shard], rng)
     right, wrong = (critic(Drafts(batch, latents)) for latents in (meant, meant.roll(1, 0)))
     for name in ("skin", "lean", "draft", "look"):
         assert right[name] < 0.3 * wrong[name], name
