@@ -21,8 +21,7 @@ class JpegEncoder:
 
 
 def encode_on_cpu(pixels: Tensor, quality: int) -> bytes:
-    """pixels [H, W, 3] uint8 on the CPU, quality 1-100. libjpeg-turbo, as it is: OpenCV, which wants colours swapped,
-    takes a sixth longer and Pillow more (scripts/bench_codecs.py)."""
+    """pixels [H, W, 3] uint8 on the CPU, quality 1-100. libjpeg-turbo itself: OpenCV wants colours swapped first."""
     colours = "420" if quality <= FINEST_HALVED else "444"
     return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels.numpy()), quality, "RGB", colours, fastdct=False)
 

@@ -60,7 +60,7 @@ class Contest(nn.Module):
         self.discriminator = Discriminator()
 
     def terms(self, made: Tensor, drawn: Tensor, fooling: float = FOOLING) -> dict[str, Tensor]:
-        """What is wrong with both sides, of pictures `made` that should be those `drawn`.
+        """What is wrong with both sides, of pictures `made` that should be those `drawn`: [N, 3, H, W] each, in -1..1.
 
         `fooling` weighs the score alone: high where nothing else holds the pixels, it makes a decoder draw dots.
         """
@@ -83,7 +83,7 @@ class Contest(nn.Module):
 
 
 def sharpen_decoder(shards: Path, folder: Path, budget_seconds: float) -> None:
-    """The decoder alone, for as long as one likes: nothing else depends on it."""
+    """The decoder alone, against its discriminator, for as long as one likes: nothing else depends on it."""
     rng, _ = seeded(6, folder, "sharper", join())
     pool, contest = Pool(shards, rng), begin_contest(folder)
 

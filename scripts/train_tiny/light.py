@@ -42,7 +42,7 @@ def grade(picture: np.ndarray, art: str) -> np.ndarray:
 
 
 def contrasty(shares: np.ndarray, slope: float) -> np.ndarray:
-    """Of full brightness, 0..1: steeper by `slope` in the middle, and hardly darker in the shadows.
+    """Of full brightness, 0..1: steeper by `slope` in the middle; shadows keep 2 - `slope` of themselves at least.
 
     A straight line about the middle, cut off at black, takes the features out of the darkest faces.
     """

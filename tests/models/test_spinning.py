@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.spinning import BRIEFLY, short_spin
+from models.spinning import BRIEFLY
 from service.workers.process import worker_environment
 
 
@@ -22,8 +22,3 @@ def test_the_operator_s_word_on_spinning_stands_alone(name, undecided):
     undecided.setenv(name, "as the operator likes")
     spinning = {name: value for name, value in worker_environment().items() if name in BRIEFLY}
     assert spinning == {name: "as the operator likes"}
-
-
-def test_what_is_added_is_a_copy():
-    short_spin({})["OMP_WAIT_POLICY"] = "changed"
-    assert short_spin({}) == BRIEFLY != {"OMP_WAIT_POLICY": "changed"}
