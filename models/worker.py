@@ -116,6 +116,7 @@ class Worker:
         loaded = load_parts(self._setup)
         bundle = loaded.bundle
         read = self._clock()
+        self._share_cores()
         self._warm_up(loaded)
         self._encode_jpeg = loaded.jpeg.encode
         self._preparer = Preparer(bundle, loaded.analyzer, clock=self._clock)
@@ -143,6 +144,18 @@ class Worker:
             )
         )
         return bundle
+
+    def _share_cores(self) -> None:
+        """All are the engine's; the threads beside it compute alone.
+
+        With pools of their own there would be more OpenMP threads than cores. libgomp then has none of them look for
+        work before it sleeps (spinning.py), and a portrait took half as long again. The number is a thread's own, but
+        later threads begin with what was set last: so the engine's thread has the last word.
+        """
+        threads = torch.get_num_threads()
+        for beside in (self._preparing, self._finishing):
+            beside.submit(_compute_alone).result()
+        torch.set_num_threads(threads)
 
     def _warm_up(self, loaded: Parts) -> None:
         conditionings = self._preparing.submit(warm_preparation, loaded.bundle, loaded.analyzer).result()
@@ -382,6 +395,12 @@ def _glimpse(row: Row, bundle: Bundle) -> torch.Tensor | None:
     except Exception as error:
         _note_fault(error)
         return None
+
+
+def _compute_alone() -> None:
+    """One torch thread for the calling thread."""
+    torch.get_num_threads()  # else torch sets the process's number here before the first sum, and undoes the next line
+    torch.set_num_threads(1)
 
 
 def _note_fault(error: Exception) -> None:

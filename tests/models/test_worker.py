@@ -16,6 +16,7 @@ from PIL import Image
 
 from models.adapters.adapter import Identity
 from models.devices import enter
+from models.engine.engine import Engine
 from models.engine.rows import Row
 from models.faces.face import Face
 from models.job import Job
@@ -67,6 +68,19 @@ def test_every_thread_of_a_worker_enters_its_device(setup, monkeypatch):
     harness.stop()
     assert {name.partition("_")[0].partition("-")[0] for name, _ in entered} == {"Thread", "prepare", "finish"}
     assert {device for _, device in entered} == {torch.device("cpu")}
+
+
+def test_threads_beside_the_engine_s_leave_the_cores_to_it(setup, monkeypatch):
+    """More OpenMP threads than cores, and libgomp has none of them spin."""
+    computing, real = [], Engine.tick
+    monkeypatch.setattr(Engine, "tick", lambda engine: (computing.append(torch.get_num_threads()), real(engine))[1])
+    harness = Harness(msgspec.structs.replace(setup, threads=3))
+    harness.wait(Ready)
+    pools = (harness.worker._preparing, harness.worker._finishing)
+    beside = [pool.submit(torch.get_num_threads).result() for pool in pools]
+    harness.stop()
+    assert set(computing) == {3}
+    assert beside == [1, 1]
 
 
 def test_a_thread_takes_the_gpu_that_it_is_told_and_no_other(monkeypatch):
