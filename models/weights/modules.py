@@ -17,6 +17,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+from models.adapters.clip import number_positions
 from models.engine.plan import NoiseSchedule
 from models.weights.errors import WeightsError
 
@@ -95,7 +96,7 @@ def _filled(module: M, state: State, place: Place) -> M:
     """Give a meta module its weights. Raises WeightsError naming what is missing, unexpected or misshapen."""
     _refuse_strangers(module, state)
     module.load_state_dict({key: tensor.to(place.device, place.dtype) for key, tensor in state.items()}, assign=True)
-    _fill_position_ids(module, place.device)
+    number_positions(module, place.device)
     return module.eval().requires_grad_(False)
 
 
@@ -120,14 +121,6 @@ def _misshapen(key: str, found: Tensor, wanted: Tensor) -> str:
 def _channels_last(module: M) -> M:
     """The layout in which convolutions are fast on CPUs and tensor cores alike."""
     return module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing from the stubs
-
-
-def _fill_position_ids(module: nn.Module, device: torch.device) -> None:
-    """CLIP's position ids are a buffer that no file holds."""
-    for part in module.modules():
-        ids = part._buffers.get("position_ids")
-        if ids is not None and ids.is_meta:
-            part._buffers["position_ids"] = torch.arange(ids.shape[-1], device=device).expand(1, -1)
 
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from models.adapters.clip import filled
+
 
 class ImageEncoder(nn.Module):
     """Drops what comes after the penultimate layer: it would be computed and thrown away."""
@@ -29,9 +31,4 @@ def load_image_encoder(
     """From the published folder `models/image_encoder`. Raises RuntimeError naming missing and unexpected keys."""
     with torch.device("meta"):
         tower = CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
-    stored = {key: tensor for key, tensor in state.items() if not key.endswith("position_ids")}  # computed since
-    tower.load_state_dict({key: tensor.to(device, dtype) for key, tensor in stored.items()}, assign=True)
-    embeddings = tower.vision_model.embeddings
-    places = torch.arange(embeddings.num_positions, device=device).expand(1, -1)
-    embeddings.register_buffer("position_ids", places, persistent=False)
-    return ImageEncoder(tower.eval().requires_grad_(False))
+    return ImageEncoder(filled(tower, state, device, dtype))

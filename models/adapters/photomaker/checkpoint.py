@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.adapters.clip import filled
 from models.adapters.photomaker.encoder import EncoderShape, PerceiverShape, PhotoMakerEncoder, VisionShape
 
 V2_MARK = "qformer_perceiver.token_norm.weight"
@@ -47,9 +48,9 @@ def read_shape(path: Path) -> EncoderShape:
 
 def build_encoder(checkpoint: PhotoMakerCheckpoint, device: torch.device, dtype: torch.dtype) -> PhotoMakerEncoder:
     """Raises RuntimeError naming every missing or unexpected key."""
-    encoder = PhotoMakerEncoder(checkpoint.shape)
-    encoder.load_state_dict(checkpoint.encoder)
-    return encoder.to(device, dtype).eval().requires_grad_(False)
+    with torch.device("meta"):
+        encoder = PhotoMakerEncoder(checkpoint.shape)
+    return filled(encoder, checkpoint.encoder, device, dtype)
 
 
 def _under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

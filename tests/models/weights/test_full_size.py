@@ -73,8 +73,7 @@ def lora_fits(state):
 
 def photomaker_fits(state):
     checkpoint = split_checkpoint(state)
-    with torch.device("meta"):
-        build_encoder(checkpoint, META.device, META.dtype)
+    build_encoder(checkpoint, META.device, META.dtype)
     lora_fits(checkpoint.lora)
 
 
