@@ -45,7 +45,7 @@ from models.messages import (
     ToWorker,
 )
 from models.preparation import Prepared, Preparer
-from models.warmup import warm_engine, warm_finishing, warm_preparation
+from models.warmup import buckets_to_warm, warm_engine, warm_finishing, warm_preparation
 from models.weights.bundle import Bundle
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,8 @@ class Worker:
 
     def _warm_up(self, loaded: Parts) -> None:
         conditionings = self._preparing.submit(warm_preparation, loaded.bundle, loaded.analyzer).result()
-        warm_engine(loaded.bundle, conditionings, loaded.buckets)
+        buckets = buckets_to_warm(loaded.buckets, loaded.bundle.device, loaded.speed)
+        warm_engine(loaded.bundle, conditionings, buckets)
         self._finishing.submit(warm_finishing, loaded.bundle, loaded.jpeg.encode).result()
         if loaded.cache is not None:
             loaded.cache.save()

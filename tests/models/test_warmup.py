@@ -8,8 +8,8 @@ import torch
 from models import tuning, warmup
 from models.engine.graphs import GraphPool
 from models.faces.analyzers import load_analyzer
-from models.sdxl.speed import Speed
-from models.warmup import warm_engine, warm_preparation
+from models.sdxl.speed import EAGER, Speed
+from models.warmup import buckets_to_warm, warm_engine, warm_preparation
 from models.weights.bundle import load_bundle
 from models.weights.manifest import PACKAGE, read_manifest
 from tests.models.engine.recorder import CpuRecorder
@@ -56,6 +56,24 @@ def test_after_the_warm_up_every_bucket_and_kind_of_row_is_played_and_nothing_ne
     bundle.decoder.decode(latents[:1])
     assert len(recorder.made) == made
     assert replays(recorder) - before == calls + 1
+
+
+@pytest.mark.parametrize(
+    ("device", "speed", "warmed"),
+    [
+        ("cpu", EAGER, [1, 8]),
+        ("cpu", Speed(), [1, 8]),  # there are no graphs on a CPU
+        ("cpu", Speed(compile="blocks"), [1, 2, 4, 8]),
+        ("cuda", EAGER, [1, 2, 4, 8]),
+        ("cuda", Speed(), [1, 2, 4, 8]),
+    ],
+)
+def test_every_bucket_is_warmed_wherever_one_learns_something_of_its_own(device, speed, warmed):
+    assert buckets_to_warm((1, 2, 4, 8), torch.device(device), speed) == warmed
+
+
+def test_a_single_bucket_is_warmed_once():
+    assert buckets_to_warm((1,), torch.device("cpu"), EAGER) == [1]
 
 
 def test_further_sizes_are_learned_until_memory_runs_low(bundle, recorder, monkeypatch, caplog):
