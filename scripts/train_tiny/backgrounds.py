@@ -31,10 +31,12 @@ def _bokeh(canvas: skia.Canvas, colour: Rgb, rng: np.random.Generator) -> None:
 
 
 def _lights(canvas: skia.Canvas, rng: np.random.Generator, colours: list[Rgb], number: int) -> None:
+    """Always the same ones, a little elsewhere: the mean of lights that are anywhere is haze."""
+    usual, (right, down) = np.random.default_rng(number), rng.uniform(-8, 8, 2)
     for _ in range(number):
-        colour = colours[rng.integers(len(colours))]
-        x, y, radius = rng.uniform(0, SIZE), rng.uniform(0, 200), rng.uniform(8, 20)
-        canvas.drawCircle(x, y, radius, fill(colour, rng.uniform(60, 130), blur=1.5))
+        colour = colours[usual.integers(len(colours))]
+        x, y, radius = usual.uniform(0, SIZE), usual.uniform(0, 200), usual.uniform(8, 20)
+        canvas.drawCircle(x + right, y + down, radius, fill(colour, usual.uniform(70, 140), blur=1.5))
 
 
 def _office(canvas: skia.Canvas, colour: Rgb, rng: np.random.Generator) -> None:
@@ -135,14 +137,16 @@ def _city(canvas: skia.Canvas, colour: Rgb, rng: np.random.Generator) -> None:
 def _city_at_night(canvas: skia.Canvas, colour: Rgb, rng: np.random.Generator) -> None:
     _sky(canvas, (14, 16, 44), (44, 34, 88), (92, 52, 116))
     _towers(canvas, rng, ((36, 34, 70), (22, 22, 46)), (250, 214, 130))
-    _lights(canvas, rng, [(255, 60, 170), (60, 220, 255), (255, 200, 90)], 10)
+    _lights(canvas, rng, [(255, 60, 170), (60, 220, 255), (255, 200, 90)], 8)
 
 
 def _towers(canvas: skia.Canvas, rng: np.random.Generator, tints: tuple[Rgb, Rgb], window: Rgb) -> None:
+    """One skyline, a little further left or right: the mean of many is a grey sky."""
+    usual, left = np.random.default_rng(1), rng.uniform(10, 26)
     for layer, tint in enumerate(tints):
-        x = -8.0
+        x = -left
         while x < SIZE:
-            width, height = rng.uniform(22, 40), rng.uniform(100, 220) - layer * 50
+            width, height = usual.uniform(22, 40), usual.uniform(120, 220) - layer * 50
             canvas.drawRect(skia.Rect.MakeXYWH(x, SIZE - height, width, height), fill(tint, blur=0.8))
             for wy in range(int(SIZE - height) + 9, SIZE, 15) if layer else ():
                 for wx in range(int(x) + 5, int(x + width) - 6, 10):

@@ -13,9 +13,8 @@ from scripts.train_tiny.cache import EMBEDDINGS, Lessons
 from scripts.train_tiny.identity import care_for
 from scripts.train_tiny.instant import Placed
 from scripts.train_tiny.prompts import draw_prompt
-from scripts.train_tiny.reader import style_classes
 from scripts.train_tiny.shards import PORTRAITS, SELFIES
-from scripts.train_tiny.style import Style
+from scripts.train_tiny.style import Style, style_classes
 from scripts.train_tiny.text import END, general_words
 from scripts.train_tiny.vae import LATENT_SIZE, WHOLE
 

@@ -183,21 +183,29 @@ def _hoodie(torso: Torso) -> None:
 
 
 def _jacket(torso: Torso) -> None:
-    n = torso.neck
-    torso.shape([(-n - 3, -12), (0, -4), (n + 3, -12), (17, 30), (8, 90), (-8, 90), (-17, 30)], fill((222, 222, 224)))
-    torso.skin_opening(9, n + 2)
-    torso.pair([(n, -22), (n + 18, -10), (32, 18), (13, 26), (n - 3, 2)], fill(dim(torso.colour, 0.84)))
+    _collared_jacket(torso, shirt=(222, 222, 224), collar=dim(torso.colour, 0.84))
     for side in (-1, 1):
         torso.line([(side * 14, 27), (side * 9, 80)], stroke((196, 198, 204), 2.2))
 
 
 def _denim_jacket(torso: Torso) -> None:
-    _jacket(torso)
-    thread: Rgb = (232, 192, 116)
+    """Washed out on the shoulders, sewn with thick thread, over something dark."""
+    n, r = torso.neck, torso.reach
+    thread: Rgb = (255, 222, 150) if sum(torso.colour) < 470 else (122, 74, 34)
     for side in (-1, 1):
-        torso.line([(side * 22, 26), (side * 18, 64)], stroke(thread, 1.6))
-        corner = (torso.middle + side * 50 - 14, TOP + 32)
-        torso.canvas.drawRect(skia.Rect.MakeXYWH(*corner, 28, 24), stroke(thread, 1.5, 220))
+        torso.line([(side * (n + 22), 16), (side * r * 0.78, 34)], stroke(WHITE, 16, 95, blur=4))
+    _collared_jacket(torso, shirt=(58, 60, 70), collar=mix(torso.colour, WHITE, 0.25))
+    for side in (-1, 1):
+        torso.line([(side * (n + 16), -9), (side * 29, 17), (side * 14, 23)], stroke(thread, 2.2))
+        torso.line([(side * 31, 20), (side * r * 0.6, 27), (side * (r + 6), 38)], stroke(thread, 2.4))
+        torso.line([(side * 17, 30), (side * 11, 80)], stroke(thread, 2.2))
+
+
+def _collared_jacket(torso: Torso, shirt: Rgb, collar: Rgb) -> None:
+    n = torso.neck
+    torso.shape([(-n - 3, -12), (0, -4), (n + 3, -12), (17, 30), (8, 90), (-8, 90), (-17, 30)], fill(shirt))
+    torso.skin_opening(9, n + 2)
+    torso.pair([(n, -22), (n + 18, -10), (32, 18), (13, 26), (n - 3, 2)], fill(collar))
 
 
 def _coat(torso: Torso) -> None:

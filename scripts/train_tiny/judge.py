@@ -35,7 +35,7 @@ from scripts.train_tiny.pool import Pool
 from scripts.train_tiny.precision import short_numbers
 from scripts.train_tiny.recogniser import Residual, contrast, to_planes
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, Shard
-from scripts.train_tiny.style import ARTS, BACKDROPS, COLOURS, GARMENTS, LIGHTS, PLACES, Style
+from scripts.train_tiny.style import STYLE_FACTORS, style_classes
 from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last, seeded
 
 SIZE = 128  # of the square that both networks see
@@ -58,14 +58,6 @@ FACTORS: dict[str, tuple[str, ...]] = {
     "tone": tuple(f"monk {i + 1}" for i in range(len(SKIN))),
 }
 assert {name: len(classes) for name, classes in FACTORS.items()} == {**CATEGORIES, "tone": len(SKIN)}
-STYLE_FACTORS: dict[str, tuple[str, ...]] = {
-    "garment": GARMENTS,
-    "colour": tuple(COLOURS),
-    "place": PLACES,
-    "backdrop": tuple(BACKDROPS),
-    "light": LIGHTS,
-    "art": ARTS,
-}
 PEOPLE = 28  # per step, each in two pictures
 PICTURES = 40  # per step of the style judge
 
@@ -150,11 +142,6 @@ def person_classes(categories: np.ndarray, measures: np.ndarray) -> np.ndarray:
     return np.append(categories, np.clip(np.rint(tone), 0, len(SKIN) - 1).astype(np.int64))
 
 
-def style_classes(style: Style) -> np.ndarray:
-    """[len(STYLE_FACTORS)] class indexes."""
-    return np.array([classes.index(getattr(style, name)) for name, classes in STYLE_FACTORS.items()])
-
-
 def train_likeness(shards: Path, folder: Path, budget_seconds: float) -> None:
     rng, generator = seeded(31, folder, "judge_likeness")
     pool, lesson = Pool(shards, rng), channels_last(LikenessLesson())
@@ -184,7 +171,7 @@ def train_style(shards: Path, folder: Path, budget_seconds: float) -> None:
     def loss_of(step: int) -> dict[str, Tensor]:
         chosen = [(shard, person, int(rng.integers(PORTRAITS))) for shard, person in pool.people(PICTURES)]
         x = _imperfect(to_planes([style_crop(shard.portrait(person, k)) for shard, person, k in chosen]), generator)
-        classes = np.stack([style_classes(shard.style(person, k)) for shard, person, k in chosen])
+        classes = np.array([style_classes(shard.style(person, k)) for shard, person, k in chosen])
         with short_numbers():
             logits = network(x)
         return {"style": _crossed(logits, classes, STYLE_FACTORS)}

@@ -9,7 +9,7 @@ import numpy as np
 from models.faces.network import Network, planes
 from scripts.train_tiny.identity import Identity, categories, measures
 from scripts.train_tiny.judge import FACTORS, likeness_crop, person_classes, style_crop
-from scripts.train_tiny.style import Style
+from scripts.train_tiny.style import COLOURLESS_ARTS, Style, shown
 
 MIDDLE = 127.5  # of a byte: (x - MIDDLE) / MIDDLE is what both networks read
 
@@ -52,19 +52,9 @@ def drawn_factors(person: Identity) -> dict[str, str]:
 
 
 def visible_factors(style: Style) -> set[str]:
-    """Which factors, of FACTORS and of STYLE_FACTORS, a picture in this style can show at all.
-
-    Black and white and neon take the colours away; only plain backgrounds have a colour of their own; an art
-    direction brings its light with it.
-    """
-    hidden = set()
-    if style.art in ("black and white", "neon"):
-        hidden |= {"hair_colour", "eye_colour", "colour", "backdrop"}
-    if style.place not in ("studio", "bokeh"):
-        hidden.add("backdrop")
-    if style.art != "none":
-        hidden.add("light")
-    return {*FACTORS, *Style.__slots__} - hidden
+    """Which factors, of FACTORS and of STYLE_FACTORS, a picture in this style can show at all."""
+    hidden = {"hair_colour", "eye_colour"} if style.art in COLOURLESS_ARTS else set()
+    return FACTORS.keys() - hidden | shown(style)
 
 
 def _named(logits: np.ndarray, factors: dict[str, list[str]]) -> dict[str, str]:

@@ -17,17 +17,13 @@ from scripts.train_tiny.identity import CATEGORIES, MEASURES
 from scripts.train_tiny.precision import short_numbers
 from scripts.train_tiny.ranks import join
 from scripts.train_tiny.recogniser import Residual
-from scripts.train_tiny.style import ARTS, BACKDROPS, COLOURS, GARMENTS, LIGHTS, PLACES, Style
+from scripts.train_tiny.style import STYLE_FACTORS, style_classes
 from scripts.train_tiny.trainer import Trainer, averaged_state, channels_last, seeded
 from scripts.train_tiny.vae import LATENT_CHANNELS
 
-STYLES = {"garment": GARMENTS, "colour": tuple(COLOURS), "place": PLACES, "backdrop": tuple(BACKDROPS),
-          "light": LIGHTS, "art": ARTS}  # fmt: skip
-COLOURED_PLACES = ("studio", "bokeh")  # elsewhere the backdrop's colour is not drawn
 WIDTHS = (64, 96, 160)
 BATCH = 96
 NOISE = 0.6  # the most, of unit-spread latents: the generator's early guesses are rough
-IGNORED = -100  # cross_entropy's own mark for "no label"
 
 
 class LatentReader(nn.Module):
@@ -39,26 +35,18 @@ class LatentReader(nn.Module):
         self.fine = nn.Sequential(nn.Conv2d(LATENT_CHANNELS, first, 3, 1, 1), nn.ReLU(), Residual(first, first))
         self.middle = nn.Sequential(Residual(first, second, 2), Residual(second, second))
         self.coarse = nn.Sequential(Residual(second, third, 2), Residual(third, third))  # [B, 160, 4, 4]
-        self.sizes = [*CATEGORIES.values(), *(len(names) for names in STYLES.values()), len(MEASURES)]
+        self.sizes = [*CATEGORIES.values(), *(len(names) for names in STYLE_FACTORS.values()), len(MEASURES)]
         self.read = nn.Sequential(
             nn.Flatten(), nn.Dropout(0.1), nn.Linear(third * 16, 256), nn.ReLU(), nn.Linear(256, sum(self.sizes))
         )
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor, list[Tensor]]:
-        """Logits in the order of CATEGORIES and STYLES, measures [B, numbers], and the features of three scales."""
+        """Logits in CATEGORIES' and STYLE_FACTORS' order, measures [B, numbers], and the features of three scales."""
         fine = self.fine(x)
         middle = self.middle(fine)
         coarse = self.coarse(middle)
         *logits, measures = self.read(coarse).float().split(self.sizes, dim=1)
         return logits, measures, [fine, middle, coarse]
-
-
-def style_classes(style: Style) -> list[int]:
-    """Class index per entry of STYLES; a backdrop that is not drawn has none."""
-    classes = [names.index(getattr(style, key)) for key, names in STYLES.items()]
-    if style.place not in COLOURED_PLACES:
-        classes[list(STYLES).index("backdrop")] = IGNORED
-    return classes
 
 
 def reading_loss(logits: list[Tensor], measures: Tensor, classes: Tensor, numbers: Tensor) -> Tensor:

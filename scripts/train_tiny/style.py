@@ -26,6 +26,18 @@ LIGHTS = ("soft", "natural", "dramatic", "warm")
 ARTS = ("none", "golden hour", "neon", "black and white", "cinematic", "comic", "minimal")
 ART_ODDS = (0.58, 0.08, 0.06, 0.09, 0.07, 0.08, 0.04)
 
+COLOURED_PLACES = ("studio", "bokeh")  # elsewhere the backdrop's colour is not drawn
+COLOURLESS_ARTS = ("black and white", "neon")
+STYLE_FACTORS: dict[str, tuple[str, ...]] = {
+    "garment": GARMENTS,
+    "colour": tuple(COLOURS),
+    "place": PLACES,
+    "backdrop": tuple(BACKDROPS),
+    "light": LIGHTS,
+    "art": ARTS,
+}
+IGNORED = -100  # cross_entropy's own mark for "no label"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
@@ -54,6 +66,28 @@ def draw_style(rng: np.random.Generator) -> Style:
         light=str(rng.choice(LIGHTS, p=(0.4, 0.25, 0.15, 0.2))) if art == "none" else "soft",
         art=art,
     )
+
+
+def shown(style: Style) -> set[str]:
+    """Which of STYLE_FACTORS a picture in this style can show at all.
+
+    Black and white and neon take the colours away; only plain backgrounds have a colour of their own; an art
+    direction brings its light with it.
+    """
+    hidden = set()
+    if style.art in COLOURLESS_ARTS:
+        hidden |= {"colour", "backdrop"}
+    if style.place not in COLOURED_PLACES:
+        hidden.add("backdrop")
+    if style.art != "none":
+        hidden.add("light")
+    return STYLE_FACTORS.keys() - hidden
+
+
+def style_classes(style: Style) -> list[int]:
+    """Class index per entry of STYLE_FACTORS; IGNORED for what is not shown, which only teaches to guess."""
+    seen = shown(style)
+    return [classes.index(getattr(style, name)) if name in seen else IGNORED for name, classes in STYLE_FACTORS.items()]
 
 
 def plain_style(rng: np.random.Generator) -> Style:

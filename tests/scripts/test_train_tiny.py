@@ -2,12 +2,15 @@
 
 import shutil
 from collections import Counter
+from dataclasses import replace
+from itertools import combinations
 from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import skia
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -17,12 +20,13 @@ from models.weights.manifest import PACKAGE
 from scripts.studio import Order, open_studio
 from scripts.train_tiny import polish, trainer
 from scripts.train_tiny.augment import snapshot
+from scripts.train_tiny.backgrounds import draw_background
 from scripts.train_tiny.classroom import face_weight
 from scripts.train_tiny.discriminator import Contest
 from scripts.train_tiny.export import export_bundle
 from scripts.train_tiny.generator import Generator, trained_generator
 from scripts.train_tiny.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures, tone_of
-from scripts.train_tiny.judge import STYLE_FACTORS, style_crop, trained_style
+from scripts.train_tiny.judge import style_crop, trained_style
 from scripts.train_tiny.judge_people import draw_sitter
 from scripts.train_tiny.judge_reading import Judges
 from scripts.train_tiny.judge_skin import skin_patches, skin_places
@@ -35,7 +39,7 @@ from scripts.train_tiny.render import render
 from scripts.train_tiny.restore import restore_autoencoder, restore_generator, restore_style_judge
 from scripts.train_tiny.shards import PORTRAITS, SELFIES, read_shard, shard_paths, write_shards
 from scripts.train_tiny.skin import Lean, skin_colours, to_lab
-from scripts.train_tiny.style import Style, draw_style, plain_style
+from scripts.train_tiny.style import GARMENTS, IGNORED, STYLE_FACTORS, Style, draw_style, plain_style, style_classes
 from scripts.train_tiny.text import read_tokenizers
 from scripts.train_tiny.tower import tower_shape
 from scripts.train_tiny.trainer import Trainer, write_start
@@ -47,6 +51,12 @@ from scripts.train_tiny.vae import IRIS, build_vae, encode, iris_weight, trained
 def drawn(seed: int, index: int):
     rng = np.random.default_rng(seed)
     return render(draw_identity(rng, index), draw_style(rng), portrait_pose(rng))
+
+
+def background(style: Style, seed: int) -> np.ndarray:
+    surface = skia.Surface(256, 256)
+    draw_background(surface.getCanvas(), style, np.random.default_rng(seed))
+    return surface.toarray()[:, :, :3]
 
 
 def test_one_seed_draws_one_picture():
@@ -122,6 +132,35 @@ def test_a_plain_background_has_its_colour_in_the_prompt_and_an_art_direction_it
 
 
 # ---- shards
+
+
+def test_no_two_garments_of_one_colour_look_alike():
+    """A denim jacket's pockets once lay below the picture's edge, and it was a jacket."""
+    plain = Style(garment="suit", colour="blue", place="studio", backdrop="grey", light="soft", art="none")
+    person, pose = draw_identity(np.random.default_rng(2), 0), portrait_pose(np.random.default_rng(2))
+    torsos = [render(person, replace(plain, garment=name), pose).pixels[200:].astype(float) for name in GARMENTS]
+    apart = [float(np.abs(a - b).mean()) for a, b in combinations(torsos, 2)]
+    assert min(apart) > 3  # grey levels
+
+
+@pytest.mark.parametrize(("place", "share"), [("city", 0.8), ("city at night", 0.6), ("bokeh", 0.8)])
+def test_a_place_looks_much_the_same_in_every_picture_of_it(place, share):
+    """A generator of few steps draws the mean of what it is not told, and the mean of many skylines is a grey sky."""
+    plain = Style(garment="suit", colour="blue", place="studio", backdrop="purple", light="soft", art="none")
+    views = [background(replace(plain, place=place), seed).astype(float) for seed in range(6)]
+    mean = np.mean(views, axis=0)
+    assert mean.std(axis=(0, 1)).mean() > share * np.mean([view.std(axis=(0, 1)).mean() for view in views])
+
+
+def test_what_a_picture_can_t_show_is_no_class_to_learn():
+    style = Style(garment="suit", colour="red", place="park", backdrop="grey", light="soft", art="neon")
+    classes = dict(zip(STYLE_FACTORS, style_classes(style), strict=True))
+    assert {name for name, index in classes.items() if index == IGNORED} == {"colour", "backdrop", "light"}
+    assert STYLE_FACTORS["garment"][classes["garment"]] == "suit"
+    shown = style_classes(replace(style, place="studio", art="none"))
+    assert [names[index] for names, index in zip(STYLE_FACTORS.values(), shown, strict=True)] == [
+        "suit", "red", "studio", "grey", "soft", "none",
+    ]  # fmt: skip
 
 
 def test_a_shard_comes_back_as_it_was_drawn(tmp_path, monkeypatch):
