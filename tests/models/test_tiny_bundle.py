@@ -9,8 +9,8 @@ Needs skia (the `train` extra, part of `make test`).
 """
 
 from dataclasses import dataclass, replace
-from functools import cache
-from itertools import cycle, pairwise
+from functools import cache, cached_property
+from itertools import count, cycle, islice, pairwise
 
 import numpy as np
 import pytest
@@ -74,6 +74,14 @@ class House:
             self.studio.introduce(selfie.pixels, selfie.landmarks)  # whether faces are found is asked elsewhere
         self.gallery = Gallery(np.stack([self.judges.who(s.pixels, s.landmarks).embedding for s in second]))
         self._kept: dict[tuple[object, ...], list[np.ndarray]] = {}
+
+    @cached_property
+    def passers_by(self) -> list[Sitter]:
+        """Twelve more, of all tones, whose photos are good enough both."""
+        people = (draw_sitter(SEED, index, lambda selfie: True) for index in count(100))
+        pictures = ("selfie", "second_selfie")
+        good = (s for s in people if all(self.studio.accepts(getattr(s, name).pixels) for name in pictures))
+        return list(islice(good, 12))
 
     def portraits(self, adapter: str, *, prompt: str = NAVY, steps: int = 4, strength: float = 1.0) -> list[np.ndarray]:
         """One of every sitter, with the same seed, in batches of strangers."""
@@ -230,8 +238,12 @@ def test_the_first_steps_are_the_prompts_and_the_last_ones_the_persons(house, ad
 
 @each_adapter
 def test_two_selfies_beat_one(house, adapter):
-    """Over twelve people, held against drawn portraits of them; either selfie alone, and both in either order."""
-    drawn = [sitter.neutral.target for sitter in house.sitters]
+    """Over 24 people, held against drawn portraits of them; either selfie alone, and both in either order.
+
+    Twelve are too few for v1: what two selfies give there is 0.006, and the spread of such a mean 0.007.
+    """
+    sitters = [*house.sitters, *house.passers_by]
+    drawn = [sitter.neutral.target for sitter in sitters]
     wanted = np.stack([house.judges.who(target.pixels, target.landmarks).embedding for target in drawn])
 
     def likeness(portraits: list[np.ndarray]) -> float:
@@ -239,8 +251,8 @@ def test_two_selfies_beat_one(house, adapter):
         return float((made * wanted).sum(axis=1).mean())
 
     def shot(*chosen: str) -> float:
-        order = Order(selfies=(), prompt=NAVY, seed=5, adapter=adapter)
-        selfies = [tuple(getattr(sitter, name).pixels for name in chosen) for sitter in house.sitters]
+        order = Order(selfies=(), prompt=NAVY, seed=5, adapter=adapter, steps=2)
+        selfies = [tuple(getattr(sitter, name).pixels for name in chosen) for sitter in sitters]
         return likeness(house.studio.shoot([replace(order, selfies=pictures) for pictures in selfies]))
 
     one = (shot("selfie") + shot("second_selfie")) / 2
