@@ -30,6 +30,7 @@ from models.engine.plan import NoiseSchedule
 from models.messages import FileInfo
 from models.sdxl.control import ControlNet
 from models.sdxl.denoiser import PLAIN, Denoiser
+from models.sdxl.folded import fold
 from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
 from models.tuning import Tuner
@@ -207,7 +208,8 @@ class Loader:
         return LoraShelf(files, models, self._place.device) if files else None
 
     def _vae(self, part: str) -> AutoencoderKL | AutoencoderTiny:
-        return build_vae(self._config(part), self._state(part), self._place)
+        vae = build_vae(self._config(part), self._state(part), self._place)
+        return fold(vae) if isinstance(vae, AutoencoderTiny) else vae
 
     def _tokenizers(self) -> tuple[CLIPTokenizer, CLIPTokenizer]:
         """Fresh ones on every call: adapters teach theirs a trigger word."""
