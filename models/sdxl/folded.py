@@ -20,12 +20,15 @@ class FoldedTail(nn.Module):
     beyond the edge; these are still made by the layers themselves.
     """
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, upsample: nn.Upsample, first: nn.Conv2d, second: nn.Conv2d) -> None:
         super().__init__()
         self.layers = nn.Sequential(upsample, first, second)
         weight, bias = _folded(upsample, first, second)
-        self.weight = nn.Parameter(weight, requires_grad=False)
-        self.bias = nn.Parameter(bias, requires_grad=False)
+        self.register_buffer("weight", weight, persistent=False)  # no parameters: they are in no file
+        self.register_buffer("bias", bias, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         picture = F.pixel_shuffle(F.conv2d(x, self.weight, self.bias, padding=1), 2)
