@@ -1,9 +1,8 @@
 """One command from nothing to a bundle: `python -m scripts.train_tiny`. Every stage goes on where it was stopped.
 
 Without STAGES the whole recipe runs on --processes CPU cores: in under 150 minutes on two (129 of CPU time, 148 by the
-clock when it was last run whole; `sharper` came later, beside a longer branch, and `style` lost fifty seconds), less on
-more. Budgets are in seconds of CPU time; `--scale 2` trains twice as long, and the same command again with a larger
-scale goes on from the checkpoints, so that more hours make a better bundle.
+clock when it was last run whole), less on more. Budgets are in seconds of CPU time; `--scale 2` trains twice as long,
+and the same command again with a larger scale goes on from the checkpoints, so that more hours make a better bundle.
 `restore` makes checkpoints of a published bundle, to go on from.
 Needs the `train` extra; no GPU, no network.
 """
@@ -98,13 +97,13 @@ class Plan:
         train_decoder(self.shards, self.checkpoints, 420 * self.scale)
 
     def sharper(self) -> None:
-        sharpen_decoder(self.shards, self.checkpoints, 200 * self.scale)
+        sharpen_decoder(self.shards, self.checkpoints, 300 * self.scale)
 
     def likeness(self) -> None:
         train_likeness(self.shards, self.checkpoints, 600 * self.scale)
 
     def style(self) -> None:
-        train_style(self.shards, self.checkpoints, 250 * self.scale)
+        train_style(self.shards, self.checkpoints, 300 * self.scale)
 
     def text(self) -> None:
         train_tokenizers(self.text_folder)

@@ -215,7 +215,7 @@ def widened(half: AutoencoderTiny) -> AutoencoderTiny:
 def train_decoder(shards: Path, folder: Path, budget_seconds: float) -> None:
     """Five levels at full size, encoder and decoder together; the latents are final after this.
 
-    What decoders learn beyond is in sharpen.py and polish.py.
+    What decoders learn beyond is in discriminator.py and polish.py.
     """
     resumed = (folder / "decoder.pt").exists()
     vae = build_vae() if resumed else widened(latent_vae(shards, folder))
