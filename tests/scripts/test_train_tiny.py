@@ -131,9 +131,6 @@ def test_a_plain_background_has_its_colour_in_the_prompt_and_an_art_direction_it
         assert any(word in prompt for word in ("comic", "illustration", "ink drawing"))
 
 
-# ---- shards
-
-
 def test_no_two_garments_of_one_colour_look_alike():
     """A denim jacket's pockets once lay below the picture's edge, and it was a jacket."""
     plain = Style(garment="suit", colour="blue", place="studio", backdrop="grey", light="soft", art="none")
@@ -161,6 +158,9 @@ def test_what_a_picture_can_t_show_is_no_class_to_learn():
     assert [names[index] for names, index in zip(STYLE_FACTORS.values(), shown, strict=True)] == [
         "suit", "red", "studio", "grey", "soft", "none",
     ]  # fmt: skip
+
+
+# ---- shards
 
 
 def test_a_shard_comes_back_as_it_was_drawn(tmp_path, monkeypatch):

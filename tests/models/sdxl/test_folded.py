@@ -31,7 +31,7 @@ def test_a_folded_decoder_makes_the_same_picture_to_its_last_corner(height, widt
     assert torch.allclose(folded.decode(latents)[0], vae.decode(latents)[0], atol=1e-5)
 
 
-def test_no_layer_is_asked_for_more_than_the_picture_s_edge(monkeypatch):
+def test_no_layer_is_asked_for_more_than_the_picture_s_edge():
     """Otherwise the two convolutions at full size would still be paid for."""
     folded = fold(tiny_vae())
     tail, seen = folded.decoder.layers[-1], []
