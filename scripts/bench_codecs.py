@@ -24,8 +24,8 @@ import torch
 from PIL import Image
 
 from models.finish.encoding import encode_image
-from service.decoding import Decoded, ImageLimits
-from service.pixels import read_pixels
+from service.decoders.pixels import read_pixels
+from service.decoders.protocol import Decoded, ImageLimits
 
 SIDE = 1024
 PHONE = (3024, 4032)

@@ -31,16 +31,16 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python scripts/...` puts scripts/ first
 
-from models.spinning import short_spin
+from models.worker.spinning import short_spin
 
 os.environ.update(short_spin(os.environ))  # as the front starts its workers; read when torch is loaded
 
 import skimage.data
 import torch
 
-from models.messages import Broken, Done, Failed, FromWorker, Generate, Picture, Ready, Setup, Shutdown, Timings
 from models.weights.manifest import PACKAGE
-from models.worker import Worker
+from models.wire.messages import Broken, Done, Failed, FromWorker, Generate, Picture, Ready, Setup, Shutdown, Timings
+from models.worker.worker import Worker
 from scripts.mixed import ONE_AT_A_TIME, REQUEST_BATCHES, STEP_BATCHES, Mixed, policies
 from scripts.stock import Stock, compare_with_stock
 from scripts.studio import BUNDLE, Order, open_studio

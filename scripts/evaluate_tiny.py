@@ -48,7 +48,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python scripts/...` puts scripts/ first
 
-from models.spinning import short_spin
+from models.worker.spinning import short_spin
 
 os.environ.update(short_spin(os.environ))  # as the front starts its workers; read when torch is loaded
 

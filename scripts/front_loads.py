@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from models.messages import Done, FromWorker, Generate, Picture, Ready, Setup, Shutdown, encode_frame
+from models.wire.messages import Done, FromWorker, Generate, Picture, Ready, Setup, Shutdown, encode_frame
 from scripts.served import Connection, Served, fake, request, served
 from tests.fakes import FakeWorker, Script
 

@@ -37,7 +37,7 @@ class Served:
     @property
     def decoder_seconds(self) -> float:
         """Of its decoders."""
-        return sum(cpu_seconds(pid) for pid in self._children() if b"service.decoder" in _command(pid))
+        return sum(cpu_seconds(pid) for pid in self._children() if b"service.decoders.decoder" in _command(pid))
 
     @property
     def resident_kilobytes(self) -> float:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from models.adapters.adapter import Identity
-from models.devices import buckets_for
+from models.bundle.bundle import load_bundle
 from models.engine.engine import Engine, Policy
 from models.engine.rows import Row
 from models.faces.analyzers import load_analyzer
@@ -27,12 +27,12 @@ from models.faces.judge import Limits, judge
 from models.faces.network import Network
 from models.faces.recogniser import Recogniser
 from models.finish.presenting import present
-from models.job import Job
-from models.loading import Parts, load_parts
-from models.messages import Final, Generate, Picture, Setup
-from models.preparation import Prepared, Preparer
-from models.weights.bundle import load_bundle
 from models.weights.manifest import PACKAGE, FinalSpec, Manifest, WeightFile, read_manifest
+from models.wire.messages import Final, Generate, Picture, Setup
+from models.worker.devices import buckets_for
+from models.worker.job import Job
+from models.worker.loading import Parts, load_parts
+from models.worker.preparation import Prepared, Preparer
 
 BUNDLE = "tiny"
 PLENTY_SECONDS = 3600.0

@@ -10,20 +10,20 @@ from socket import socket
 import click
 import uvloop
 
-from models.messages import Setup
-from service.access.commands import keys_command
+from models.wire.messages import Setup
 from service.api.portrait_form import parse_form
 from service.app import create_app
-from service.decoder_process import DecoderDied
-from service.doctor import DoctorError, examine, is_usable, report
+from service.cli.doctor import DoctorError, examine, is_usable, report
+from service.cli.fetch import fetch
+from service.cli.generate import StartFailed, generate
+from service.cli.keys import keys_command
+from service.cli.options import fail, read_settings, setting_options
+from service.decoders.pool import Decoders, ImageLimits
+from service.decoders.process import DecoderDied
 from service.errors import ServiceError
-from service.fetch import fetch
-from service.generate import StartFailed, generate
-from service.images import Decoders, ImageLimits
 from service.logs import set_up_logging
 from service.memory import forbid_core_dumps, keep_freed_pages
 from service.metrics import Metrics, package_version
-from service.options import fail, read_settings, setting_options
 from service.secrets import Secrets, SecretsError, open_secrets
 from service.server import listen, serve
 from service.settings import Settings, SettingsError, refuse_open_network

@@ -28,7 +28,7 @@ from service.api.replicate.files import Files
 from service.api.replicate.hooks import Hooks
 from service.api.replicate.predictions import Predictions
 from service.api.replicate.routes import REPLICATE_ROUTES
-from service.images import Decoders
+from service.decoders.pool import Decoders
 from service.jobs.jobs import Jobs
 from service.jobs.tokens import Vault
 from service.jobs.webhooks import Webhooks

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
-from models.messages import FaceReport, Figures, Timings
+from models.wire.messages import FaceReport, Figures, Timings
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 

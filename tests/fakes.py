@@ -20,8 +20,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from models.channel import Channel
-from models.messages import (
+from models.wire.channel import Channel
+from models.wire.messages import (
     AdapterInfo,
     Broken,
     BundleInfo,

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from models.faces.face import Face
-from models.messages import MAX_SELFIES, Framing, Picture, Region
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.lora_choice import LoraChoice
+from models.wire.messages import MAX_SELFIES, Framing, Picture, Region
 
 Size = tuple[int, int]  # width, height
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import click
 from huggingface_hub import constants
 
-from models.messages import FileInfo
 from models.weights.checkpoints import convert
 from models.weights.errors import AlteredFile, MissingFile, WeightsError
 from models.weights.integrity import verify_one
@@ -19,6 +18,7 @@ from models.weights.listing import listing
 from models.weights.lock import Lock
 from models.weights.manifest import DEFAULT_MANIFEST, Manifest, WeightFile, read_manifest
 from models.weights.network import Network, free_bytes, unpack
+from models.wire.messages import FileInfo
 
 SHOWN = 6
 

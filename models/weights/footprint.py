@@ -1,6 +1,6 @@
 """How many bytes of parameters each adapter of a bundle will keep on the device: told by the headers of its files.
 
-Imports no diffusers or transformers, so that `doctor` answers at once. `models.weights.memory` measures what is loaded.
+Imports no diffusers or transformers, so that `doctor` answers at once. `models.bundle.memory` measures what is loaded.
 """
 
 import json

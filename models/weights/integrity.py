@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from models.messages import FileInfo
 from models.weights.errors import AlteredFile, MissingFile
 from models.weights.lock import Lock
 from models.weights.manifest import WeightFile
+from models.wire.messages import FileInfo
 
 _BLOCK = 1 << 20
 

@@ -12,8 +12,8 @@ from typing import Literal, TypeVar
 import msgspec
 
 from models.engine.plan import MAX_STEPS
-from models.messages import Framing
 from models.weights.errors import WeightsError
+from models.wire.messages import Framing
 
 PACKAGE = Path(__file__).resolve().parent
 DEFAULT_MANIFEST = PACKAGE / "manifest.toml"

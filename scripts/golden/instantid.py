@@ -24,6 +24,15 @@ from models.adapters.instantid.adapter import FULL_SCALE, IDENTITY_NET, InstantI
 from models.adapters.instantid.checkpoint import load_instantid
 from models.adapters.instantid.keypoints import draw_keypoints
 from models.adapters.perceiver import load_query_resampler
+from models.bundle.modules import (
+    EXACT,
+    Place,
+    build_control_net,
+    build_schedule,
+    build_text_encoder,
+    build_unet,
+    build_vae,
+)
 from models.engine.engine import Engine
 from models.engine.plan import NoiseSchedule, Plan, make_plan
 from models.engine.rows import BatchKey, Row
@@ -33,15 +42,6 @@ from models.sdxl.control import Control, ControlNet
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
-from models.weights.modules import (
-    EXACT,
-    Place,
-    build_control_net,
-    build_schedule,
-    build_text_encoder,
-    build_unet,
-    build_vae,
-)
 from scripts.golden.outcome import PIXEL_TOLERANCE, Outcome, difference, relative_difference
 
 TOLERANCE = 1e-4

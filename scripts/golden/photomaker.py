@@ -25,16 +25,16 @@ from models.adapters.photomaker.checkpoint import build_encoder, read_shape, spl
 from models.adapters.photomaker.encoder import EncoderShape, PhotoMakerEncoder
 from models.adapters.photomaker.pixels import clip_pixels
 from models.adapters.photomaker.trigger import TriggerError, expand, with_trigger
+from models.bundle.modules import EXACT, Place, build_schedule, build_text_encoder, build_unet, build_vae
 from models.engine.engine import Engine
 from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row
 from models.faces.face import Face
-from models.messages import Picture
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
-from models.weights.modules import EXACT, Place, build_schedule, build_text_encoder, build_unet, build_vae
+from models.wire.messages import Picture
 from scripts.golden.outcome import PIXEL_TOLERANCE, Outcome, difference
 
 ENCODER_TOLERANCE = 1e-4

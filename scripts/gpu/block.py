@@ -12,9 +12,9 @@ import msgspec
 import torch
 from torch import Tensor
 
-from models.compile_cache import CompileCache, key_of
+from models.bundle.modules import Place
 from models.sdxl.speed import Compile, Speed
-from models.weights.modules import Place
+from models.worker.compile_cache import CompileCache, key_of
 from scripts.gpu.ours import Case, Ours, Taken
 from scripts.gpu.probe import Memory, copy_gbps, peak_tflops, settle, state, versions
 from scripts.gpu.shapes import SHAPES

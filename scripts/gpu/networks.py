@@ -13,7 +13,7 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from models.weights.modules import Place
+from models.bundle.modules import Place
 from scripts.gpu.shapes import FACE_TOKENS, Shapes
 
 SEED = 20

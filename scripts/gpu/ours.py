@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from models.adapters.instantid.adapter import IDENTITY_NET
+from models.bundle.modules import Place
+from models.bundle.tuning import Tuner
 from models.engine.decoding import decoding_on
 from models.engine.engine import Engine
 from models.engine.plan import NoiseSchedule, make_plan
@@ -19,8 +21,6 @@ from models.sdxl.control import Control, ControlNet
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.speed import Speed
 from models.sdxl.vae import Decoder
-from models.tuning import Tuner
-from models.weights.modules import Place
 from scripts.gpu.networks import Networks, Person, keypoint_picture, unit_noise
 from scripts.gpu.shapes import INSTANTID, Shapes
 

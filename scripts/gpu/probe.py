@@ -10,7 +10,7 @@ from statistics import median
 
 import torch
 
-from models.weights.modules import Place
+from models.bundle.modules import Place
 
 SIDE, TOY_SIDE = 8192, 256
 COPY_BYTES, TOY_COPY_BYTES = 2 << 30, 1 << 20

@@ -15,7 +15,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from torch import nn
 
-from models.weights.modules import Place
+from models.bundle.modules import Place
 from scripts.gpu.networks import Networks, Person, keypoint_picture, unit_noise
 from scripts.gpu.ours import SCALE, Case, Taken
 from scripts.gpu.shapes import INSTANTID, Shapes

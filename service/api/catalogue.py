@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Meta, Struct
 
-from models.messages import BundleInfo, Ready
+from models.wire.messages import BundleInfo, Ready
 from service.api.front import Front
 from service.api.replicate.catalogue import PublishedModels, model_object
 from service.api.replicate.objects import ModelObject

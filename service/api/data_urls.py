@@ -7,7 +7,7 @@ import binascii
 import re
 
 from service.api.fields import field_problem
-from service.content import ACCEPTED
+from service.decoders.content import ACCEPTED
 from service.errors import TooLarge
 
 HEAD = re.compile(r"data:[A-Za-z0-9.+/-]{0,64}(;[A-Za-z0-9=._-]{1,64}){0,4};base64,", re.IGNORECASE)

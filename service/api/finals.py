@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 from msgspec import Struct
 
-from models.messages import BundleInfo, Final, FinalInfo, Generate
+from models.wire.messages import BundleInfo, Final, FinalInfo, Generate
 from service.access.caller import caller_of, require
 from service.api.accept import choose_form
 from service.api.forms import Upload

@@ -25,8 +25,8 @@ from service.api.portrait_form import (
     parse_form,
 )
 from service.api.presence import ClientLeft
-from service.content import ACCEPTED
-from service.decoding import MAX_BYTES
+from service.decoders.content import ACCEPTED
+from service.decoders.protocol import MAX_BYTES
 from service.errors import BadRequest, ServiceError, TooLarge, UnsupportedMedia
 from service.jobs.sealing import MAX_TOKEN_CHARS
 from service.memory import wipe

@@ -7,7 +7,7 @@ from service.api.forms import UploadLimits
 from service.api.replicate.files import Files
 from service.api.replicate.hooks import Hooks
 from service.api.replicate.predictions import Predictions
-from service.images import Decoders
+from service.decoders.pool import Decoders
 from service.jobs.jobs import Jobs
 from service.jobs.sealing import Sealer
 from service.jobs.tokens import Vault

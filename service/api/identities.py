@@ -9,7 +9,7 @@ from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.response.base import ASGIResponse
 
-from models.messages import BundleInfo, Generate, Picture
+from models.wire.messages import BundleInfo, Generate, Picture
 from service.access.caller import caller_of
 from service.api.answers import IdentityAnswer, note_timings
 from service.api.forms import Upload

@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request
 from litestar.datastructures import Headers
 
-from models.messages import Generate, Picture
+from models.wire.messages import Generate, Picture
 from service.access.caller import Scope, caller_of, require
 from service.api.forms import PortraitForm, Upload, check_who, read_upload
 from service.api.front import Front
@@ -21,8 +21,8 @@ from service.api.portrait_form import POSE_FIELD, check_together
 from service.api.prefer import read_cancel_after, read_prefer
 from service.api.presence import settle, while_present
 from service.api.record import RequestRecord, record_of
+from service.decoders.pool import Decoders
 from service.errors import BadRequest, ServiceError
-from service.images import Decoders
 from service.jobs.idempotency import fingerprint, read_key
 from service.jobs.job import Finished, Job, Summary
 from service.jobs.jobs import Prepare

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from models.messages import KNOWN_ADAPTERS, BundleInfo, Generate, Picture
+from models.wire.messages import KNOWN_ADAPTERS, BundleInfo, Generate, Picture
 from service.api.forms import PortraitForm
 from service.errors import BadRequest
 from service.jobs.job import Summary

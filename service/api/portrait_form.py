@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from models.messages import Framing, ImageFormat, Region, SeveralFaces
+from models.wire.messages import Framing, ImageFormat, Region, SeveralFaces
 from service.errors import BadRequest
 from service.jobs.sealing import MAX_TOKEN_CHARS
 from service.jobs.terms import OnDisconnect

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 
 import msgspec
 
-from models.messages import Done, Failed, Generate, JobEvent, Portrait, Ready, Started
+from models.wire.messages import Done, Failed, Generate, JobEvent, Portrait, Ready, Started
 from service.access.caller import ANONYMOUS, Caller
 from service.errors import DeadlineExceeded, JobCancelled, JobFailed, NoCapacity, NotFound, ServiceError
 from service.jobs import admission

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from models.messages import BundleInfo, Final, Generate, ImageFormat, JobEvent, Portrait, Started
+from models.wire.messages import BundleInfo, Final, Generate, ImageFormat, JobEvent, Portrait, Started
 from service.access.caller import Caller
 from service.errors import BadRequest
 from service.jobs.sealing import MAX_TOKEN_CHARS, Sealer

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from models.messages import Done, Failed, Generate, JobEvent, Portrait, Started, Stepped
+from models.wire.messages import Done, Failed, Generate, JobEvent, Portrait, Started, Stepped
 from service.workers.supervisor import Supervisor
 
 MAX_WAITING_STEPS = 64  # progress a slow reader has not taken; more is dropped, portraits never are

@@ -1,6 +1,6 @@
 """A worker in a thread of this process, behind the same interface: for tests and for debugging.
 
-`models.worker` is imported when the first thread starts, never before: a front that uses processes stays free of
+`models.worker.worker` is imported when the first thread starts, never before: a front that uses processes stays free of
 torch. A thread can't be killed, so a supervisor over this launcher needs a generous silence limit.
 """
 
@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from models.messages import Broken, FromWorker, Setup, Shutdown, ToWorker
+from models.wire.messages import Broken, FromWorker, Setup, Shutdown, ToWorker
 
 logger = logging.getLogger("proofsheet.worker")
 
@@ -28,7 +28,7 @@ WorkerFactory = Callable[[Setup, Callable[[FromWorker], None]], WorkerObject]
 
 
 def real_worker(setup: Setup, send: Callable[[FromWorker], None]) -> WorkerObject:
-    return importlib.import_module("models.worker").Worker(setup, send)
+    return importlib.import_module("models.worker.worker").Worker(setup, send)
 
 
 class ThreadLink:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 import models
-from models.messages import (
+from models.wire.messages import (
     HEADER,
     MAX_FRAME_BYTES,
     FromWorker,
@@ -24,8 +24,8 @@ from models.messages import (
     decode_from_worker,
     encode_frame,
 )
-from models.spinning import short_spin
-from models.tray import Tray, hand_over
+from models.wire.tray import Tray, hand_over
+from models.worker.spinning import short_spin
 from service.frames import Frames
 from service.settings import PREFIX
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from models.messages import Figures, FromWorker, Generate, JobEvent, Ready, Setup, SpeedInfo, ToWorker
+from models.wire.messages import Figures, FromWorker, Generate, JobEvent, Ready, Setup, SpeedInfo, ToWorker
 
 
 class WorkerStatus(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 
-from models.messages import (
+from models.wire.messages import (
     Cancel,
     Done,
     Dropped,

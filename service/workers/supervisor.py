@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from models.messages import Broken, FromWorker, Generate, Ready, Setup, Shutdown, ToWorker
+from models.wire.messages import Broken, FromWorker, Generate, Ready, Setup, Shutdown, ToWorker
 from service.workers.protocol import Launcher, Link, WorkerStatus
 
 logger = logging.getLogger("proofsheet.worker")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from models.bundle.modules import Place
 from models.engine.rows import noise
-from models.weights.modules import Place
 from scripts.golden.instantid import RECIPES, InstantIDFolder
 from scripts.golden.photomaker import PhotoMakerFolder
 from tests.models.conftest import GOLDEN, GOLDEN_INSTANTID

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from models.bundle.modules import Place
 from models.engine.decoding import at_once, decoding_on
 from models.engine.graphs import CudaRecorder, GraphPool
 from models.finish.jpeg import encode_on_cpu
@@ -20,7 +21,6 @@ from models.sdxl.denoiser import Denoiser
 from models.sdxl.fp8 import Fp8Linear
 from models.sdxl.kernels import choose_kernel
 from models.sdxl.vae import Decoder
-from models.weights.modules import Place
 from scripts.golden.instantid import InstantIDFolder
 from tests.models.conftest import GOLDEN_INSTANTID
 from tests.models.sdxl.rows import HEIGHT, WIDTH, conditioning_of, mates

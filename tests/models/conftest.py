@@ -9,7 +9,7 @@ import skimage.data
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.messages import Ready, Setup
+from models.wire.messages import Ready, Setup
 from tests.models.running import Harness, picture_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "photomaker"

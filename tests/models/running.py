@@ -6,8 +6,8 @@ import threading
 import numpy as np
 from PIL import Image
 
-from models.messages import Generate, Picture, Shutdown
-from models.worker import Worker
+from models.wire.messages import Generate, Picture, Shutdown
+from models.worker.worker import Worker
 
 PATIENCE_SECONDS = 60
 

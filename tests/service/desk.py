@@ -2,7 +2,7 @@
 
 import asyncio
 
-from models.messages import Done, Generate, Picture, Portrait
+from models.wire.messages import Done, Generate, Picture, Portrait
 from service.access.caller import ANONYMOUS, SCOPES, Caller
 from service.jobs.jobs import Jobs
 from service.jobs.log import Ended

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 from litestar import Litestar
 
-from models.messages import Picture, Setup
+from models.wire.messages import Picture, Setup
 from service.app import create_app
 from service.errors import BadPicture
 from service.metrics import Metrics

@@ -5,8 +5,8 @@ import asyncio
 import httpx
 import pytest
 
-from service.images import Decoders, ImageLimits
-from tests.service.corpus import FILES, FORMS
+from service.decoders.pool import Decoders, ImageLimits
+from tests.service.decoders.corpus import FILES, FORMS
 from tests.service.expect import refused
 from tests.service.harness import House, build_house, client_of
 

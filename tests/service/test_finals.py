@@ -6,7 +6,7 @@ import base64
 import msgspec
 import pytest
 
-from models.messages import FinalInfo, Generate
+from models.wire.messages import FinalInfo, Generate
 from service.access.key_file import KeyEntry, add_key, parse_keys
 from service.access.keys import Keys
 from service.jobs.sealing import Sealer

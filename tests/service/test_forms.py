@@ -17,7 +17,7 @@ from litestar.testing import TestClient
 from service.api.forms import ClientLeft, PortraitForm, Upload, UploadLimits, UploadTooSlow, read_upload, wipe
 from service.api.portrait_form import FIELDS, parse_form, rule
 from service.errors import BadRequest, ServiceError
-from tests.service.corpus import FORMS, HostileForm
+from tests.service.decoders.corpus import FORMS, HostileForm
 from tests.service.form_corpus import BOUNDARY, MULTIPART, image, joined, part, selfie, with_fields
 
 LIMITS = UploadLimits()

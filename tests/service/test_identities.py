@@ -6,7 +6,7 @@ import time
 import msgspec
 import pytest
 
-from models.messages import Generate
+from models.wire.messages import Generate
 from service.access.caller import Caller
 from service.jobs.sealing import Sealer
 from service.jobs.tokens import EnrolmentKeepsakes, KeptIdentity

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from models.messages import Done, Generate, Picture, Portrait, Started, Stepped
+from models.wire.messages import Done, Generate, Picture, Portrait, Started, Stepped
 from service.access.caller import ANONYMOUS
 from service.errors import BadPicture, DeadlineExceeded, JobCancelled, JobFailed, NoCapacity, NotFound
 from service.jobs.log import Ended, EventLog, Queued

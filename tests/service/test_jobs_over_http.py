@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from models.messages import Portrait
+from models.wire.messages import Portrait
 from service.api.forms import Upload
 from service.api.intake import Terms
 from service.api.orders import Wish

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from models.messages import Done, Failed, Generate, Picture, Portrait, Setup, Started, Stepped
+from models.wire.messages import Done, Failed, Generate, Picture, Portrait, Setup, Started, Stepped
 from service.__main__ import build_workers
 from service.metrics import Metrics
 from service.settings import Settings

@@ -5,7 +5,7 @@ import dataclasses
 
 import msgspec
 
-from models.messages import Done, Failed, Generate, Portrait, Ready, Started, Stepped, Timings
+from models.wire.messages import Done, Failed, Generate, Portrait, Ready, Started, Stepped, Timings
 from tests.fakes import BUNDLE
 
 

@@ -18,12 +18,12 @@ from models.adapters.instantid.keypoints import draw_keypoints
 from models.adapters.perceiver import QueryResampler
 from models.adapters.text_prompt import check_prompts, text_conditioning
 from models.faces.face import Face
-from models.messages import Picture
 from models.sdxl.attention import ImagePrompt
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.control import Control, ControlNet
 from models.sdxl.region import Region
 from models.sdxl.text import TextEncoders
+from models.wire.messages import Picture
 
 IDENTITY_NET = "identity"
 # The scale of both channels at strength 1: the one of every published example. Above it pictures look burnt.

@@ -19,10 +19,10 @@ from models.adapters.photomaker.pixels import clip_pixels
 from models.adapters.text_prompt import check_prompts, text_conditioning
 from models.faces.align import aligned
 from models.faces.face import Face
-from models.messages import Picture
 from models.sdxl.attention import ImagePrompt
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.text import TextEncoders
+from models.wire.messages import Picture
 
 # What the weights were trained on: the face laid on ArcFace's template at twice its size, which is insightface's
 # `norm_crop` at 224 (the authors' wiki, "IP-Adapter-Face").

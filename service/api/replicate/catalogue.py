@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from models.messages import BundleInfo
+from models.wire.messages import BundleInfo
 from service.api.fields import read_fields
 from service.api.portrait_form import PortraitForm
 from service.api.replicate import instantid, own, photomaker

@@ -17,7 +17,7 @@ from service.api.record import record_of
 from service.api.replicate.files import StoredFile
 from service.api.replicate.objects import FileObject, FileUrls, Page
 from service.api.replicate.predictions import timestamp
-from service.content import ACCEPTED
+from service.decoders.content import ACCEPTED
 from service.errors import BadRequest, TooLarge, UnsupportedMedia
 
 CONTENT = "content"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from models.messages import BundleInfo
+from models.wire.messages import BundleInfo
 from service.api.portrait_form import PortraitForm
 from service.api.replicate.photomaker import place_subject
 from service.api.replicate.translation import (

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from models.messages import BundleInfo
+from models.wire.messages import BundleInfo
 from service.api.fields import read_fields, unknown_field
 from service.api.portrait_form import FIELDS, PortraitForm, check_together
 from service.api.replicate.translation import Translated, Uri, refuse

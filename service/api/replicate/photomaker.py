@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from models.messages import BundleInfo
+from models.wire.messages import BundleInfo
 from service.api.portrait_form import MAX_SEED, PortraitForm
 from service.api.replicate.translation import Prompt, Translated, Uri, YesNo, fit_guidance, fit_steps, refuse
 from service.styles import SUBJECTS

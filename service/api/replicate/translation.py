@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from models.messages import BundleInfo
+from models.wire.messages import BundleInfo
 from service.api.fields import field_problem
 from service.api.portrait_form import MAX_PROMPT_LENGTH, MAX_SEED, PortraitForm
 from service.api.sizes import nearest_size

@@ -8,9 +8,9 @@ from models.adapters.decoupled import load_image_projection
 from models.adapters.instantid.adapter import FULL_SCALE, IDENTITY_NET
 from models.adapters.instantid.checkpoint import split_instantid
 from models.faces.face import Face
-from models.messages import Picture
 from models.sdxl.attention import attention_layers
 from models.sdxl.text import PromptTooLong
+from models.wire.messages import Picture
 from scripts.golden.instantid import InstantIDFolder
 from tests.models.conftest import GOLDEN_INSTANTID
 

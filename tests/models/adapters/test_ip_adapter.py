@@ -16,14 +16,14 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 from models.adapters.adapter import Wish
 from models.adapters.ip_adapter.adapter import face_crop
 from models.adapters.ip_adapter.checkpoint import load_ip_adapter, split_ip_adapter
+from models.bundle.modules import build_schedule, build_unet
 from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row
 from models.faces.face import Face
-from models.messages import Picture
 from models.sdxl.attention import attention_layers
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.text import PromptTooLong
-from models.weights.modules import build_schedule, build_unet
+from models.wire.messages import Picture
 from scripts.golden.photomaker import PhotoMakerFolder
 from tests.models.conftest import GOLDEN
 from tests.models.engine.test_invariance import run

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from models.adapters.lora import LoraError, fuse_loras, read_lora
 from models.adapters.lora_names import ModuleNames, sgm_names
-from models.weights.modules import EXACT, build_text_encoder, build_unet
+from models.bundle.modules import EXACT, build_text_encoder, build_unet
 from tests.models.conftest import GOLDEN, kohya_lora
 
 ATTENTION = "down_blocks.1.attentions.0.transformer_blocks.0.attn1"

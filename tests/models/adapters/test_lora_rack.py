@@ -10,8 +10,8 @@ from models.adapters.lora import LoraError, fuse_loras, read_lora
 from models.adapters.lora_names import ModuleNames
 from models.adapters.lora_rack import LoraRack
 from models.adapters.lora_shelf import LoraShelf
+from models.bundle.modules import Place, build_text_encoder, build_unet
 from models.sdxl.lora_choice import LoraChoice
-from models.weights.modules import Place, build_text_encoder, build_unet
 from tests.models.conftest import GOLDEN, kohya_lora
 
 CPU = torch.device("cpu")

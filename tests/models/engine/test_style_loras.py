@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.adapters.adapter import Wish
+from models.bundle.bundle import load_bundle
 from models.engine.engine import Engine
 from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row, initial_latent
 from models.sdxl.lora_choice import LoraChoice
-from models.weights.bundle import load_bundle
 from models.weights.errors import WeightsError
 from models.weights.manifest import read_manifest
 from scripts.golden.photomaker import PhotoMakerFolder, face_of, picture_of

@@ -3,7 +3,7 @@
 import pytest
 
 from models.faces.looks import Looks
-from models.messages import Picture
+from models.wire.messages import Picture
 
 
 class CountingAnalyzer:

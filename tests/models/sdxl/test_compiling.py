@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend
 
+from models.bundle.modules import EXACT
 from models.sdxl.compiling import compile_blocks, compiled
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.kernels import Kernel, _preferring, use_kernel
-from models.weights.modules import EXACT
 from scripts.golden.instantid import InstantIDFolder
 from tests.models.conftest import GOLDEN_INSTANTID
 from tests.models.sdxl.rows import call, conditioning_of, mates

@@ -6,8 +6,8 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 
+from models.bundle.bundle import load_bundle
 from models.sdxl.folded import FoldedTail, fold
-from models.weights.bundle import load_bundle
 from models.weights.manifest import read_manifest
 
 

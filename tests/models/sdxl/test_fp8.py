@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from models.bundle.modules import EXACT, meta_unet
 from models.sdxl.attention import attention_layers, install_attention
 from models.sdxl.fp8 import LARGE, STORED, Fp8Linear, quantise, use_fp8
-from models.weights.modules import EXACT, meta_unet
 from scripts.golden.instantid import InstantIDFolder
 from scripts.gpu.shapes import FULL
 from tests.models.conftest import GOLDEN_INSTANTID

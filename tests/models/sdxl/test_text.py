@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
+from models.bundle.modules import EXACT, build_text_encoder
 from models.sdxl.text import PromptTooLong, TextEncoders
-from models.weights.modules import EXACT, build_text_encoder
 from tests.models.conftest import GOLDEN
 
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny
 from safetensors.torch import load_file
 
+from models.bundle.modules import EXACT, build_vae
 from models.sdxl.vae import Decoder
-from models.weights.modules import EXACT, build_vae
 from tests.models.conftest import GOLDEN
 
 

@@ -5,9 +5,9 @@ import sys
 import pytest
 import skimage.data
 
-from models.messages import Done, Portrait, Ready, Setup
 from models.weights.fetch import fetch
 from models.weights.manifest import read_manifest
+from models.wire.messages import Done, Portrait, Ready, Setup
 from tests.models.conftest import MANIFEST
 from tests.models.running import Harness, generate, picture_of
 from tests.models.weights.hub import Hub

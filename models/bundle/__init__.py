@@ -1,0 +1,1 @@
+"""From verified files to warm modules."""

@@ -1,0 +1,233 @@
+"""From a request to rows: check, find the face, judge the photo, encode the identity and the prompt.
+
+Runs on the preparation thread, while the engine's thread ticks. The cheapest refusals come first: nothing computes
+for a request that can't be met.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from models.adapters.adapter import Adapter, Pose, Size
+from models.adapters.packing import IdentityRefused, Kept, pack, unpack
+from models.bundle.bundle import Bundle
+from models.engine.rows import Refinement, Row, initial_latent
+from models.faces.agreement import disagreement
+from models.faces.face import Face, FaceAnalyzer
+from models.faces.judge import Judgement, Limits, judge
+from models.faces.looks import Looks, pixels_of
+from models.wire.messages import FaceReport, Failed, Generate, Picture, Started
+from models.worker.job import Job, JobRefused
+from models.worker.orders import FinalOrder, Order, read_order
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Ready to run: the rows, the size of what leaves, and what the caller is told when the first row starts."""
+
+    job: Job
+    rows: list[Row]
+    size: Size
+    started: Started
+
+
+class Preparer:
+    """Holds warm models and no request. One thread at a time calls `prepare`."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        analyzer: FaceAnalyzer,
+        *,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bundle = bundle
+        self._analyzer = analyzer
+        self._limits = limits or Limits()
+        self._clock = clock
+
+    def prepare(self, job: Job) -> Prepared:
+        """Raises JobRefused with what the caller is to be told. An enrolment comes out without rows."""
+        request = job.request
+        job.watch.preparation_began = self._clock()
+        order = read_order(request, self._bundle)
+        if request.identity is None:
+            _check_prompt(order, request, len(request.selfies))
+            kept, reports = self._get_to_know(job, order.stack.adapter, Looks(self._analyzer))
+        else:
+            kept, reports = self._remember(job, order, request.identity), []
+        known = self._clock()
+        rows = self._rows(job, order, kept) if request.seeds else []
+        job.watch.prepared = self._clock()
+        job.watch.text = job.watch.prepared - known
+        identity = pack(kept, order.stack.adapter, self._bundle.info.revision) if request.wants_identity else None
+        return Prepared(job, rows, order.size, _started(request, reports, order, identity))
+
+    # ---- who it is
+
+    def _get_to_know(self, job: Job, adapter: Adapter, looks: Looks) -> tuple[Kept, list[FaceReport]]:
+        """The photos' way to an identity."""
+        began = self._clock()
+        faces, reports = self._find_faces(job, looks, adapter.face_space)
+        stands = self._find_pose(job.request, looks, adapter.face_space)
+        embedded = self._clock()
+        identity = adapter.identity(job.request.selfies, faces)
+        job.watch.face, job.watch.identity = embedded - began, self._clock() - embedded
+        return Kept(identity, stands), reports
+
+    def _remember(self, job: Job, order: Order, identity: bytes) -> Kept:
+        """The short way: what was packed before. No selfie, no face, no encoder."""
+        request, adapter = job.request, order.stack.adapter
+        began = self._clock()
+        try:
+            kept = unpack(identity, adapter, self._bundle.info.revision)
+        except IdentityRefused as refused:
+            failed = Failed(job_id=request.job_id, code=refused.code, message=str(refused), fault="caller")
+            raise JobRefused(failed) from None
+        job.watch.identity = self._clock() - began
+        _check_prompt(order, request, len(kept.identity.tokens) // adapter.tokens.rows_a_selfie)
+        if request.pose is None:
+            return kept
+        began = self._clock()
+        kept = replace(kept, stands=self._find_pose(request, Looks(self._analyzer)))
+        job.watch.face = self._clock() - began
+        return kept
+
+    # ---- what is drawn
+
+    def _rows(self, job: Job, order: Order, kept: Kept) -> list[Row]:
+        request, bundle = job.request, self._bundle
+        wish = replace(order.wish, pose=kept.stands)
+        conditioning = order.stack.adapter.condition(kept.identity, wish)
+        refinement = self._refinement(order, order.final, kept) if order.final else None
+        sides = (side // bundle.decoder.factor for side in (wish.height, wish.width))
+        shape = (bundle.decoder.latent_channels, *sides)
+        return [
+            Row(
+                job_id=request.job_id,
+                index=index,
+                seed=seed,
+                key=order.key(bundle.info, wish),
+                plan=order.plan,
+                conditioning=conditioning,
+                guidance=order.guidance,
+                deadline=job.deadline,
+                latent=initial_latent(seed, order.plan, shape, bundle.device),
+                wants_previews=request.previews and bundle.preview_decoder is not None,
+                refinement=refinement,
+            )
+            for index, seed in enumerate(request.seeds)
+        ]
+
+    def _refinement(self, order: Order, final: FinalOrder, kept: Kept) -> Refinement:
+        wish = replace(final.wish, pose=kept.stands)
+        return Refinement(
+            key=order.key(self._bundle.info, wish),
+            plan=final.plan,
+            first=final.first,
+            level=final.level,
+            conditioning=order.stack.adapter.condition(kept.identity, wish),
+        )
+
+    # ---- the photos
+
+    def _find_faces(self, job: Job, looks: Looks, space: str | None) -> tuple[list[Face], list[FaceReport]]:
+        """One usable face per selfie. Every selfie is looked at, so that one answer names all that is wrong."""
+        judgements = [self._judge(selfie, job.request, looks, space) for selfie in job.request.selfies]
+        reports = [judgement.report for judgement in judgements]
+        for index, judgement in enumerate(judgements):
+            if judgement.code is not None:
+                raise JobRefused(
+                    Failed(
+                        job_id=job.request.job_id,
+                        code=judgement.code,
+                        message=judgement.message,
+                        fault="caller",
+                        value=judgement.value,
+                        limit=judgement.limit,
+                        selfie=index,
+                        faces=reports,
+                    )
+                )
+        faces = [judgement.face for judgement in judgements if judgement.face is not None]
+        _refuse_several_people(job.request, faces, reports)
+        return faces, reports
+
+    def _find_pose(self, request: Generate, looks: Looks, space: str | None = None) -> Pose | None:
+        """The largest face of the pose photo. It may be small, dark or blurred: only where it is counts."""
+        if request.pose is None:
+            return None
+        faces = looks.places(request.pose, space)
+        if not faces:
+            message = (
+                "No face was found in the pose photo. Send one that shows a whole face, or leave it out and choose "
+                "a framing."
+            )
+            raise JobRefused(
+                Failed(job_id=request.job_id, code="pose_no_face", message=message, fault="caller", value=0, limit=1)
+            )
+        return Pose.of(request.pose, faces[0])
+
+    def _judge(self, selfie: Picture, request: Generate, looks: Looks, space: str | None) -> Judgement:
+        return judge(pixels_of(selfie), looks.faces(selfie, space), self._limits, request.several_faces)
+
+
+def _refuse_several_people(request: Generate, faces: list[Face], reports: list[FaceReport]) -> None:
+    found = disagreement(faces)
+    if found is None:
+        return
+    people = "; ".join(" and ".join(str(index) for index in group) for group in found.groups)
+    message = (
+        f"The selfies seem to be of {len(found.groups)} people (counted from 0: {people}). The likest two of different "
+        f"people have a likeness of {found.nearest:.2f}, and one person's have {found.threshold:.2f} or more. "
+        "Send photos of one person."
+    )
+    raise JobRefused(
+        Failed(
+            job_id=request.job_id,
+            code="identities_disagree",
+            message=message,
+            fault="caller",
+            value=found.nearest,
+            limit=found.threshold,
+            selfie=found.groups[-1][0],
+            likeness=found.likeness,
+            faces=reports,
+        )
+    )
+
+
+def _check_prompt(order: Order, request: Generate, num_selfies: int) -> None:
+    if not request.seeds:
+        return
+    try:
+        order.stack.adapter.check(order.wish, num_selfies)
+    except ValueError as error:
+        failed = Failed(
+            job_id=request.job_id,
+            code=getattr(error, "code", "prompt_too_long"),
+            message=str(error),
+            fault="caller",
+            value=getattr(error, "value", None),
+            limit=getattr(error, "limit", None),
+        )
+        raise JobRefused(failed) from None
+
+
+def _started(request: Generate, reports: list[FaceReport], order: Order, identity: bytes | None) -> Started:
+    wish, final = order.wish, order.final
+    width, height = final.size if final else (wish.width, wish.height)
+    return Started(
+        job_id=request.job_id,
+        faces=reports,
+        adapter=order.stack.adapter.name,
+        sampler=order.sampler,
+        steps=wish.num_steps + (final.num_steps if final else 0),
+        width=width,
+        height=height,
+        guidance=order.guidance,
+        strength=wish.strength,
+        lora_scale=wish.lora.scale if wish.lora else None,
+        identity=identity,
+    )

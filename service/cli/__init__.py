@@ -1,0 +1,1 @@
+"""The command line's parts; `service/__main__.py` puts them together."""

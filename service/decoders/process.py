@@ -1,0 +1,231 @@
+"""One decoder process as the front sees it: spawn, ask, kill."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from models.wire.messages import Picture
+from models.wire.tray import Tray, hand_over
+from service.decoders.protocol import (
+    HEADER,
+    Answer,
+    DecoderReady,
+    DecoderSetup,
+    ImageLimits,
+    Refused,
+    decode_answer,
+    encode,
+)
+from service.frames import Frames
+
+START_SECONDS = 20.0  # 0.2 s on an idle machine; generous, because a busy one is no reason to fail
+CHUNK_BYTES = 256 * 1024  # keeps the transport's own copy of a selfie small
+COMMAND = (sys.executable, "-s", "-B", "-m", "service.decoders.decoder")
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+
+# Nothing of the front's own environment: no secrets, and no LIBHEIF_SECURITY_LIMITS=OFF. Every block over 128 kB is
+# its own mapping, so that freed pixels go back to the system at once. numpy's algebra, which nobody uses here, would
+# otherwise keep a thread for each core.
+ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+class DecoderDied(Exception):
+    """The process ended, or stopped making sense, before its answer was whole."""
+
+    def __init__(self, what: str, exit_code: int | None = None) -> None:
+        super().__init__(f"{what} (exit code {exit_code})")
+        self.was_killed = exit_code == -signal.SIGKILL
+
+
+class Answers:
+    """What a child has said and nobody has taken yet: one frame at the most, or it is cut off."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.frames = Frames(HEADER, max_bytes, self._put)
+        self.frames.ended.add_done_callback(lambda _: self._settle(None))
+        self._next: asyncio.Future[bytearray | None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def ended(self) -> bool:
+        """False until the end has been noticed."""
+        return self.frames.ended.done()
+
+    async def take(self) -> bytearray:
+        """Raises EOFError when there is none to come. One caller at a time, and none after one that was cancelled."""
+        body = await self._next
+        if body is None:
+            raise EOFError
+        self._next = asyncio.get_running_loop().create_future()
+        if self.ended:
+            self._settle(None)
+        return body
+
+    def _put(self, body: bytearray) -> None:
+        if self._next.done():
+            self.close()
+        else:
+            self._settle(body)
+
+    def _settle(self, body: bytearray | None) -> None:
+        if not self._next.done():
+            self._next.set_result(body)
+
+    def close(self) -> None:
+        self.frames.close()
+
+
+class DecoderProcess:
+    """Owns one child, a pipe and a rail to it and a socket from it. Asyncio; one picture at a time.
+
+    After any exception out of `decode`, a cancellation too, the child is in the middle of a frame: kill it.
+    """
+
+    def __init__(self, process: Process, answers: Answers, rail: socket.socket, limits: ImageLimits) -> None:
+        self._process = process
+        self._answers = answers
+        self._rail = rail
+        self._limits = limits
+        self._turn = asyncio.Lock()  # answers have one reader at a time, also when `end` overtakes `decode`
+        self.ready = DecoderReady(formats=[])
+
+    @classmethod
+    async def spawn(cls, limits: ImageLimits, heic: bool) -> "DecoderProcess":
+        """Started, confined and answering. Raises DecoderDied, after its deadline too; no child is left then."""
+        child = await cls.start(COMMAND, limits)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await child._greet(DecoderSetup(limits=limits, heic=heic))
+        except TimeoutError as error:
+            await child.end()
+            raise DecoderDied(f"a decoder did not answer within {START_SECONDS:g} s") from error
+        except BaseException:
+            await child.end()
+            raise
+        return child
+
+    @classmethod
+    async def start(cls, command: Sequence[str], limits: ImageLimits) -> "DecoderProcess":
+        """Running, and not yet asked anything. The rail's descriptor is its last argument."""
+        (ours, its), (rail, its_rail) = socket.socketpair(), socket.socketpair()
+        rail.setblocking(False)
+        with its, its_rail:
+            answers = Answers(limits.max_answer_bytes)
+            await asyncio.get_running_loop().create_unix_connection(lambda: answers.frames, sock=ours)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    str(its_rail.fileno()),
+                    stdin=PIPE,
+                    stdout=its.fileno(),
+                    pass_fds=(its_rail.fileno(),),
+                    cwd=PACKAGE_ROOT,
+                    env=ENVIRONMENT,
+                )
+            except BaseException:
+                answers.close()
+                rail.close()
+                raise
+        return cls(process, answers, rail, limits)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """False as soon as its end has been noticed; what happens in between shows up as DecoderDied."""
+        return self._process.returncode is None and not self._answers.ended
+
+    async def decode(self, data: memoryview) -> Picture | Refused:
+        """Raises DecoderDied. Bounded by the caller's timeout."""
+        tray = Tray.empty(self._limits.max_pixel_bytes)
+        async with self._turn:
+            self._hand_over(tray)
+            await self._send(data)
+            answer = await self._receive()
+        if isinstance(answer, DecoderReady):
+            raise DecoderDied("a decoder answered out of turn")
+        if isinstance(answer, Refused):
+            return answer
+        picture = Picture(width=answer.width, height=answer.height, rgb=answer.rgb, tray=tray)
+        if not self._is_plausible(picture):
+            raise DecoderDied("a decoder's pixels don't match their size")
+        return picture
+
+    def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def end(self) -> None:
+        """Kill it and wait until it is gone, its pipe and its socket closed."""
+        self.kill()
+        stdin = self._process.stdin
+        assert stdin is not None
+        async with self._turn:
+            stdin.close()
+            self._rail.close()
+            self._answers.close()
+            await self._process.wait()
+            with contextlib.suppress(ConnectionError):
+                await stdin.wait_closed()
+
+    async def _greet(self, setup: DecoderSetup) -> None:
+        await self._send(memoryview(encode(setup)))
+        answer = await self._receive()
+        if not isinstance(answer, DecoderReady):
+            raise DecoderDied("a decoder's first answer was not that it is ready")
+        self.ready = answer
+
+    def _hand_over(self, tray: Tray | None) -> None:
+        try:
+            hand_over(self._rail, tray)
+        except OSError:
+            raise DecoderDied("a decoder takes no tray") from None
+
+    async def _send(self, body: memoryview) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        try:
+            stdin.writelines([HEADER.pack(body.nbytes), body[:CHUNK_BYTES]])  # at once: each write wakes the child
+            await stdin.drain()
+            for start in range(CHUNK_BYTES, body.nbytes, CHUNK_BYTES):
+                stdin.write(body[start : start + CHUNK_BYTES])
+                await stdin.drain()
+        except (ConnectionError, RuntimeError):  # uvloop says RuntimeError for a closed transport
+            raise await self._death("a decoder stopped reading") from None
+
+    async def _receive(self) -> Answer:
+        try:
+            return decode_answer(await self._answers.take())
+        except msgspec.MsgspecError as error:
+            raise DecoderDied("a decoder's answer makes no sense") from error
+        except EOFError:
+            if self._answers.frames.too_long:
+                raise DecoderDied("a decoder's answer is too long") from None
+            raise await self._death("a decoder ended") from None
+
+    async def _death(self, what: str) -> DecoderDied:
+        """Its socket closes a moment before its exit code is known; one that closed it and lives on is killed."""
+        try:
+            async with asyncio.timeout(1.0):
+                exit_code = await self._process.wait()
+        except TimeoutError:
+            exit_code = None
+        return DecoderDied(what, exit_code)
+
+    def _is_plausible(self, picture: Picture) -> bool:
+        """A child that a file has taken over may say anything; the front and the worker trust these three."""
+        in_range = all(1 <= side <= self._limits.output_side for side in (picture.width, picture.height))
+        return in_range and len(picture.rgb) == (picture.num_bytes if picture.tray is None else 0)

@@ -1,0 +1,135 @@
+"""Pixels go from process to process on trays: in order, of the size they said, and gone with the last who has them."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.wire.channel import Channel
+from models.wire.messages import Generate, Picture, encode_frame
+from models.wire.tray import Tray, hand_over, take_over
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="trays are Linux's")
+
+SIZE = 10_000
+JOB = {"job_id": "1", "prompt": "", "seeds": [1], "deadline_seconds": 1.0}
+
+
+def filled(data: bytes) -> Tray:
+    tray = Tray.empty(SIZE)
+    assert tray is not None
+    tray.fill(data)
+    return tray
+
+
+def picture(number: int) -> Picture:
+    return Picture(width=number, height=2, tray=filled(bytes([number]) * number * 6))
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture
+def rail():
+    ends = socket.socketpair()
+    yield ends
+    for end in ends:
+        end.close()
+
+
+def test_what_was_put_on_a_tray_is_read_at_the_other_end_and_in_order(rail):
+    for data in (b"first", b"second"):
+        hand_over(rail[0], filled(data))
+    hand_over(rail[0], None)
+    taken = [take_over(rail[1]) for _ in range(3)]
+    assert [None if tray is None else bytes(tray.read(5)) for tray in taken] == [b"first", b"secon", None]
+
+
+def test_another_process_fills_a_tray_that_is_read_here(rail):
+    tray = Tray.empty(SIZE)
+    assert tray is not None
+    code = (
+        "import socket, sys; from models.wire.tray import *; "
+        "take_over(socket.socket(fileno=int(sys.argv[1]))).fill(b'hi')"
+    )
+    hand_over(rail[0], tray)
+    root = Path(__file__).resolve().parents[3]
+    number = rail[1].fileno()
+    subprocess.run([sys.executable, "-c", code, str(number)], pass_fds=(number,), check=True, timeout=60, cwd=root)
+    assert bytes(tray.read(3)) == b"hi\0"
+
+
+def test_who_has_a_tray_can_neither_cut_it_off_nor_let_it_grow():
+    tray = filled(b"x")
+    for size in (1, 2 * SIZE):
+        with pytest.raises(PermissionError):
+            os.truncate(tray._descriptor, size)
+    with pytest.raises(ValueError):
+        tray.fill(bytes(SIZE + 1))
+    with pytest.raises(ValueError, match=f"tray of {SIZE}"):
+        tray.read(SIZE + 1)
+
+
+def test_a_tray_that_nobody_has_any_more_leaves_no_descriptor_and_its_view_stays_readable():
+    before = open_descriptors()
+    view = filled(b"kept").read(4)
+    assert bytes(view) == b"kept"
+    view.release()
+    assert open_descriptors() == before
+
+
+def test_without_a_descriptor_to_spare_there_is_no_tray(monkeypatch):
+    def full(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "memfd_create", full)
+    assert Tray.empty(SIZE) is None
+
+
+def test_an_end_that_is_gone_is_noticed_at_both_sides(rail):
+    rail[0].close()
+    with pytest.raises(EOFError):
+        take_over(rail[1])
+    with pytest.raises(OSError):
+        hand_over(rail[0], None)
+
+
+def test_a_job_s_trays_reach_its_worker_each_in_the_picture_that_it_belongs_to(rail):
+    ours, theirs = socket.socketpair()
+    inline = Picture(width=1, height=1, rgb=b"abc")
+    selfies = [picture(3), inline, picture(7)]
+    job = Generate(**JOB, selfies=selfies, pose=picture(5))
+    trays: list[Tray] = []
+    frame = encode_frame(job, trays.append)
+    for tray in trays:
+        hand_over(rail[0], tray)
+    ours.sendall(frame)
+    with ours, theirs:
+        read = Channel(theirs, rail[1]).read()
+    assert isinstance(read, Generate)
+    assert read.pose is not None
+    assert [bytes(p.pixels) for p in (*read.selfies, read.pose)] == [b"\3" * 18, b"abc", b"\7" * 42, b"\5" * 30]
+    assert len(frame) < 1000
+
+
+@pytest.mark.parametrize("loss", ["not sent", "front gone"])
+def test_a_message_whose_tray_does_not_come_ends_the_channel(rail, loss):
+    """A worker then stops, as when its front has gone: waiting for the next message would mix up the pictures."""
+    ours, theirs = socket.socketpair()
+    ours.sendall(encode_frame(Generate(**JOB, selfies=[picture(3)]), lambda tray: None))
+    if loss == "not sent":
+        hand_over(rail[0], None)
+    else:
+        rail[0].close()
+    with ours, theirs:
+        assert Channel(theirs, rail[1]).read() is None
+
+
+def test_a_frame_that_would_leave_its_trays_behind_is_not_written():
+    job = Generate(**JOB, selfies=[picture(3)])
+    with pytest.raises(NotImplementedError, match="Tray"):
+        encode_frame(job)

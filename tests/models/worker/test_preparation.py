@@ -1,0 +1,97 @@
+"""What the preparation thread refuses, on the embedded bundle with drawn people. Needs skia (the `train` extra)."""
+
+import numpy as np
+import pytest
+
+from models.faces.agreement import SAME_PERSON
+from models.faces.judge import Limits, judge
+from models.wire.messages import Generate, Picture, Setup
+from models.worker.job import Job, JobRefused
+from models.worker.loading import load_parts
+from models.worker.preparation import Preparer
+from scripts.train_tiny.identity import draw_identity
+from scripts.train_tiny.pose import selfie_pose
+from scripts.train_tiny.render import render
+from scripts.train_tiny.style import plain_style
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return load_parts(Setup(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def preparer(parts):
+    return Preparer(parts.bundle, parts.analyzer)
+
+
+def selfies(parts, index, count):
+    """The first `count` selfies of one person that the photo judge takes."""
+    rng = np.random.default_rng([4177, 1_000_000 + index])
+    person, taken = draw_identity(rng, index), []
+    while len(taken) < count:
+        pixels = render(person, plain_style(rng), selfie_pose(rng)).pixels
+        if judge(pixels, parts.analyzer.analyze(pixels), Limits(), "largest").is_ok:
+            taken.append(Picture(width=256, height=256, rgb=pixels.tobytes()))
+    return taken
+
+
+def prepare(preparer, pictures):
+    request = Generate(
+        job_id="job", selfies=pictures, prompt="portrait photo of a person", seeds=[1], deadline_seconds=600
+    )
+    return preparer.prepare(Job.accept(request, 0.0))
+
+
+def test_selfies_of_different_people_are_refused_with_the_likeness_of_every_pair(parts, preparer):
+    [first, again], [other] = selfies(parts, 0, 2), selfies(parts, 18, 1)
+    assert len(prepare(preparer, [first, again]).rows) == 1
+    with pytest.raises(JobRefused) as caught:
+        prepare(preparer, [first, other, again])
+    failed = caught.value.failed
+    assert (failed.code, failed.fault, failed.selfie) == ("identities_disagree", "caller", 1)
+    assert failed.message.startswith("The selfies seem to be of 2 people (counted from 0: 0 and 2; 1).")
+    likeness = np.array(failed.likeness)
+    threshold = SAME_PERSON["proofsheet-tiny"]
+    assert likeness.shape == (3, 3)
+    assert likeness[0, 2] >= threshold > failed.value == max(likeness[0, 1], likeness[2, 1])
+    assert failed.limit == threshold
+
+
+def test_a_style_lora_that_the_bundle_does_not_have_is_refused(parts, preparer):
+    request = Generate(
+        job_id="job",
+        selfies=selfies(parts, 0, 1),
+        prompt="portrait photo of a person",
+        seeds=[1],
+        deadline_seconds=600,
+        lora="film",
+    )
+    with pytest.raises(JobRefused) as caught:
+        preparer.prepare(Job.accept(request, 0.0))
+    assert caught.value.failed.code == "unknown_lora"
+    assert caught.value.failed.message == "The lora 'film' is not available here; there is none to choose."
+
+
+@pytest.mark.parametrize("adapter", ["photomaker-v2", "photomaker", "instantid"])
+def test_an_identity_brings_what_its_selfies_and_its_pose_photo_brought(parts, preparer, adapter):
+    """To the bit: so that a final, which has neither photo, begins with its preview's own latents."""
+    [selfie], [pose] = selfies(parts, 0, 1), selfies(parts, 18, 1)
+    given = {
+        "job_id": "job",
+        "prompt": "portrait photo of a person",
+        "adapter": adapter,
+        "seeds": [1],
+        "deadline_seconds": 600,
+        "framing": "selfie",
+    }
+    photos = {"selfies": [selfie], "pose": pose if adapter == "instantid" else None, "wants_identity": True}
+    first = preparer.prepare(Job.accept(Generate(**given, **photos), 0.0))
+    second = preparer.prepare(Job.accept(Generate(**given, selfies=[], identity=first.started.identity), 0.0))
+    [one], [other] = first.rows, second.rows
+    assert np.array_equal(one.conditioning.personal.embeds, other.conditioning.personal.embeds)
+    if adapter == "instantid":
+        [control], [again] = one.conditioning.controls, other.conditioning.controls
+        assert np.array_equal(control.hint, again.hint)
+        assert np.array_equal(one.conditioning.image.keys_values, other.conditioning.image.keys_values)
+    assert len(first.started.identity) < 5000
