@@ -12,7 +12,10 @@ from service.access.caller import caller_of, require
 from service.api.accept import choose_form
 from service.api.forms import Upload
 from service.api.front import Front
-from service.api.intake import check_webhook, enter, prepared, receiving, terms_of, with_fingerprint
+from service.api.intake.placing import check_webhook, enter, with_fingerprint
+from service.api.intake.receiving import receiving
+from service.api.intake.terms import terms_of
+from service.api.intake.waiting import prepared
 from service.api.openapi import FinalsOperation
 from service.api.orders import read_size
 from service.api.plain_body import read_plain

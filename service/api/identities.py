@@ -14,7 +14,11 @@ from service.access.caller import caller_of
 from service.api.answers import IdentityAnswer, note_timings
 from service.api.forms import Upload
 from service.api.front import Front
-from service.api.intake import answered, decode_photos, enter, prepared, receive, terms_of
+from service.api.intake.photos import decode_photos
+from service.api.intake.placing import enter
+from service.api.intake.receiving import receive
+from service.api.intake.terms import terms_of
+from service.api.intake.waiting import answered, prepared
 from service.api.openapi import IdentitiesOperation
 from service.api.orders import check_adapter
 from service.api.portrait_form import POSE_FIELD, PortraitForm, field_error

@@ -8,7 +8,9 @@ from litestar.types import ASGIApp
 
 from service.api.accept import choose_form
 from service.api.front import Front
-from service.api.intake import place, receive, terms_of
+from service.api.intake.placing import place
+from service.api.intake.receiving import receive
+from service.api.intake.terms import terms_of
 from service.api.openapi import PortraitsOperation
 from service.api.record import record_of
 from service.api.respond import respond

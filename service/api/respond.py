@@ -9,7 +9,7 @@ from service.api.accept import Accepted
 from service.api.answers import image_response, json_response
 from service.api.events import EventStream
 from service.api.front import Front
-from service.api.intake import answered, answered_within, hand_over
+from service.api.intake.waiting import answered, answered_within, hand_over
 from service.api.jobs import accepted_response
 from service.api.prefer import read_prefer
 from service.api.record import record_of

@@ -10,12 +10,12 @@ import pytest
 
 from models.wire.messages import Portrait
 from service.api.forms import Upload
-from service.api.intake import Terms
 from service.api.orders import Wish
 from service.api.portrait_form import PortraitForm
 from service.api.prefer import read_cancel_after, read_prefer
 from service.errors import BadRequest
 from service.jobs.job import Job
+from service.jobs.terms import Terms
 from tests.fakes import Script
 from tests.service.harness import JPEG, SELFIE, build_house, client_of, listening, parse_events, until
 

@@ -13,7 +13,9 @@ from service.api.events import EventStream
 from service.api.finals import place_final
 from service.api.forms import Upload, check_who
 from service.api.front import Front
-from service.api.intake import answered, place, terms_of
+from service.api.intake.placing import place
+from service.api.intake.terms import terms_of
+from service.api.intake.waiting import answered
 from service.api.openai.fields import ImagesWish
 from service.api.openai.objects import images_response
 from service.api.openai.reading import Pictures, read_edit, read_generation

@@ -17,7 +17,7 @@ from msgspec import Struct
 from service.access.caller import caller_of
 from service.access.guard import OPEN
 from service.api.front import Front
-from service.api.intake import answered, hand_over
+from service.api.intake.waiting import answered, hand_over
 from service.api.prefer import read_prefer
 from service.api.record import record_of
 from service.api.replicate.catalogue import PublishedModels

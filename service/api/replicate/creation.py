@@ -10,7 +10,9 @@ from litestar import Request
 from service.access.caller import caller_of
 from service.api.forms import Upload, check_who
 from service.api.front import Front
-from service.api.intake import Terms, answered_within, hand_over, place, terms_of
+from service.api.intake.placing import place
+from service.api.intake.terms import terms_of
+from service.api.intake.waiting import answered_within, hand_over
 from service.api.json_body import read_json
 from service.api.prefer import Preferences
 from service.api.record import record_of
@@ -20,6 +22,7 @@ from service.api.replicate.predictions import Prediction
 from service.api.replicate.requests import PredictionRequest, read_request
 from service.api.replicate.translation import Translated
 from service.errors import BadRequest, ServiceError
+from service.jobs.terms import Terms
 from service.memory import wipe
 
 LONGEST_WAIT_SECONDS = 60.0
