@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from models.faces.face import Face
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.lora_choice import LoraChoice
-from models.wire.messages import MAX_SELFIES, Framing, Picture, Region
+from models.wire.groups import Framing, Region
+from models.wire.messages import MAX_SELFIES, Picture
 
 Size = tuple[int, int]  # width, height
 

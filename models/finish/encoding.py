@@ -7,7 +7,7 @@ from torch import Tensor
 
 from models.finish.jpeg import Encode, encode_on_cpu
 from models.finish.png import encode_png
-from models.wire.messages import ImageFormat
+from models.wire.groups import ImageFormat
 
 PREVIEW_SIDE = 256
 PREVIEW_QUALITY = 70

@@ -13,7 +13,7 @@ import msgspec
 
 from models.engine.plan import MAX_STEPS
 from models.weights.errors import WeightsError
-from models.wire.messages import Framing
+from models.wire.groups import Framing
 
 PACKAGE = Path(__file__).resolve().parent
 DEFAULT_MANIFEST = PACKAGE / "manifest.toml"

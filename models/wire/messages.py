@@ -12,13 +12,11 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from models.wire.groups import Framing, ImageFormat, Region
 from models.wire.tray import Tray
 
-ImageFormat = Literal["jpeg", "webp", "png"]
 MAX_SELFIES = 8  # in one job
 SeveralFaces = Literal["largest", "refuse"]
-Framing = Literal["selfie", "front", "slight-left", "slight-right", "closer", "wider"]  # left and right of the picture
-Region = Literal["picture", "face"]
 KNOWN_ADAPTERS = {  # every adapter that we can serve, and the bundle that has it
     "photomaker": "commercial",
     "photomaker-v2": "research",

@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 from msgspec import Struct
 
+from models.wire.groups import ChosenFormat, Previews, Quality, SizeText
 from models.wire.messages import BundleInfo, Final, FinalInfo, Generate
 from service.access.caller import caller_of, require
 from service.api.accept import choose_form
@@ -21,14 +22,10 @@ from service.api.orders import read_size
 from service.api.plain_body import read_plain
 from service.api.portrait_form import (
     Deadline,
-    Format,
     HookTarget,
     OnLeaving,
     PortraitForm,
-    Previews,
     ProofToken,
-    Quality,
-    Size,
 )
 from service.api.record import record_of
 from service.api.respond import respond
@@ -43,8 +40,8 @@ class FinalForm(Struct, frozen=True, kw_only=True):
     """What may be said of a final; everything else is in its proof."""
 
     proof: ProofToken
-    size: Size | None = None
-    format: Format = "jpeg"
+    size: SizeText | None = None
+    format: ChosenFormat = "jpeg"
     quality: Quality = 90
     deadline: Deadline | None = None
     on_disconnect: OnLeaving | None = None

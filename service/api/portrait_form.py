@@ -10,7 +10,23 @@ from typing import Annotated, Any, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from models.wire.messages import Framing, ImageFormat, Region, SeveralFaces
+from models.wire.groups import (
+    NAME,
+    ChosenFormat,
+    ChosenFraming,
+    ChosenRegion,
+    ControlStrength,
+    Guidance,
+    LoraName,
+    LoraScale,
+    Previews,
+    Quality,
+    SamplerName,
+    SizeText,
+    Steps,
+    Strength,
+)
+from models.wire.messages import SeveralFaces
 from service.errors import BadRequest
 from service.jobs.sealing import MAX_TOKEN_CHARS
 from service.jobs.terms import OnDisconnect
@@ -24,9 +40,7 @@ FILE_FIELDS = (*IMAGE_FIELDS, POSE_FIELD)
 TEXTS = ("prompt", "negative_prompt")  # personal: their values come back never
 TOKENS = ("identity", "proof")  # long, and nor do theirs
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
-
-Style = Annotated[str, Meta(pattern=_NAME, description="the name of a style in the catalogue")]
+Style = Annotated[str, Meta(pattern=NAME, description="the name of a style in the catalogue")]
 Prompt = Annotated[
     str, Meta(min_length=1, max_length=MAX_PROMPT_LENGTH, description=f"a text of 1 to {MAX_PROMPT_LENGTH} characters")
 ]
@@ -41,39 +55,11 @@ Subject = Annotated[
     ),
 ]
 Count = Annotated[int, Meta(ge=1, le=8, description="a whole number from 1 to 8 (of portraits)")]
-Size = Annotated[
-    str, Meta(pattern=r"^[1-9][0-9]{1,3}x[1-9][0-9]{1,3}$", description="width x height in pixels, such as 1024x1024")
-]
 Seed = Annotated[int, Meta(ge=0, le=MAX_SEED, description=f"a whole number from 0 to {MAX_SEED}")]
-Steps = Annotated[int, Meta(ge=1, le=50, description="a whole number from 1 to 50")]
-Sampler = Annotated[str, Meta(pattern=_NAME, description="the name of a sampler")]
-Guidance = Annotated[
-    float, Meta(ge=0, le=20, description="a number from 0 to 20; 0 and 1 both mean no guidance, the fastest")
-]
-Adapter = Annotated[str, Meta(pattern=_NAME, description="the name of an adapter")]
-Strength = Annotated[
-    float, Meta(ge=0, le=1, description="a number from 0 (any face) to 1 (as much like the selfie as can be)")
-]
-Framed = Annotated[
-    Framing,
-    Meta(description="front, slight-left, slight-right (as the picture shows it), closer, wider, or selfie (as there)"),
-]
-ControlStrength = Annotated[
-    float, Meta(ge=0, le=1, description="a number from 0 to 1: how firmly the face is held in its place")
-]
-Where = Annotated[
-    Region, Meta(description="picture, or face (the identity acts inside the face's box, the prompt rules the rest)")
-]
-Lora = Annotated[str, Meta(pattern=_NAME, description="the name of a style LoRA")]
-LoraScale = Annotated[
-    float, Meta(ge=-2, le=2, description="a number from -2 to 2 (0 is without it; below, its opposite)")
-]
-Format = Annotated[ImageFormat, Meta(description="jpeg, webp or png")]
-Quality = Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100 (PNG ignores it)")]
+Adapter = Annotated[str, Meta(pattern=NAME, description="the name of an adapter")]
 Deadline = Annotated[
     float, Meta(ge=0.1, le=600, description="a number of seconds from 0.1 to 600, for the whole answer")
 ]
-Previews = Annotated[bool, Meta(description="true or false")]
 OnLeaving = Annotated[
     OnDisconnect,
     Meta(description="cancel (stop when the client leaves) or finish (go on; fetch the result as a job)"),
@@ -111,19 +97,19 @@ class PortraitForm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     negative_prompt: NegativePrompt | None = None
     subject: Subject = "person"
     n: Count = 1
-    size: Size | None = None
+    size: SizeText | None = None
     seed: Seed | None = None
     steps: Steps | None = None
-    sampler: Sampler | None = None
+    sampler: SamplerName | None = None
     guidance: Guidance | None = None
     adapter: Adapter | None = None
     strength: Strength | None = None
-    framing: Framed | None = None
+    framing: ChosenFraming | None = None
     control_strength: ControlStrength | None = None
-    region: Where | None = None
-    lora: Lora | None = None
+    region: ChosenRegion | None = None
+    lora: LoraName | None = None
     lora_scale: LoraScale | None = None
-    format: Format = "jpeg"
+    format: ChosenFormat = "jpeg"
     quality: Quality = 90
     deadline: Deadline | None = None
     on_disconnect: OnLeaving | None = None

@@ -10,7 +10,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from models.wire.messages import BundleInfo, Final, Generate, ImageFormat, JobEvent, Portrait, Started
+from models.wire.groups import ImageFormat
+from models.wire.messages import BundleInfo, Final, Generate, JobEvent, Portrait, Started
 from service.access.caller import Caller
 from service.errors import BadRequest
 from service.jobs.sealing import MAX_TOKEN_CHARS, Sealer

@@ -10,7 +10,7 @@ import numpy as np
 
 from models.adapters.adapter import Pose, Size, Wish
 from models.faces.align import similarity
-from models.wire.messages import Framing
+from models.wire.groups import Framing
 
 # In distances between the eyes, from the middle between them: x to the picture's right, y down, z to the camera. x and
 # y are ArcFace's template (see faces/align.py), the nose's depth is that of faces/measures.py.

@@ -20,7 +20,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from models.wire.messages import BundleInfo, ImageFormat
+from models.wire.groups import ImageFormat
+from models.wire.messages import BundleInfo
 from service.api.fields import field_problem, read_fields, unknown_field
 from service.api.portrait_form import FIELDS as OUR_FIELDS
 from service.api.portrait_form import MAX_PROMPT_LENGTH, PortraitForm, check_together

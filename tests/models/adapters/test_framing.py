@@ -8,7 +8,7 @@ import pytest
 from models.adapters.adapter import Pose, Wish
 from models.adapters.instantid.framing import place
 from models.adapters.instantid.keypoints import draw_keypoints
-from models.wire.messages import Framing
+from models.wire.groups import Framing
 
 FACE = np.array([(220, 300), (300, 310), (262, 350), (225, 395), (290, 400)], np.float32)
 SELFIE = Pose(FACE, (180, 220, 340, 450), (640, 800))

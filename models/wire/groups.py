@@ -1,0 +1,85 @@
+"""What a caller may say of a picture, in groups that go unchanged from the form to the adapter.
+
+A field is declared once, here: its type, its bounds and the sentence about it, from which come the check, the refusal
+and the schema. A field without a description is the service's to set, never a caller's.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
+
+SizeText = Annotated[
+    str, Meta(pattern=r"^[1-9][0-9]{1,3}x[1-9][0-9]{1,3}$", description="width x height in pixels, such as 1024x1024")
+]
+Steps = Annotated[int, Meta(ge=1, le=50, description="a whole number from 1 to 50")]
+SamplerName = Annotated[str, Meta(pattern=NAME, description="the name of a sampler")]
+Guidance = Annotated[
+    float, Meta(ge=0, le=20, description="a number from 0 to 20; 0 and 1 both mean no guidance, the fastest")
+]
+Strength = Annotated[
+    float, Meta(ge=0, le=1, description="a number from 0 (any face) to 1 (as much like the selfie as can be)")
+]
+LoraName = Annotated[str, Meta(pattern=NAME, description="the name of a style LoRA")]
+LoraScale = Annotated[
+    float, Meta(ge=-2, le=2, description="a number from -2 to 2 (0 is without it; below, its opposite)")
+]
+
+Framing = Literal["selfie", "front", "slight-left", "slight-right", "closer", "wider"]  # left and right of the picture
+Region = Literal["picture", "face"]
+ChosenFraming = Annotated[
+    Framing,
+    Meta(description="front, slight-left, slight-right (as the picture shows it), closer, wider, or selfie (as there)"),
+]
+ChosenRegion = Annotated[
+    Region, Meta(description="picture, or face (the identity acts inside the face's box, the prompt rules the rest)")
+]
+ControlStrength = Annotated[
+    float, Meta(ge=0, le=1, description="a number from 0 to 1: how firmly the face is held in its place")
+]
+
+ImageFormat = Literal["jpeg", "webp", "png"]
+ChosenFormat = Annotated[ImageFormat, Meta(description="jpeg, webp or png")]
+Quality = Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100 (PNG ignores it)")]
+Previews = Annotated[bool, Meta(description="true or false")]
+
+
+class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a picture is computed. None is as the style or else the bundle has it, and no LoRA.
+
+    `guidance` above 1 makes every step twice as long. `strength` is 0 (no identity) to 1 (from the first step on).
+    `lora` is one of the bundle's style LoRAs; `lora_scale` None is its own.
+    """
+
+    size: SizeText | None = None
+    steps: Steps | None = None
+    sampler: SamplerName | None = None
+    guidance: Guidance | None = None
+    strength: Strength | None = None
+    lora: LoraName | None = None
+    lora_scale: LoraScale | None = None
+
+
+class Placing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the face goes, for adapters that can be told (`takes_pose`): as in the photo of a pose, or else by framing.
+
+    `framing` "selfie" copies the first selfie; None is the bundle's. `control_strength` is the keypoint network's own
+    strength (None: as `strength`), `control_window` the share of the steps in which it acts. With `region` "face" the
+    identity acts inside the face's box alone; None is the whole picture.
+    """
+
+    framing: ChosenFraming | None = None
+    control_strength: ControlStrength | None = None
+    region: ChosenRegion | None = None
+    control_window: tuple[float, float] = (0.0, 1.0)
+
+
+class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How pictures leave. `mark` is written across every one of them, `longest_side` (pixels) shrinks it."""
+
+    format: ChosenFormat = "jpeg"
+    quality: Quality = 90
+    previews: Previews = False
+    mark: str | None = None
+    longest_side: int | None = None
