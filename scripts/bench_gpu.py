@@ -14,7 +14,7 @@ fp8       ours with 8-bit products, and how far its pictures are from bfloat16's
 compiled  stock with torch.compile, batch 1
 
 What does not fit into --budget seconds is left out and named. The result goes to loadtest/results, to be committed;
-scripts/speed_table.py makes the README's table of what lies there. One JSON object is the last line. --toy runs all of
+scripts/speed_table.py makes the table of speed of what lies there. One JSON object is the last line. --toy runs all of
 it on the CPU, on tiny networks: it tests this script and measures nothing.
 """
 

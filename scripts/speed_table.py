@@ -1,4 +1,4 @@
-"""The README's table of speed, made from what scripts/bench_gpu.py left in loadtest/results.
+"""The table of speed for scripts/README.md, made from what scripts/bench_gpu.py left in loadtest/results.
 
     python scripts/speed_table.py [--results loadtest/results]
 

@@ -1,34 +1,140 @@
-"""The README keeps up with the code."""
+"""The documents keep up with the code: their links, names, tables and commands are held against it."""
 
 import re
+import shlex
+from functools import cache
 from pathlib import Path
 
+import click
+import pytest
+
+from scripts.write_tables import DOCUMENTS, written
+from service.__main__ import main
+from service.api.codes import codes
+from service.api.portrait_form import FIELDS, FILE_FIELDS
+from service.metrics import Metrics
 from service.settings import Settings, env_key, load_settings
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+FOLDERS = ("service", "models", "scripts", "loadtest", "tests")
+PAGES = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
+DECISIONS = [path for path in PAGES if path.name == "DECISIONS.md"]
+WHERE_READERS_STAND = ("service", "service/api", "models", "models/weights", "scripts", "loadtest")
+EVERYTHING = "\n".join(path.read_text() for path in PAGES)
+OPERATING = (ROOT / "service" / "README.md").read_text()
+CALLING = (ROOT / "service" / "api" / "README.md").read_text()
+by_name = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def documented_settings() -> dict[str, str]:
-    rows = re.findall(r"^\| `(PROOFSHEET_\w+)` \| (?:`([^`]*)`|unset) \|", README, re.MULTILINE)
-    return dict(rows)
+def first_column(text: str, head: str) -> list[str]:
+    """The cells under `head`, in the table that begins with it."""
+    rows = text.partition(f"\n| {head} |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert rows, head
+    return [row.split("|")[1] for row in rows]
 
 
-def test_the_settings_table_names_every_setting() -> None:
-    assert documented_settings().keys() == {env_key(name) for name in Settings.names()}
+def test_the_front_page_stays_one() -> None:
+    assert (ROOT / "README.md").stat().st_size <= 14_000
 
 
-def test_the_settings_table_states_the_defaults() -> None:
-    assert load_settings(documented_settings()) == Settings()
+@pytest.mark.parametrize("folder", WHERE_READERS_STAND)
+def test_a_folder_says_in_a_sentence_what_lies_in_it(folder: str) -> None:
+    title, first, _ = (ROOT / folder / "README.md").read_text().split("\n\n", 2)
+    assert title.startswith("# ")
+    assert first.endswith(".")
 
 
-def test_links_lead_to_files() -> None:
-    links = list(re.findall(r"\]\(([^)#:]+)\)", README))
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@by_name
+def test_links_lead_to_files_and_to_headings(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text())
+    targets = [(page.parent / link if link else page, heading) for link, heading in links]
+    assert [str(path) for path, _ in targets if not path.exists()] == []
+    assert [heading for path, heading in targets if heading and heading not in headings(path)] == []
 
 
-def test_every_make_target_it_names_exists() -> None:
-    named = set(re.findall(r"\bmake ([a-z]+)", README))
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert named <= targets
+@cache
+def headings(page: Path) -> set[str]:
+    """As GitHub makes anchors of them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@by_name
+def test_files_that_it_names_exist(page: Path) -> None:
+    named = re.findall(r"\b(?:service|models|scripts|loadtest|tests)/[\w/.]*\w\.(?:py|toml|jpg|md)\b", page.read_text())
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@by_name
+def test_modules_that_it_runs_exist(page: Path) -> None:
+    named = re.findall(r"python -m ((?:scripts|loadtest|service|models)[\w.]*\w)", page.read_text())
+    paths = [ROOT / name.replace(".", "/") for name in named]
+    assert [
+        str(path) for path in paths if not (path.with_suffix(".py").exists() or (path / "__main__.py").exists())
+    ] == []
+
+
+@by_name
+def test_make_targets_that_it_names_exist(page: Path) -> None:
+    named = set(re.findall(r"\bmake ([a-z]+)(?=[ `\n]*(?:`|$|#|[A-Z]+=))", page.read_text(), re.MULTILINE))
+    assert named <= set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@by_name
+def test_commands_that_it_shows_are_understood(page: Path) -> None:
+    """Those of the command line in fenced blocks and between backticks, up to a shell's own signs."""
+    shown = re.findall(r"(?:^|`|bin/| proofsheet )proofsheet ([a-z][^`\n|>]*)", page.read_text(), re.MULTILINE)
+    assert [line for line in shown if not is_understood(shlex.split(line, comments=True))] == []
+
+
+def is_understood(words: list[str]) -> bool:
+    command: click.Command = main
+    while words and isinstance(command, click.Group) and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    known = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
+    return command is not main and {word for word in words if word.startswith("-")} <= known
+
+
+@by_name
+def test_settings_and_metrics_that_it_names_exist(page: Path) -> None:
+    text = page.read_text()
+    assert set(re.findall(r"\bPROOFSHEET_[A-Z0-9_]*[A-Z0-9]\b", text)) <= {env_key(name) for name in Settings.names()}
+    known = Metrics().page().decode()
+    assert [name for name in re.findall(r"\bproofsheet_[a-z_]*[a-z]\b", text) if name not in known] == []
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tables_that_are_written_by_the_script_are_as_it_writes_them(page: Path) -> None:
+    assert page.read_text() == written(page.read_text()), "run `python scripts/write_tables.py`"
+
+
+def test_the_settings_table_can_be_read_back() -> None:
+    rows = re.findall(r"^\| `(PROOFSHEET_\w+)` \| (?:`([^`]*)`|unset) \|", OPERATING, re.MULTILINE)
+    assert dict(rows).keys() == {env_key(name) for name in Settings.names()}
+    assert load_settings(dict(rows)) == Settings()
+
+
+def test_the_table_of_fields_has_every_field_of_the_form() -> None:
+    documented = re.findall(r"`(\w+)`", " ".join(first_column(CALLING, "field")))
+    assert sorted(documented) == sorted({*FIELDS, *FILE_FIELDS} - {"image", "image[]"})
+
+
+def test_the_table_of_errors_has_every_status() -> None:
+    documented = re.findall(r"\d{3}", " ".join(first_column(CALLING, "status")))
+    assert sorted(documented) == sorted(codes())
+
+
+def test_codes_that_the_interface_names_have_a_meaning() -> None:
+    known = {code: status for status, meanings in codes().items() for code in meanings}
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (\d{3}) \|", CALLING, re.MULTILINE)
+    assert rows
+    for named, status in rows:
+        assert {known.get(code) for code in re.findall(r"\w+", named)} == {status}
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda path: str(path.parent.relative_to(ROOT)))
+def test_decisions_are_dated_and_newest_first(page: Path) -> None:
+    found = re.findall(r"^## (\d{4}-\d\d-\d\d): \S.*\n\n((?:.+\n)+)", page.read_text(), re.MULTILINE)
+    assert len(found) == page.read_text().count("\n## ")
+    dates = [date for date, _ in found]
+    assert dates == sorted(dates, reverse=True)

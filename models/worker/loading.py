@@ -33,7 +33,7 @@ class Parts:
 def load_parts(setup: Setup) -> Parts:
     """Raises WeightsError or FacesUnavailable with a message for the operator."""
     device = choose_device(setup.device)
-    cv2.setNumThreads(1)  # others would spin after every call, for as long as a JPEG takes: see the README's decisions
+    cv2.setNumThreads(1)  # others would spin after every call, for as long as a JPEG takes: see DECISIONS.md
     if setup.threads:
         torch.set_num_threads(setup.threads)
     manifest = read_manifest(Path(setup.manifest) if setup.manifest else DEFAULT_MANIFEST)

@@ -3,7 +3,7 @@
 A network of small layers is hundreds of parallel regions, some ten microseconds apart. Threads that sleep at once have
 to be woken for each, which takes a virtual machine about as long as the work; threads that never sleep starve all
 others. 10,000 turns of the loop are about a tenth of a millisecond: longer than such a gap, shorter than any wait for
-a job. What that gives is in the README's decisions.
+a job. What that gives is in DECISIONS.md.
 """
 
 from collections.abc import Mapping

@@ -37,7 +37,7 @@ def selfie_pose(rng: np.random.Generator) -> Pose:
 def portrait_pose(rng: np.random.Generator) -> Pose:
     """Frontal and centred: a generator of few steps draws the mean of all poses, and thin rims of glasses blur away.
 
-    With a yaw of 0.1 and a pitch of 0.02 it did: see the README's decisions.
+    With a yaw of 0.1 and a pitch of 0.02 it did: see scripts/train_tiny/DECISIONS.md.
     """
     return Pose(
         yaw=float(rng.normal(0, 0.03)),

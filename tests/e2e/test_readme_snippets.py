@@ -1,4 +1,4 @@
-"""Every snippet of the README's "Calling it", run as it stands there against the real service, in its order."""
+"""The snippets that call the service, run as they stand in the documents against the real service, in their order."""
 
 import io
 import re
@@ -12,8 +12,10 @@ import skimage.data
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-SECTION = re.search(r"^## Calling it\n(.*?)^## ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-SNIPPETS = re.findall(r"^```(sh|python)\n(.*?)^```$", SECTION[1] if SECTION else "", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FRONT_PAGE = FENCED.findall((ROOT / "README.md").read_text())
+CALLING = FENCED.findall((ROOT / "service" / "api" / "README.md").read_text())
+SNIPPETS = [*((kind, code) for kind, code in FRONT_PAGE if "curl " in code), *CALLING]
 MADE = {"openai": "openai-*.png", "replicate": "replicate-*.png", "predictions/": "cog.json", "finals": "final.jpg"}
 
 
@@ -33,7 +35,7 @@ def test_there_are_snippets_for_curl_openai_and_replicate():
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
-def test_a_snippet_of_the_readme_works(service, folder, number):
+def test_a_snippet_of_the_documents_works(service, folder, number):
     kind, code = SNIPPETS[number]
     code = code.replace("http://127.0.0.1:8000", str(service.base_url).rstrip("/"))
     if kind == "sh" and "jq" in code and shutil.which("jq") is None:

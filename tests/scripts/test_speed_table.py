@@ -1,4 +1,4 @@
-"""The README's table from a result as bench_gpu writes it."""
+"""The table of speed from a result as bench_gpu writes it."""
 
 import json
 
