@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from models.adapters.lora_shelf import LoraShelf
-from models.bundle.loader import Loaded, Loader, Stack
+from models.adapters.style_loras import StyleLoras
+from models.bundle.loader import Loader, Modules, Stack
 from models.bundle.memory import footprints
 from models.bundle.modules import Place
 from models.bundle.tuning import Tuner
@@ -34,7 +34,7 @@ class Bundle:
     stacks: dict[str, Stack]  # by adapter name; the first is the default
     decoder: Decoder
     preview_decoder: Decoder | None
-    shelf: LoraShelf | None  # of the style LoRAs
+    style_loras: StyleLoras | None
     final: FinalSpec | None = None  # how it makes finals, if it does
     attention: str = ""  # the kernel that was chosen, for people
 
@@ -88,7 +88,7 @@ def load_bundle(
         stacks=loaded.stacks,
         decoder=loaded.decoder,
         preview_decoder=loaded.preview_decoder,
-        shelf=loaded.shelf,
+        style_loras=loaded.style_loras,
         final=spec.final,
         attention=tuner.attention,
     )
@@ -104,7 +104,7 @@ def _finals(spec: FinalSpec) -> FinalInfo:
     return FinalInfo(sizes=list(spec.sizes), steps=spec.refining, refined_in_size=spec.enlarge == "before")
 
 
-def _adapters(loaded: Loaded) -> list[AdapterInfo]:
+def _adapters(loaded: Modules) -> list[AdapterInfo]:
     stacks, common = loaded.stacks, [*loaded.text.modules(), *loaded.decoder.modules()]
     sizes = footprints({name: (stack.adapter, stack.denoiser) for name, stack in stacks.items()}, common)
     return [

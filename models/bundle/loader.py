@@ -16,16 +16,16 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from models.adapters.adapter import Adapter
+from models.adapters.applied_lora import AppliedLora
 from models.adapters.instantid.adapter import IDENTITY_NET, InstantID
 from models.adapters.instantid.checkpoint import load_instantid
 from models.adapters.ip_adapter.adapter import IPAdapter
 from models.adapters.ip_adapter.checkpoint import load_ip_adapter
 from models.adapters.lora import Updates, check_lora, fuse_loras, part_of, read_lora
 from models.adapters.lora_names import ModuleNames
-from models.adapters.lora_rack import LoraRack
-from models.adapters.lora_shelf import LoraShelf
 from models.adapters.photomaker.adapter import NAMES, PhotoMaker
 from models.adapters.photomaker.checkpoint import build_encoder, read_shape, split_checkpoint
+from models.adapters.style_loras import StyleLoras
 from models.bundle.modules import (
     Place,
     build_control_net,
@@ -60,7 +60,7 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class Modules:
     """The modules of one bundle."""
 
     text: TextEncoders
@@ -68,7 +68,7 @@ class Loaded:
     schedule: NoiseSchedule
     decoder: Decoder
     preview_decoder: Decoder | None
-    shelf: LoraShelf | None
+    style_loras: StyleLoras | None
 
 
 class Loader:
@@ -77,7 +77,7 @@ class Loader:
     def __init__(self, spec: BundleSpec, root: Path, files: Sequence[FileInfo], place: Place, tuner: Tuner) -> None:
         if tuner.speed.fp8 and spec.style_loras:
             raise WeightsError(
-                f"fp8 weights can't wear style LoRAs, and this bundle has {len(spec.style_loras)}, like "
+                f"style LoRAs can't be applied to fp8 weights, and this bundle has {len(spec.style_loras)}, like "
                 f"{spec.style_loras[0].name!r}: leave out fp8, or the style LoRAs"
             )
         self._tuner = tuner
@@ -87,26 +87,28 @@ class Loader:
         self._place = place
         self._fused: list[tuple[Updates, float]] = []  # the bundle's LoRAs, for every UNet and the text encoders
 
-    def load(self) -> Loaded:
+    def load(self) -> Modules:
         encoders = self._text_encoders()
         self._fused = self._loras(encoders)
         fuse_loras(encoders, [(part_of(updates, encoders), scale) for updates, scale in self._fused])
-        shelf = self._shelf(encoders)
-        rack = LoraRack(encoders, shelf) if shelf else None
-        text = TextEncoders(self._tokenizers(), (encoders["text_encoder"], encoders["text_encoder_2"]), rack=rack)
+        style_loras = self._style_loras(encoders)
+        applier = AppliedLora(encoders, style_loras) if style_loras else None
+        text = TextEncoders(
+            self._tokenizers(), (encoders["text_encoder"], encoders["text_encoder_2"]), lora_applier=applier
+        )
         vae = self._vae(self._spec.vae)
         preview = self._vae(self._spec.preview_vae) if self._spec.preview_vae else vae
         quick = preview is not vae or isinstance(vae, AutoencoderTiny)
-        return Loaded(
+        return Modules(
             text=text,
-            stacks=self._stacks(text, shelf),
+            stacks=self._stacks(text, style_loras),
             schedule=build_schedule(self._config(self._spec.scheduler, "scheduler_config.json")),
             decoder=Decoder(vae, make_player=self._tuner.new_decoder()),
             preview_decoder=Decoder(preview, make_player=self._tuner.new_decoder()) if quick else None,
-            shelf=shelf,
+            style_loras=style_loras,
         )
 
-    def _stacks(self, text: TextEncoders, shelf: LoraShelf | None) -> dict[str, Stack]:
+    def _stacks(self, text: TextEncoders, style_loras: StyleLoras | None) -> dict[str, Stack]:
         """In the manifest's order: the first is the default.
 
         A LoRA acts on every forward pass, so each adapter that has one gets a UNet of its own; all others share one,
@@ -120,7 +122,7 @@ class Loader:
         for adapter, lora in fitted:
             unet = adapter.name if lora else PLAIN
             if unet not in denoisers:
-                denoisers[unet] = self._denoiser(unet, lora, {} if lora else nets, shelf)
+                denoisers[unet] = self._denoiser(unet, lora, {} if lora else nets, style_loras)
             stacks[adapter.name] = Stack(adapter, denoisers[unet])
         return stacks
 
@@ -135,13 +137,15 @@ class Loader:
             fitted.append((self._ip_adapter(self._spec.ip_adapter, text), {}))
         return fitted, nets
 
-    def _denoiser(self, name: str, own_lora: Updates, nets: dict[str, ControlNet], shelf: LoraShelf | None) -> Denoiser:
+    def _denoiser(
+        self, name: str, own_lora: Updates, nets: dict[str, ControlNet], style_loras: StyleLoras | None
+    ) -> Denoiser:
         """Its UNet has the bundle's LoRAs, and an adapter's own, fused."""
         unet = build_unet(self._config(self._spec.unet), self._state(self._spec.unet), self._place)
         fused = [(part_of(updates, ["unet"]), scale) for updates, scale in self._fused]
         fuse_loras({"unet": unet}, [(own_lora, 1.0), *fused])
-        rack = LoraRack({"unet": unet}, shelf) if shelf else None
-        denoiser = Denoiser(unet, name=name, nets=nets, rack=rack, make_player=self._tuner.steps)
+        applier = AppliedLora({"unet": unet}, style_loras) if style_loras else None
+        denoiser = Denoiser(unet, name=name, nets=nets, lora_applier=applier, make_player=self._tuner.steps)
         self._tuner.quicken(unet)
         return denoiser
 
@@ -202,10 +206,10 @@ class Loader:
             name: build_text_encoder(self._config(part), self._state(part), self._place) for name, part in parts.items()
         }
 
-    def _shelf(self, encoders: dict[str, nn.Module]) -> LoraShelf | None:
+    def _style_loras(self, encoders: dict[str, nn.Module]) -> StyleLoras | None:
         files = {lora.name: self._root / lora.path for lora in self._spec.style_loras}
         models = {"unet": self._outline, **encoders}
-        return LoraShelf(files, models, self._place.device) if files else None
+        return StyleLoras(files, models, self._place.device) if files else None
 
     def _vae(self, part: str) -> AutoencoderKL | AutoencoderTiny:
         vae = build_vae(self._config(part), self._state(part), self._place)

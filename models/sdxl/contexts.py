@@ -39,7 +39,7 @@ class Contexts:
     def _of(self, prompt: Prompt, lora: LoraChoice | None) -> Tensor:
         made = self._kept.setdefault(prompt, {})
         if lora not in made:
-            made.clear()  # a prompt's rows seldom wear two LoRAs in turn
+            made.clear()  # a prompt's rows seldom have two LoRAs in turn
             made[lora] = keys_values_of(self._unet, prompt.embeds)
             while len(self._kept) > self._capacity:
                 del self._kept[next(iter(self._kept.keys()))]

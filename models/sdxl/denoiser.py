@@ -12,7 +12,7 @@ from models.sdxl.call import Inputs, MakePlayer, Outputs, Plain, Rehearsed
 from models.sdxl.conditioning import Batch, Branch, RowConditioning, stack
 from models.sdxl.contexts import Contexts
 from models.sdxl.control import Control, ControlNet
-from models.sdxl.lora_choice import LoraChoice, Rack, wear
+from models.sdxl.lora_choice import LoraApplier, LoraChoice, apply_lora
 
 PLAIN = "plain"  # the UNet that has no adapter's LoRA in it
 _RESIDUAL = "residual."
@@ -31,16 +31,16 @@ class Denoiser:
         *,
         name: str = PLAIN,
         nets: Mapping[str, ControlNet] | None = None,
-        rack: Rack | None = None,
+        lora_applier: LoraApplier | None = None,
         make_player: MakePlayer = Plain,
     ) -> None:
-        """`name` tells UNets of one bundle apart; rows' controls may ask for `nets`, and for LoRAs on the `rack`.
+        """`name` tells UNets of one bundle apart. Rows may ask for `nets`, and for LoRAs to be applied.
 
         The player that is made here is asked to record what it sees inside `learning`.
         """
         install_attention(unet)
         self._unet = unet
-        self._rack = rack
+        self._lora_applier = lora_applier
         self._nets = dict(nets or {})
         self._contexts = Contexts(unet)
         self._made = Rehearsed(make_player(self._forward, [unet]))
@@ -85,7 +85,7 @@ class Denoiser:
         row's conditioning and step index. guidance: [B] scales, or None for a batch without guidance; with it the
         negative prompts run in the same call, ahead of the positive ones. lora: what all of them want on the weights.
         """
-        if wear(self._rack, lora):
+        if apply_lora(self._lora_applier, lora):
             self._made.check()
         positive = [conditioning.towards(step) for conditioning, step in rows]
         if guidance is None:

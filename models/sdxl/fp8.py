@@ -62,7 +62,7 @@ def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
 def use_fp8(net: nn.Module, *, large: int = LARGE) -> list[str]:
     """Replace the large linears of a UNet or ControlNet that has our attention; which ones, by name.
 
-    Weights of `large` numbers or more count. LoRAs must have been fused before: there is nothing left to wear one on.
+    Weights of `large` numbers or more count. LoRAs must have been fused before: none can be applied afterwards.
     """
     replaced = list(_feed_forwards(net, large))
     for name in replaced:

@@ -12,10 +12,10 @@ class LoraChoice:
     scale: float
 
 
-class Rack(Protocol):
-    """What puts LoRAs on a network's weights."""
+class LoraApplier(Protocol):
+    """Applies LoRAs to a network's weights, one at a time."""
 
-    def wear(self, wanted: LoraChoice | None) -> bool:
+    def apply(self, wanted: LoraChoice | None) -> bool:
         """Before the call returns, the weights are those that were loaded plus `wanted`, and nothing else.
 
         Whether that took a change.
@@ -23,10 +23,10 @@ class Rack(Protocol):
         ...
 
 
-def wear(rack: Rack | None, wanted: LoraChoice | None) -> bool:
-    """A network without a rack wears nothing, ever. Whether weights were changed."""
-    if rack is not None:
-        return rack.wear(wanted)
+def apply_lora(applier: LoraApplier | None, wanted: LoraChoice | None) -> bool:
+    """Whether weights were changed. Raises ValueError for a LoRA on a network that was built without an applier."""
+    if applier is not None:
+        return applier.apply(wanted)
     if wanted is not None:
-        raise ValueError(f"this network can't wear the LoRA {wanted.name!r}: it was built without a rack")
+        raise ValueError(f"this network can't apply the LoRA {wanted.name!r}: it was built without style LoRAs")
     return False

@@ -12,7 +12,7 @@ class Speed:
 
     graphs: calls are recorded at warm-up and played (CUDA alone). compile: "blocks" compiles each kind of transformer
     block once for all sizes, "full" whole networks for every shape, which takes minutes; both compile the decoder.
-    fp8: large matrix products in 8 bits, row by row; such weights can't wear style LoRAs.
+    fp8: large matrix products in 8 bits, row by row; style LoRAs can't be applied to such weights.
     """
 
     graphs: bool = True

@@ -15,7 +15,7 @@ from torch import nn
 from transformers import CLIPTokenizer
 
 from models.sdxl.conditioning import Prompt
-from models.sdxl.lora_choice import LoraChoice, Rack, wear
+from models.sdxl.lora_choice import LoraApplier, LoraChoice, apply_lora
 
 CONTEXT_TOKENS = 77
 TokenIds = tuple[tuple[int, ...], tuple[int, ...]]  # 77 ids for each of the two encoders
@@ -61,11 +61,11 @@ class TextEncoders:
         encoders: tuple[nn.Module, nn.Module],
         *,
         cache_prompts: int = 256,
-        rack: Rack | None = None,
+        lora_applier: LoraApplier | None = None,
     ) -> None:
         self.tokenizers = tokenizers
         self._encoders = encoders
-        self._rack = rack
+        self._lora_applier = lora_applier
         self._cache: OrderedDict[_Wanted, Prompt] = OrderedDict()
         self._cache_prompts = cache_prompts
         self._lock = threading.Lock()
@@ -97,7 +97,7 @@ class TextEncoders:
 
     @torch.inference_mode()
     def _encode(self, wanted: Sequence[TokenIds], lora: LoraChoice | None) -> list[Prompt]:
-        wear(self._rack, lora)
+        apply_lora(self._lora_applier, lora)
         hidden = []
         pooled = None
         for which, encoder in enumerate(self._encoders):

@@ -93,9 +93,9 @@ def _lora(request: Generate, bundle: Bundle) -> LoraChoice | None:
     known = {lora.name: lora for lora in bundle.info.loras}
     _require(request.lora in known, request, "unknown_lora", request.lora, list(known))
     scale = known[request.lora].scale if request.lora_scale is None else request.lora_scale
-    if scale == 0 or bundle.shelf is None:
+    if scale == 0 or bundle.style_loras is None:
         return None
-    bundle.shelf.take(request.lora)
+    bundle.style_loras.take(request.lora)
     return LoraChoice(request.lora, scale)
 
 

@@ -89,5 +89,5 @@ def test_style_loras_and_8_bits_are_refused_together():
     spec = msgspec.structs.replace(
         read_manifest().bundle("tiny"), style_loras=[StyleLora(name="film", path="film.safetensors")]
     )
-    with pytest.raises(WeightsError, match=r"can't wear style LoRAs.*'film'"):
+    with pytest.raises(WeightsError, match=r"style LoRAs can't be applied to fp8.*'film'"):
         Loader(spec, PACKAGE, [], EXACT, Tuner(Speed(fp8=True), CPU, torch.float32))

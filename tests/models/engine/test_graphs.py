@@ -143,7 +143,7 @@ def test_switched_off_nothing_is_played(layer, recorder, pool):
 @torch.inference_mode()
 def test_overwritten_weights_are_seen_and_replaced_ones_are_refused(layer, pool):
     pool.record(inputs(2))
-    layer.weight.mul_(2)  # as a LoRA is worn
+    layer.weight.mul_(2)  # as a LoRA is applied
     pool.check()
     given = inputs(2, 1)
     assert torch.equal(pool(given)[0], expected(layer, given))

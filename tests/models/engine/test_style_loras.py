@@ -15,7 +15,7 @@ from models.sdxl.lora_choice import LoraChoice
 from models.weights.errors import WeightsError
 from models.weights.manifest import read_manifest
 from scripts.golden.photomaker import PhotoMakerFolder, face_of, picture_of
-from tests.models.adapters.test_lora_rack import style_lora
+from tests.models.adapters.test_applied_lora import style_lora
 from tests.models.conftest import GOLDEN, MANIFEST, manifest_files
 from tests.models.engine.test_invariance import LatentDecoder
 
@@ -96,22 +96,22 @@ def test_rows_of_several_loras_interleave_and_each_is_as_it_would_be_alone(bundl
 
 def test_a_row_with_a_lora_equals_that_row_on_a_bundle_with_the_lora_fused(bundle, folder):
     """The text encoders' part too: the fused bundle is loaded from weights that hold it already."""
-    [worn] = run(bundle, [make_row(bundle, FILM)])
+    [applied] = run(bundle, [make_row(bundle, FILM)])
     for part in ("unet", "text_encoder"):
         [path] = (folder / "base" / part).glob("*.safetensors")
         save_file(fused(load_file(path), load_file(folder / "styles" / "film.safetensors"), part, 0.8), path)
     (folder / "manifest.toml").write_text(MANIFEST + manifest_files(folder))
     (folder / "manifest.lock").unlink(missing_ok=True)
     [expected] = run(fresh := load(folder), [make_row(fresh, None)])
-    assert (worn - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert (applied - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 def test_a_lora_that_every_row_wears_is_fused_at_load_into_unet_and_text_encoders(bundle, folder):
-    [worn] = run(bundle, [make_row(bundle, FILM)])
+    [applied] = run(bundle, [make_row(bundle, FILM)])
     distillation = MANIFEST.replace("loras = [", 'loras = [{ path = "styles/film.safetensors", scale = 0.8 }, ')
     (folder / "manifest.toml").write_text(distillation + manifest_files(folder))
     [always] = run(fresh := load(folder), [make_row(fresh, None)])
-    assert (worn - always).abs().max() <= 1e-5 * always.abs().max()
+    assert (applied - always).abs().max() <= 1e-5 * always.abs().max()
 
 
 def fused(weights, lora, part, scale):

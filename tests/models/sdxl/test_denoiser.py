@@ -109,11 +109,11 @@ def test_a_prompt_is_projected_again_for_another_lora(parts):
     before = contexts.stack([prompt], None)
     kept = layer.to_k.weight.clone()
     with torch.no_grad():
-        layer.to_k.weight.mul_(2)  # as a rack does
-    worn = contexts.stack([prompt], LoraChoice("film", 1.0))
+        layer.to_k.weight.mul_(2)  # as an applied LoRA does
+    changed = contexts.stack([prompt], LoraChoice("film", 1.0))
     with torch.no_grad():
         layer.to_k.weight.copy_(kept)
-    assert torch.allclose(worn[..., 0, slot], 2 * before[..., 0, slot])
+    assert torch.allclose(changed[..., 0, slot], 2 * before[..., 0, slot])
     assert torch.equal(contexts.stack([prompt], None), before)
 
 
@@ -124,7 +124,7 @@ def test_a_fused_self_attention_is_what_it_was_and_follows_its_weights(parts):
     layer = next(module for _, module in attention_layers(unet) if not module.is_cross_attention)
     x = torch.randn(2, 6, layer.to_q.in_features, generator=torch.Generator().manual_seed(5))
     for change in (1.0, 3.0):
-        layer.to_k.weight.mul_(change)  # as a rack does
+        layer.to_k.weight.mul_(change)  # as an applied LoRA does
         fused = layer(x)
         assert torch.allclose(fused, DecoupledAttention(is_cross=False)(layer, x), atol=1e-6)
     assert layer.to_q.weight.untyped_storage().data_ptr() == layer.to_v.weight.untyped_storage().data_ptr()

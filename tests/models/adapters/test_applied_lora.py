@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from models.adapters.applied_lora import AppliedLora
 from models.adapters.lora import LoraError, fuse_loras, read_lora
 from models.adapters.lora_names import ModuleNames
-from models.adapters.lora_rack import LoraRack
-from models.adapters.lora_shelf import LoraShelf
+from models.adapters.style_loras import StyleLoras
 from models.bundle.modules import Place, build_text_encoder, build_unet
 from models.sdxl.lora_choice import LoraChoice
 from tests.models.conftest import GOLDEN, kohya_lora
@@ -63,84 +63,84 @@ def models():
 
 
 @pytest.fixture
-def rack(models, files):
-    return LoraRack(models, LoraShelf(files, models, CPU))
+def applied(models, files):
+    return AppliedLora(models, StyleLoras(files, models, CPU))
 
 
-def test_a_worn_lora_equals_one_that_was_fused_at_load(models, rack, files):
-    rack.wear(LoraChoice("film", 0.8))
+def test_an_applied_lora_equals_one_that_was_fused_at_load(models, applied, files):
+    applied.apply(LoraChoice("film", 0.8))
     fused = load_models()
     fuse_loras(fused, [(read_lora(load_file(files["film"]), ModuleNames(fused)), 0.8)])
     assert equal_bits(bits(models), bits(fused))
 
 
-def test_after_a_hundred_swaps_the_weights_are_the_loaded_bits(models, rack):
+def test_after_a_hundred_swaps_the_weights_are_the_loaded_bits(models, applied):
     before = bits(models)
     for swap in range(100):
-        rack.wear([LoraChoice("film", 1.0), LoraChoice("ink", 0.3), LoraChoice("film", 0.7), None][swap % 4])
-    rack.wear(None)
+        applied.apply([LoraChoice("film", 1.0), LoraChoice("ink", 0.3), LoraChoice("film", 0.7), None][swap % 4])
+    applied.apply(None)
     assert equal_bits(bits(models), before)
 
 
-def test_a_lora_looks_the_same_whatever_was_worn_before_it(models, rack):
-    rack.wear(LoraChoice("ink", 0.5))
+def test_a_lora_looks_the_same_whatever_was_applied_before_it(models, applied):
+    applied.apply(LoraChoice("ink", 0.5))
     alone = bits(models)
-    rack.wear(LoraChoice("film", 1.0))
+    applied.apply(LoraChoice("film", 1.0))
     assert not equal_bits(bits(models), alone)
-    rack.wear(LoraChoice("ink", 0.5))
+    applied.apply(LoraChoice("ink", 0.5))
     assert equal_bits(bits(models), alone)
 
 
-def test_weights_keep_their_place_in_memory_so_that_captured_graphs_stay_valid(models, rack):
+def test_weights_keep_their_place_in_memory_so_that_captured_graphs_stay_valid(models, applied):
     before = {key: tensor.data_ptr() for key, tensor in models["unet"].state_dict().items()}
-    rack.wear(LoraChoice("film", 1.0))
-    rack.wear(None)
+    applied.apply(LoraChoice("film", 1.0))
+    applied.apply(None)
     assert {key: tensor.data_ptr() for key, tensor in models["unet"].state_dict().items()} == before
 
 
-def test_a_rack_dresses_its_own_components_alone(models, files):
-    shelf = LoraShelf(files, models, CPU)
+def test_only_the_named_components_are_changed(models, files):
+    loras = StyleLoras(files, models, CPU)
     before = bits(models)
-    LoraRack({"text_encoder": models["text_encoder"]}, shelf).wear(LoraChoice("film", 1.0))
+    AppliedLora({"text_encoder": models["text_encoder"]}, loras).apply(LoraChoice("film", 1.0))
     changed = {key for key, tensor in bits(models).items() if not torch.equal(tensor, before[key])}
     assert len(changed) == 1
     assert changed.pop().startswith("text_encoder.")
 
 
-def test_a_swap_that_fails_half_way_leaves_bare_weights(models, files):
-    class Torn(LoraShelf):
+def test_a_swap_that_fails_half_way_leaves_the_loaded_weights(models, files):
+    class Torn(StyleLoras):
         def take(self, name):
             updates = super().take(name)
             last = next(reversed(updates))
             return updates | ({last: updates[next(iter(updates))]} if name == "ink" and self.is_torn else {})
 
     Torn.is_torn = False
-    rack = LoraRack(models, shelf := Torn(files, models, CPU))
+    applied = AppliedLora(models, loras := Torn(files, models, CPU))
     before = bits(models)
-    rack.wear(LoraChoice("film", 1.0))
-    shelf.is_torn = True
+    applied.apply(LoraChoice("film", 1.0))
+    loras.is_torn = True
     with pytest.raises(RuntimeError):
-        rack.wear(LoraChoice("ink", 1.0))
-    rack.wear(None)
+        applied.apply(LoraChoice("ink", 1.0))
+    applied.apply(None)
     assert equal_bits(bits(models), before)
 
 
-def test_a_shelf_keeps_the_lately_used_ready_and_reads_the_rest_again(models, files):
-    shelf = LoraShelf(files, models, CPU, max_ready=2)
-    film = shelf.take("film")
-    shelf.take("ink")
-    assert shelf.take("film") is film
-    shelf.take("oil")  # ink goes, being the one not used for longest
-    assert shelf.take("film") is film
-    shelf.take("ink")
-    shelf.take("oil")
-    again = shelf.take("film")
+def test_the_lately_used_are_kept_ready_and_the_rest_is_read_again(models, files):
+    loras = StyleLoras(files, models, CPU, max_ready=2)
+    film = loras.take("film")
+    loras.take("ink")
+    assert loras.take("film") is film
+    loras.take("oil")  # ink goes, being the one not used for longest
+    assert loras.take("film") is film
+    loras.take("ink")
+    loras.take("oil")
+    again = loras.take("film")
     assert again is not film
     path = next(iter(film))
     assert torch.equal(again[path].delta(), film[path].delta())
 
 
-def test_a_shelf_refuses_a_file_that_does_not_fit_and_names_it(models, tmp_path):
+def test_a_file_that_does_not_fit_is_refused_by_its_name(models, tmp_path):
     path = tmp_path / "wrong.safetensors"
     save_file(
         {
@@ -150,4 +150,4 @@ def test_a_shelf_refuses_a_file_that_does_not_fit_and_names_it(models, tmp_path)
         path,
     )
     with pytest.raises(LoraError, match=r"LoRA 'wrong' \(wrong\.safetensors\): unet\.conv_in: .*the weight"):
-        LoraShelf({"wrong": path}, models, CPU)
+        StyleLoras({"wrong": path}, models, CPU)

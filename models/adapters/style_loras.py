@@ -13,7 +13,7 @@ from models.adapters.lora import LoraError, Updates, check_lora, read_lora
 from models.adapters.lora_names import ModuleNames
 
 
-class LoraShelf:
+class StyleLoras:
     """LoRA files by name. Thread-safe: the preparation thread fetches ahead what the engine's thread then takes."""
 
     def __init__(
