@@ -23,7 +23,7 @@ from models.engine.rows import Row
 from models.faces.analyzers import load_analyzer
 from models.faces.bundled import SPACE
 from models.faces.face import Face, FaceAnalyzer, Rgb
-from models.faces.judge import Limits, judge
+from models.faces.judge import PhotoLimits, judge
 from models.faces.network import Network
 from models.faces.recogniser import Recogniser
 from models.finish.presenting import present
@@ -31,7 +31,7 @@ from models.weights.manifest import PACKAGE, FinalSpec, Manifest, WeightFile, re
 from models.wire.messages import Final, Generate, Picture, Setup
 from models.worker.devices import buckets_for
 from models.worker.job import Job
-from models.worker.loading import Parts, load_parts
+from models.worker.loading import WorkerParts, load_parts
 from models.worker.preparation import Prepared, Preparer
 
 BUNDLE = "tiny"
@@ -55,7 +55,7 @@ class Order:
 class Studio:
     """Warm parts, and portraits by the batch."""
 
-    def __init__(self, parts: Parts, recogniser: Recogniser) -> None:
+    def __init__(self, parts: WorkerParts, recogniser: Recogniser) -> None:
         """`recogniser` is the one in the analyzer of `parts`."""
         self._parts, self._recogniser = parts, recogniser
         self._bundle = parts.bundle
@@ -89,7 +89,7 @@ class Studio:
 
     def accepts(self, selfie: Rgb) -> bool:
         """Whether the photo judge would."""
-        return judge(selfie, self._analyzer.analyze(selfie), Limits(), "largest").is_ok
+        return judge(selfie, self._analyzer.analyze(selfie), PhotoLimits(), "largest").is_ok
 
     def introduce(self, selfie: Rgb, landmarks: np.ndarray) -> None:
         """From now on the face is found there, [5, 2]: for those whom the analyzer misses."""
@@ -177,14 +177,14 @@ def open_studio(folder: Path | None = None, *, max_rows: int = MAX_ROWS) -> Stud
     return Studio(parts, Recogniser(Network(graph, device="cpu", threads=torch.get_num_threads()), SPACE, smooth=True))
 
 
-def _parts_of(folder: Path, setup: Setup) -> Parts:
+def _parts_of(folder: Path, setup: Setup) -> WorkerParts:
     device = torch.device("cpu")
     with tempfile.TemporaryDirectory() as root:
         (Path(root) / BUNDLE).symlink_to(folder.resolve())
         bundle = load_bundle(_manifest_of(folder), BUNDLE, weights_dir=Path(root), device=device)
     threads = torch.get_num_threads()
     analyzer = load_analyzer("bundled", bundled_dir=folder, faces_dir=None, device="cpu", threads=threads)
-    return Parts(bundle, analyzer, buckets_for(device, setup.max_rows))
+    return WorkerParts(bundle, analyzer, buckets_for(device, setup.max_rows))
 
 
 def _manifest_of(folder: Path) -> Manifest:

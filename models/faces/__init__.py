@@ -7,6 +7,6 @@ or a log.
 from models.faces.analyzers import load_analyzer
 from models.faces.face import Face, FaceAnalyzer, Rgb
 from models.faces.files import FacesUnavailable
-from models.faces.judge import Judgement, Limits, judge
+from models.faces.judge import Judgement, PhotoLimits, judge
 
-__all__ = ["Face", "FaceAnalyzer", "FacesUnavailable", "Judgement", "Limits", "Rgb", "judge", "load_analyzer"]
+__all__ = ["Face", "FaceAnalyzer", "FacesUnavailable", "Judgement", "PhotoLimits", "Rgb", "judge", "load_analyzer"]

@@ -21,7 +21,7 @@ Code = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PhotoLimits:
     """Set so that ordinary and slightly soft photos pass; calibrated on 8 faces of public sample photos.
 
     A limit that would refuse a skin tone is no limit of the photo, so darkness and brightness each need two signs.
@@ -81,7 +81,7 @@ class _Fault:
     limit: float
 
 
-def judge(picture: Rgb, faces: list[Face], limits: Limits, several_faces: SeveralFaces) -> Judgement:
+def judge(picture: Rgb, faces: list[Face], limits: PhotoLimits, several_faces: SeveralFaces) -> Judgement:
     """`faces` as an analyzer gives them for this picture, largest first."""
     if not faces:
         fault = _Fault("no_face", _NO_FACE, 0, 1)
@@ -107,7 +107,7 @@ def _refused(face: Face | None, report: FaceReport, fault: _Fault) -> Judgement:
     return Judgement(face, report, fault.code, fault.message, fault.value, fault.limit)
 
 
-def _first_fault(measures: Measures, limits: Limits) -> _Fault | None:
+def _first_fault(measures: Measures, limits: PhotoLimits) -> _Fault | None:
     """The fault to mend first: a face that is too small or cut off makes the other measures doubtful."""
     return _framing(measures, limits) or _light(measures, limits) or _pose(measures, limits) or _focus(measures, limits)
 
@@ -122,7 +122,7 @@ def _crowd(people: int) -> _Fault:
     return _Fault("several_faces", message, people, 1)
 
 
-def _framing(measures: Measures, limits: Limits) -> _Fault | None:
+def _framing(measures: Measures, limits: PhotoLimits) -> _Fault | None:
     size, outside = measures.size, measures.outside
     if size < limits.min_face_pixels:
         message = (
@@ -139,7 +139,7 @@ def _framing(measures: Measures, limits: Limits) -> _Fault | None:
     return None
 
 
-def _light(measures: Measures, limits: Limits) -> _Fault | None:
+def _light(measures: Measures, limits: PhotoLimits) -> _Fault | None:
     brightness = measures.brightness
     if brightness < limits.min_brightness and measures.highlight < limits.min_highlight:
         message = (
@@ -156,7 +156,7 @@ def _light(measures: Measures, limits: Limits) -> _Fault | None:
     return None
 
 
-def _pose(measures: Measures, limits: Limits) -> _Fault | None:
+def _pose(measures: Measures, limits: PhotoLimits) -> _Fault | None:
     if measures.yaw_degrees is None or abs(measures.yaw_degrees) <= limits.max_yaw_degrees:
         return None
     turned = abs(measures.yaw_degrees)
@@ -167,7 +167,7 @@ def _pose(measures: Measures, limits: Limits) -> _Fault | None:
     return _Fault("face_turned", message, turned, limits.max_yaw_degrees)
 
 
-def _focus(measures: Measures, limits: Limits) -> _Fault | None:
+def _focus(measures: Measures, limits: PhotoLimits) -> _Fault | None:
     if measures.sharpness >= limits.min_sharpness:
         return None
     message = (
@@ -177,7 +177,7 @@ def _focus(measures: Measures, limits: Limits) -> _Fault | None:
     return _Fault("face_blurred", message, measures.sharpness, limits.min_sharpness)
 
 
-def _notes(faces_found: int, measures: Measures, limits: Limits) -> list[str]:
+def _notes(faces_found: int, measures: Measures, limits: PhotoLimits) -> list[str]:
     """What the person may want to know of a photo that passed."""
     notes = []
     if faces_found > 1:

@@ -20,7 +20,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-class Network:
+class Downloader:
     """Lives for one fetch; `endpoint` is another hub than HF_ENDPOINT's. Only the calling thread touches the lock."""
 
     def __init__(

@@ -12,12 +12,12 @@ import click
 from huggingface_hub import constants
 
 from models.weights.checkpoints import convert
+from models.weights.downloader import Downloader, free_bytes, unpack
 from models.weights.errors import AlteredFile, MissingFile, WeightsError
 from models.weights.integrity import verify_one
 from models.weights.listing import listing
 from models.weights.lock import Lock
 from models.weights.manifest import DEFAULT_MANIFEST, Manifest, WeightFile, read_manifest
-from models.weights.network import Network, free_bytes, unpack
 from models.wire.messages import FileInfo
 
 SHOWN = 6
@@ -73,7 +73,7 @@ def fetch(
         elif wanted and offline:
             raise WeightsError(_offline(profile, wanted, len(files), root))
         elif wanted:
-            Network(root, lock, endpoint=endpoint, room=room).bring(wanted)
+            Downloader(root, lock, endpoint=endpoint, room=room).bring(wanted)
         here |= {file.path: verify_one(file, root, lock, manifest.files) for file in wanted}
         for file in files:
             info = here[file.path]

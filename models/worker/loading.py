@@ -21,7 +21,7 @@ from models.worker.devices import buckets_for, choose_device
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class WorkerParts:
     bundle: Bundle
     analyzer: FaceAnalyzer
     buckets: tuple[int, ...]  # batch sizes, ascending
@@ -30,7 +30,7 @@ class Parts:
     jpeg: JpegEncoder = ON_CPU
 
 
-def load_parts(setup: Setup) -> Parts:
+def load_parts(setup: Setup) -> WorkerParts:
     """Raises WeightsError or FacesUnavailable with a message for the operator."""
     device = choose_device(setup.device)
     cv2.setNumThreads(1)  # others would spin after every call, for as long as a JPEG takes: see DECISIONS.md
@@ -66,7 +66,7 @@ def load_parts(setup: Setup) -> Parts:
     _check_spaces(bundle, analyzer)
     jpeg = ON_CPU if speed == EAGER else choose_jpeg_encoder(device)
     buckets = buckets_for(device, setup.max_rows)
-    return Parts(bundle, analyzer, buckets, speed, _compile_cache(setup, speed, device), jpeg)
+    return WorkerParts(bundle, analyzer, buckets, speed, _compile_cache(setup, speed, device), jpeg)
 
 
 def _compile_cache(setup: Setup, speed: Speed, device: torch.device) -> CompileCache | None:

@@ -14,7 +14,7 @@ from models.bundle.bundle import Bundle
 from models.engine.rows import Refinement, Row, initial_latent
 from models.faces.agreement import disagreement
 from models.faces.face import Face, FaceAnalyzer
-from models.faces.judge import Judgement, Limits, judge
+from models.faces.judge import Judgement, PhotoLimits, judge
 from models.faces.looks import Looks, pixels_of
 from models.wire.messages import FaceReport, Failed, Generate, Picture, Started
 from models.worker.job import Job, JobRefused
@@ -39,12 +39,12 @@ class Preparer:
         bundle: Bundle,
         analyzer: FaceAnalyzer,
         *,
-        limits: Limits | None = None,
+        limits: PhotoLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bundle = bundle
         self._analyzer = analyzer
-        self._limits = limits or Limits()
+        self._limits = limits or PhotoLimits()
         self._clock = clock
 
     def prepare(self, job: Job) -> Prepared:

@@ -20,7 +20,7 @@ from models.engine.engine import Engine
 from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row, initial_latent
 from models.faces.face import Face, FaceAnalyzer
-from models.faces.judge import Limits, judge
+from models.faces.judge import PhotoLimits, judge
 from models.finish.encoding import encode_image
 from models.finish.jpeg import Encode
 from models.sdxl.conditioning import RowConditioning
@@ -39,7 +39,7 @@ def warm_preparation(bundle: Bundle, analyzer: FaceAnalyzer) -> Conditionings:
     """The preparation thread's part: faces, identity and prompt; what each adapter makes of them at each size."""
     pixels = skimage.data.astronaut()  # NASA, public domain: a real face, so that every part of the face path runs
     for space in {stack.adapter.face_space for stack in bundle.stacks.values()}:
-        judge(pixels, analyzer.for_space(space).analyze(pixels), Limits(), "largest")
+        judge(pixels, analyzer.for_space(space).analyze(pixels), PhotoLimits(), "largest")
     picture = Picture(width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.tobytes())
     identities = {name: stack.adapter.identity([picture], [_nobody(stack)]) for name, stack in bundle.stacks.items()}
     return {

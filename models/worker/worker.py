@@ -41,7 +41,7 @@ from models.wire.messages import (
 )
 from models.worker.devices import choose_device, device_name, enter, exit_on_cuda_fault, trace_of
 from models.worker.job import Fault, Job, JobRefused
-from models.worker.loading import Parts, load_parts
+from models.worker.loading import WorkerParts, load_parts
 from models.worker.preparation import Prepared, Preparer
 from models.worker.warmup import buckets_to_warm, warm_engine, warm_finishing, warm_preparation
 
@@ -154,7 +154,7 @@ class Worker:
             beside.submit(_compute_alone).result()
         torch.set_num_threads(threads)
 
-    def _warm_up(self, loaded: Parts) -> None:
+    def _warm_up(self, loaded: WorkerParts) -> None:
         conditionings = self._preparing.submit(warm_preparation, loaded.bundle, loaded.analyzer).result()
         buckets = buckets_to_warm(loaded.buckets, loaded.bundle.device, loaded.speed)
         warm_engine(loaded.bundle, conditionings, buckets)
@@ -411,7 +411,7 @@ def _in_log(request: Generate) -> str:
     return f"job {request.job_id} (trace {request.traceparent or 'unknown'})"
 
 
-def _speed(loaded: Parts) -> SpeedInfo:
+def _speed(loaded: WorkerParts) -> SpeedInfo:
     denoisers = {id(stack.denoiser): stack.denoiser for stack in loaded.bundle.stacks.values()}
     return SpeedInfo(
         attention=loaded.bundle.attention,

@@ -6,7 +6,7 @@ import pytest
 import skimage.data
 from face_views import LANDMARKS
 
-from models.faces import Face, Judgement, Limits, Rgb, judge
+from models.faces import Face, Judgement, PhotoLimits, Rgb, judge
 from models.faces.judge import SeveralFaces
 
 BOX = (178.1, 65.0, 269.5, 176.4)
@@ -21,7 +21,7 @@ def face(shift: tuple[float, float] = (0, 0), scale: float = 1.0, measured: bool
 
 
 def judged(picture: Rgb, *faces: Face, several_faces: SeveralFaces = "largest") -> Judgement:
-    return judge(picture, list(faces), Limits(), several_faces)
+    return judge(picture, list(faces), PhotoLimits(), several_faces)
 
 
 def blurred(share: float) -> Rgb:
@@ -88,9 +88,9 @@ def test_a_blurred_face_is_refused_with_its_sharpness_and_the_limit(share: float
     judgement = judged(blurred(share), face())
 
     assert judgement.code == "face_blurred"
-    assert judgement.limit == Limits().min_sharpness
+    assert judgement.limit == PhotoLimits().min_sharpness
     assert judgement.value is not None
-    assert judgement.value < Limits().min_sharpness
+    assert judgement.value < PhotoLimits().min_sharpness
     assert "hold the camera still" in judgement.message
 
 
@@ -122,7 +122,7 @@ def test_a_burnt_out_face_is_refused():
 
     assert judgement.code == "face_too_bright"
     assert judgement.value is not None
-    assert judgement.value > Limits().max_brightness
+    assert judgement.value > PhotoLimits().max_brightness
 
 
 def test_light_skin_that_is_not_burnt_out_passes():
@@ -131,7 +131,7 @@ def test_light_skin_that_is_not_burnt_out_passes():
     judgement = judged(picture, face())
 
     assert judgement.report.brightness is not None
-    assert judgement.report.brightness > Limits().max_brightness
+    assert judgement.report.brightness > PhotoLimits().max_brightness
     assert judgement.is_ok
 
 

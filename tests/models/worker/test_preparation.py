@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.faces.agreement import SAME_PERSON
-from models.faces.judge import Limits, judge
+from models.faces.judge import PhotoLimits, judge
 from models.wire.messages import Generate, Picture, Setup
 from models.worker.job import Job, JobRefused
 from models.worker.loading import load_parts
@@ -31,7 +31,7 @@ def selfies(parts, index, count):
     person, taken = draw_identity(rng, index), []
     while len(taken) < count:
         pixels = render(person, plain_style(rng), selfie_pose(rng)).pixels
-        if judge(pixels, parts.analyzer.analyze(pixels), Limits(), "largest").is_ok:
+        if judge(pixels, parts.analyzer.analyze(pixels), PhotoLimits(), "largest").is_ok:
             taken.append(Picture(width=256, height=256, rgb=pixels.tobytes()))
     return taken
 
