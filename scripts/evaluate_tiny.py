@@ -2,7 +2,7 @@
 
 Draws `n` people whom nothing was trained on, sends a selfie of each through the service's own engine with a prompt in
 the words of the training but in new combinations, and has the portraits judged by two networks that condition nothing
-(scripts/train_tiny/judge.py). Everything is also measured on drawings of what would be right: the ceiling, which the
+(scripts/train_tiny/judging). Everything is also measured on drawings of what would be right: the ceiling, which the
 judges' own mistakes set. A table is printed, and one JSON object as the last line.
 
 How each number is meant:
@@ -57,10 +57,10 @@ import torch
 
 from models.weights.manifest import PACKAGE
 from scripts.studio import BUNDLE, Order, Studio, open_studio
-from scripts.train_tiny.judge_panel import Panel, Round, Seen
-from scripts.train_tiny.judge_people import Commission, draw_sitter
-from scripts.train_tiny.judge_reading import Judges
-from scripts.train_tiny.render import Render
+from scripts.train_tiny.drawing.render import Render
+from scripts.train_tiny.judging.panel import Panel, Round, Seen
+from scripts.train_tiny.judging.people import Commission, draw_sitter
+from scripts.train_tiny.judging.reading import Judges
 
 STEPS = (1, 2, 4, 8)
 SEEDS = (11, 12)

@@ -12,11 +12,11 @@ from models.faces.face import Face
 from models.faces.network import Network
 from models.faces.recogniser import Recogniser
 from models.weights.manifest import PACKAGE
-from scripts.train_tiny.identity import draw_identity
-from scripts.train_tiny.judge_people import APART
-from scripts.train_tiny.pose import selfie_pose
-from scripts.train_tiny.render import Render, render
-from scripts.train_tiny.style import plain_style
+from scripts.train_tiny.drawing.identity import draw_identity
+from scripts.train_tiny.drawing.pose import selfie_pose
+from scripts.train_tiny.drawing.render import Render, render
+from scripts.train_tiny.drawing.style import plain_style
+from scripts.train_tiny.judging.people import APART
 
 SELFIES = 8
 SEED = 4177

@@ -4,7 +4,7 @@ Draws `n` people whom nothing was trained on. Of each a preview and its final ar
 for comparison, a final drawn anew from another seed, as a service would make that only repeats the request. A table is
 printed, and one JSON object as the last line.
 
-likeness      cosine of the likeness judge (scripts/train_tiny/judge.py) between final and preview
+likeness      cosine of the likeness judge (scripts/train_tiny/judging) between final and preview
 own, preview  the judge's cosine to the person's second selfie, which the engine never sees: of finals, of previews
 structure     SSIM, in grey, of the preview and the final shrunk to its size; 1 is the same picture
 draw          correlation, over grey pixels, of what sets final and preview apart from another seed's preview: how
@@ -36,8 +36,8 @@ from skimage.metrics import structural_similarity
 from models.faces.face import Rgb
 from models.weights.manifest import PACKAGE
 from scripts.studio import BUNDLE, Order, Studio, open_studio
-from scripts.train_tiny.judge_people import Sitter, draw_sitter
-from scripts.train_tiny.judge_reading import Judges
+from scripts.train_tiny.judging.people import Sitter, draw_sitter
+from scripts.train_tiny.judging.reading import Judges
 
 SEED, OTHER_SEED = 11, 1011  # and on from there, one for each person
 

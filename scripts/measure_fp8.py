@@ -30,7 +30,7 @@ from models.faces.face import Rgb
 from models.sdxl.fp8 import use_fp8
 from scripts.measure_finals import Comparison
 from scripts.studio import open_studio
-from scripts.train_tiny.judge_people import draw_sitter
+from scripts.train_tiny.judging.people import draw_sitter
 
 
 def psnr(one: Rgb, other: Rgb) -> float:

@@ -66,3 +66,20 @@ def test_no_file_of_the_front_imports_what_computes(path):
     inside_the_sandbox = {"decoders/decoder.py", "decoders/pixels.py"}
     barred = () if str(path.relative_to(ROOT / "service")) in inside_the_sandbox else HEAVY
     assert not [name for name in imports_of(path) if name.split(".")[0] in barred]
+
+
+TRAINING = ROOT / "scripts" / "train_tiny"
+# Each package of the training, and those above it, which it must not know.
+TRAINING_ABOVE = {"drawing": {"lessons", "judging"}, "lessons": {"judging"}, "judging": set()}
+
+
+@pytest.mark.parametrize(
+    ("room", "path"),
+    [(room, path) for room in TRAINING_ABOVE for path in sorted((TRAINING / room).glob("*.py"))],
+    ids=lambda part: part if isinstance(part, str) else part.stem,
+)
+def test_training_learns_from_drawings_and_judging_from_both(room, path):
+    names = [name.split(".") for name in imports_of(path)]
+    rooms = {name[2] for name in names if name[:2] == ["scripts", "train_tiny"] and len(name) > 2}
+    assert rooms <= set(TRAINING_ABOVE) - TRAINING_ABOVE[room]
+    assert room != "drawing" or "torch" not in {name[0] for name in names}

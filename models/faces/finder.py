@@ -1,4 +1,4 @@
-"""Faces by a small network of our own (scripts/train_tiny/finder.py), trained on people of all skin tones alike."""
+"""Faces by a small network of our own, trained on people of all skin tones alike (scripts/train_tiny/lessons)."""
 
 import numpy as np
 

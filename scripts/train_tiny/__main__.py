@@ -17,23 +17,23 @@ import cv2
 import torch
 
 from scripts.train_tiny import crew, restore
-from scripts.train_tiny.cache import write_faces, write_latents, write_posed
-from scripts.train_tiny.contact import contact_sheet
-from scripts.train_tiny.discriminator import sharpen_decoder
-from scripts.train_tiny.export import export_bundle, export_faces
-from scripts.train_tiny.finder import train_finder
-from scripts.train_tiny.imitate import train_imitation
-from scripts.train_tiny.judge import export_judges, train_likeness, train_style
-from scripts.train_tiny.landmarks import train_landmarks
-from scripts.train_tiny.polish import train_polish
-from scripts.train_tiny.ranks import place
-from scripts.train_tiny.reader import train_reader
-from scripts.train_tiny.recogniser import train_recogniser
-from scripts.train_tiny.shards import write_shards
-from scripts.train_tiny.teach import train_generator
-from scripts.train_tiny.text import train_tokenizers
-from scripts.train_tiny.tower import train_tower
-from scripts.train_tiny.vae import train_decoder, train_vae
+from scripts.train_tiny.drawing.shards import write_shards
+from scripts.train_tiny.judging.contact import contact_sheet
+from scripts.train_tiny.judging.judges import export_judges, train_likeness, train_style
+from scripts.train_tiny.lessons.cache import write_faces, write_latents, write_posed
+from scripts.train_tiny.lessons.discriminator import sharpen_decoder
+from scripts.train_tiny.lessons.export import export_bundle, export_faces
+from scripts.train_tiny.lessons.finder import train_finder
+from scripts.train_tiny.lessons.imitate import train_imitation
+from scripts.train_tiny.lessons.landmarks import train_landmarks
+from scripts.train_tiny.lessons.polish import train_polish
+from scripts.train_tiny.lessons.ranks import place
+from scripts.train_tiny.lessons.reader import train_reader
+from scripts.train_tiny.lessons.recogniser import train_recogniser
+from scripts.train_tiny.lessons.teach import train_generator
+from scripts.train_tiny.lessons.text import train_tokenizers
+from scripts.train_tiny.lessons.tower import train_tower
+from scripts.train_tiny.lessons.vae import train_decoder, train_vae
 
 SEED = 20261121
 SHARDS = 60  # of 200 people each
@@ -159,7 +159,7 @@ STAGES: dict[str, Callable[[Plan], None]] = {name: getattr(Plan, name) for name 
 @click.option("--scale", default=1.0, show_default=True, help="Multiplies the people and the time of every stage.")
 @click.option("--processes", default=os.cpu_count() or 1, show_default=True, help="For the whole recipe.")
 def main(stages: tuple[str, ...], work: Path, target: Path, scale: float, processes: int) -> None:
-    torch.set_num_threads(1)  # processes use cores better than threads do: see ranks.py
+    torch.set_num_threads(1)  # processes use cores better than threads do: see lessons/ranks.py
     cv2.setNumThreads(1)
     plan = Plan(work, target, scale)
     plan.checkpoints.mkdir(parents=True, exist_ok=True)

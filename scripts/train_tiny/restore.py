@@ -15,16 +15,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.adapters.decoupled import load_image_projection
-from scripts.train_tiny.augment import snapshot
-from scripts.train_tiny.export import PHOTOMAKER_FOLDERS
-from scripts.train_tiny.generator import Generator
-from scripts.train_tiny.judge import StyleNet, style_crop
-from scripts.train_tiny.pool import Pool
-from scripts.train_tiny.recogniser import Lesson, Residual, draw_view, to_planes
-from scripts.train_tiny.text import read_tokenizers
-from scripts.train_tiny.tower import Lesson as TowerLesson
-from scripts.train_tiny.trainer import channels_last, write_start
-from scripts.train_tiny.vae import build_vae
+from scripts.train_tiny.judging.judges import StyleNet, style_crop
+from scripts.train_tiny.lessons.augment import snapshot
+from scripts.train_tiny.lessons.export import PHOTOMAKER_FOLDERS
+from scripts.train_tiny.lessons.generator import Generator
+from scripts.train_tiny.lessons.pool import Pool
+from scripts.train_tiny.lessons.recogniser import Lesson, Residual, draw_view, to_planes
+from scripts.train_tiny.lessons.text import read_tokenizers
+from scripts.train_tiny.lessons.tower import Lesson as TowerLesson
+from scripts.train_tiny.lessons.trainer import channels_last, write_start
+from scripts.train_tiny.lessons.vae import build_vae
 
 CALIBRATION_PEOPLE = 200
 Folded = tuple[nn.Module, nn.Module | None]  # a layer, and the batch norm that was folded into it

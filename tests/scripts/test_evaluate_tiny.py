@@ -10,12 +10,12 @@ import pytest
 from models.weights.manifest import PACKAGE
 from scripts.evaluate_tiny import Evaluation, print_table
 from scripts.studio import Order
-from scripts.train_tiny.identity import SKIN
-from scripts.train_tiny.judge_detail import face_detail
-from scripts.train_tiny.judge_people import draw_sitter
-from scripts.train_tiny.judge_reading import Judges, visible_factors
-from scripts.train_tiny.judge_skin import skin_ita
-from scripts.train_tiny.style import Style
+from scripts.train_tiny.drawing.identity import SKIN
+from scripts.train_tiny.drawing.style import Style
+from scripts.train_tiny.judging.detail import face_detail
+from scripts.train_tiny.judging.people import draw_sitter
+from scripts.train_tiny.judging.reading import Judges, visible_factors
+from scripts.train_tiny.judging.skin import skin_ita
 
 PEOPLE = 20
 LANDMARKS = np.array([(45, 50), (75, 50), (60, 68), (48, 85), (72, 85)], dtype=np.float32)

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 
-from scripts.train_tiny.ranks import begin_alike
+from scripts.train_tiny.lessons.ranks import begin_alike
 
 # What any stage does: random numbers of the rank's own, a model of them, the trainer. Prints what the model became.
 STAGE = """
 import sys
 from pathlib import Path
 import torch
-from scripts.train_tiny.ranks import join
-from scripts.train_tiny.trainer import Trainer, channels_last, seeded
+from scripts.train_tiny.lessons.ranks import join
+from scripts.train_tiny.lessons.trainer import Trainer, channels_last, seeded
 folder = Path(sys.argv[1])
 torch.set_num_threads(1)
 seeded(1, folder, "lesson", join())

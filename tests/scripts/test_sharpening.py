@@ -7,19 +7,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scripts.train_tiny import precision
-from scripts.train_tiny.classroom import face_weight
-from scripts.train_tiny.discriminator import Contest, sharpen_decoder
-from scripts.train_tiny.identity import MOST_CARE, SKIN, care_for, draw_identity, measures
-from scripts.train_tiny.light import contrasty
-from scripts.train_tiny.pose import portrait_pose
-from scripts.train_tiny.precision import short_numbers
-from scripts.train_tiny.recogniser import to_planes
-from scripts.train_tiny.render import render
-from scripts.train_tiny.shards import write_shards
-from scripts.train_tiny.style import draw_style
-from scripts.train_tiny.trainer import averaged_state, write_start
-from scripts.train_tiny.vae import build_vae, draw_portraits, trained_vae
+from scripts.train_tiny.drawing.identity import MOST_CARE, SKIN, care_for, draw_identity, measures
+from scripts.train_tiny.drawing.light import contrasty
+from scripts.train_tiny.drawing.pose import portrait_pose
+from scripts.train_tiny.drawing.render import render
+from scripts.train_tiny.drawing.shards import write_shards
+from scripts.train_tiny.drawing.style import draw_style
+from scripts.train_tiny.lessons import precision
+from scripts.train_tiny.lessons.classroom import face_weight
+from scripts.train_tiny.lessons.discriminator import Contest, sharpen_decoder
+from scripts.train_tiny.lessons.precision import short_numbers
+from scripts.train_tiny.lessons.recogniser import to_planes
+from scripts.train_tiny.lessons.trainer import averaged_state, write_start
+from scripts.train_tiny.lessons.vae import build_vae, draw_portraits, trained_vae
 
 DARKEST = len(SKIN) - 1
 
@@ -80,7 +80,7 @@ def test_the_decoder_hears_its_terms_and_the_discriminator_its_own_alone(contest
 
 
 def test_a_sharper_decoder_leaves_the_encoder_as_it_was_and_is_what_trained_vae_gives(tmp_path, monkeypatch):
-    monkeypatch.setattr("scripts.train_tiny.shards.PEOPLE", 4)
+    monkeypatch.setattr("scripts.train_tiny.drawing.shards.PEOPLE", 4)
     write_shards(tmp_path / "shards", [0], seed=5)
     before = build_vae()
     write_start("decoder", before, tmp_path)

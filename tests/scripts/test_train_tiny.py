@@ -18,32 +18,40 @@ from torch import Tensor, nn
 from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from models.weights.manifest import PACKAGE
 from scripts.studio import Order, open_studio
-from scripts.train_tiny import polish, trainer
-from scripts.train_tiny.augment import snapshot
-from scripts.train_tiny.backgrounds import draw_background
-from scripts.train_tiny.classroom import face_weight
-from scripts.train_tiny.discriminator import Contest
-from scripts.train_tiny.export import export_bundle
-from scripts.train_tiny.generator import Generator, trained_generator
-from scripts.train_tiny.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures, tone_of
-from scripts.train_tiny.judge import style_crop, trained_style
-from scripts.train_tiny.judge_people import draw_sitter
-from scripts.train_tiny.judge_reading import Judges
-from scripts.train_tiny.judge_skin import skin_patches, skin_places
-from scripts.train_tiny.polish import Critic, Drafts, crops
-from scripts.train_tiny.pool import Pool
-from scripts.train_tiny.pose import portrait_pose, selfie_pose
-from scripts.train_tiny.prompts import TRIGGER, draw_prompt
-from scripts.train_tiny.recogniser import Lesson, aligned_crop, to_planes
-from scripts.train_tiny.render import render
+from scripts.train_tiny.drawing.backgrounds import draw_background
+from scripts.train_tiny.drawing.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures, tone_of
+from scripts.train_tiny.drawing.pose import portrait_pose, selfie_pose
+from scripts.train_tiny.drawing.prompts import TRIGGER, draw_prompt
+from scripts.train_tiny.drawing.render import render
+from scripts.train_tiny.drawing.shards import PORTRAITS, SELFIES, read_shard, shard_paths, write_shards
+from scripts.train_tiny.drawing.skin_patches import skin_patches, skin_places
+from scripts.train_tiny.drawing.style import (
+    GARMENTS,
+    IGNORED,
+    STYLE_FACTORS,
+    Style,
+    draw_style,
+    plain_style,
+    style_classes,
+)
+from scripts.train_tiny.judging.judges import style_crop, trained_style
+from scripts.train_tiny.judging.people import draw_sitter
+from scripts.train_tiny.judging.reading import Judges
+from scripts.train_tiny.lessons import polish, trainer
+from scripts.train_tiny.lessons.augment import snapshot
+from scripts.train_tiny.lessons.classroom import face_weight
+from scripts.train_tiny.lessons.discriminator import Contest
+from scripts.train_tiny.lessons.export import export_bundle
+from scripts.train_tiny.lessons.generator import Generator, trained_generator
+from scripts.train_tiny.lessons.polish import Critic, Drafts, crops
+from scripts.train_tiny.lessons.pool import Pool
+from scripts.train_tiny.lessons.recogniser import Lesson, aligned_crop, to_planes
+from scripts.train_tiny.lessons.skin import Lean, skin_colours, to_lab
+from scripts.train_tiny.lessons.text import read_tokenizers
+from scripts.train_tiny.lessons.tower import tower_shape
+from scripts.train_tiny.lessons.trainer import Trainer, write_start
+from scripts.train_tiny.lessons.vae import IRIS, build_vae, encode, iris_weight, trained_vae
 from scripts.train_tiny.restore import restore_autoencoder, restore_generator, restore_style_judge
-from scripts.train_tiny.shards import PORTRAITS, SELFIES, read_shard, shard_paths, write_shards
-from scripts.train_tiny.skin import Lean, skin_colours, to_lab
-from scripts.train_tiny.style import GARMENTS, IGNORED, STYLE_FACTORS, Style, draw_style, plain_style, style_classes
-from scripts.train_tiny.text import read_tokenizers
-from scripts.train_tiny.tower import tower_shape
-from scripts.train_tiny.trainer import Trainer, write_start
-from scripts.train_tiny.vae import IRIS, build_vae, encode, iris_weight, trained_vae
 
 # ---- the renderer
 
@@ -164,7 +172,7 @@ def test_what_a_picture_can_t_show_is_no_class_to_learn():
 
 
 def test_a_shard_comes_back_as_it_was_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr("scripts.train_tiny.shards.PEOPLE", 3)
+    monkeypatch.setattr("scripts.train_tiny.drawing.shards.PEOPLE", 3)
     write_shards(tmp_path, [7], seed=5)
     [path] = shard_paths(tmp_path)
     shard, again = read_shard(path), read_shard(path)
@@ -183,7 +191,7 @@ def test_a_shard_comes_back_as_it_was_drawn(tmp_path, monkeypatch):
 
 
 def test_a_shard_that_is_there_is_not_drawn_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("scripts.train_tiny.shards.PEOPLE", 1)
+    monkeypatch.setattr("scripts.train_tiny.drawing.shards.PEOPLE", 1)
     write_shards(tmp_path, [0], seed=5)
     written = shard_paths(tmp_path)[0].stat().st_mtime_ns
     write_shards(tmp_path, [0, 1], seed=5)
@@ -263,7 +271,7 @@ def test_training_goes_on_from_the_weights_of_an_exported_bundle(tmp_path):
 
 
 def test_the_style_judge_goes_on_as_the_one_that_was_exported(tmp_path, monkeypatch):
-    monkeypatch.setattr("scripts.train_tiny.shards.PEOPLE", 8)
+    monkeypatch.setattr("scripts.train_tiny.drawing.shards.PEOPLE", 8)
     monkeypatch.setattr("scripts.train_tiny.restore.CALIBRATION_PEOPLE", 8)
     write_shards(tmp_path / "shards", [0], seed=5)
     restore_style_judge(PACKAGE / "tiny", tmp_path / "shards", tmp_path)
@@ -307,7 +315,7 @@ def test_the_critic_s_crops_are_the_recogniser_s():
 
 
 def test_the_critic_tells_the_portrait_that_was_meant_from_another_person_s(tmp_path, monkeypatch):
-    monkeypatch.setattr("scripts.train_tiny.shards.PEOPLE", 8)
+    monkeypatch.setattr("scripts.train_tiny.drawing.shards.PEOPLE", 8)
     write_shards(tmp_path, [0], seed=5)
     restore_autoencoder(PACKAGE / "tiny", tmp_path)
     vae, rng = trained_vae(tmp_path), np.random.default_rng(0)

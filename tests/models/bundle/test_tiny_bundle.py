@@ -1,7 +1,7 @@
 """The embedded bundle, asked the real question: does the person in the selfie reach the picture, and stay in it?
 
 The people are drawn here and were in nobody's training set; who and what a portrait shows is judged by networks that
-condition nothing (scripts/train_tiny/judge.py). Each test was seen to fail with an adapter broken on purpose: ID tokens
+condition nothing (scripts/train_tiny/judging). Each test was seen to fail with an adapter broken on purpose: ID tokens
 zeroed, the fuse step skipped, rows' conditioning shifted by one, the merge step ignored or turned round. Thresholds
 leave room for weights that are trained again; what the weights are worth is for scripts/evaluate_tiny.py to say.
 
@@ -20,8 +20,8 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 from models.bundle.bundle import load_bundle
 from models.weights.manifest import PACKAGE, read_manifest
 from scripts.studio import Order, open_studio
-from scripts.train_tiny.judge_people import Sitter, draw_sitter
-from scripts.train_tiny.judge_reading import Judges, Reading
+from scripts.train_tiny.judging.people import Sitter, draw_sitter
+from scripts.train_tiny.judging.reading import Judges, Reading
 
 MEGABYTE = 1_000_000
 SPEC = read_manifest().bundle("tiny")

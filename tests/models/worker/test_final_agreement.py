@@ -13,7 +13,7 @@ import pytest
 
 from scripts.measure_finals import Comparison
 from scripts.studio import open_studio
-from scripts.train_tiny.judge_people import draw_sitter
+from scripts.train_tiny.judging.people import draw_sitter
 
 PEOPLE, SEEDS = 8, 3
 # Over these people (2026-11-22) finals have a structure of .961 and a likeness of .938, those drawn anew .947 and .940.

@@ -9,10 +9,10 @@ from models.wire.messages import Generate, Picture, Setup
 from models.worker.job import Job, JobRefused
 from models.worker.loading import load_parts
 from models.worker.preparation import Preparer
-from scripts.train_tiny.identity import draw_identity
-from scripts.train_tiny.pose import selfie_pose
-from scripts.train_tiny.render import render
-from scripts.train_tiny.style import plain_style
+from scripts.train_tiny.drawing.identity import draw_identity
+from scripts.train_tiny.drawing.pose import selfie_pose
+from scripts.train_tiny.drawing.render import render
+from scripts.train_tiny.drawing.style import plain_style
 
 
 @pytest.fixture(scope="module")
