@@ -43,7 +43,7 @@ class Mixed:
 
     def slowdowns(self, trace: Sequence[Arrival], policy: str) -> list[float]:
         """Each job's time from its due moment, over what it takes alone, in order of arrival."""
-        engine = self._studio.engine(self._rows[STEPS[0]].key.unet, policy=policies()[policy])
+        engine = self._studio.engine(self._rows[STEPS[0]].key.network, policy=policies()[policy])
         ended: dict[int, float] = {}
         coming, began = 0, time.monotonic()
         while len(ended) < len(trace):

@@ -140,10 +140,10 @@ class Studio:
         pixels: dict[int, np.ndarray] = {}
         for number, row in enumerate(rows):
             row.index = number
-        for unet in {row.key.unet for row in rows}:
-            engine = self.engine(unet)
+        for network in {row.key.network for row in rows}:
+            engine = self.engine(network)
             for row in rows:
-                if row.key.unet == unet:
+                if row.key.network == network:
                     engine.add(row)
             while engine.has_work:
                 pixels |= {finished.row.index: finished.pixels.numpy() for finished in engine.tick().finished}
@@ -156,10 +156,10 @@ class Studio:
             {stack.denoiser.name: stack.denoiser.modules()[0] for stack in self._bundle.stacks.values()}.values()
         )
 
-    def engine(self, unet: str, policy: Policy | None = None) -> Engine:
-        """A new one for rows of this `key.unet`."""
+    def engine(self, network: str, policy: Policy | None = None) -> Engine:
+        """A new one for rows of this `key.network`."""
         denoisers = {stack.denoiser.name: stack.denoiser for stack in self._bundle.stacks.values()}
-        return Engine(denoisers[unet], self._bundle.decoder, buckets=self._parts.buckets, policy=policy)
+        return Engine(denoisers[network], self._bundle.decoder, buckets=self._parts.buckets, policy=policy)
 
     def engine_seconds(self, order: Order) -> float:
         """Steps and decoding of one portrait alone; finding the face and reading the prompt come before."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from models.engine.graphs import CudaRecorder, GraphPool
-from models.sdxl.call import Call, MakePlayer, Plain, Player
+from models.engine.players import Call, MakePlayer, Plain, Player
 from models.sdxl.compiling import compile_blocks, compiled
 from models.sdxl.fp8 import use_fp8
 from models.sdxl.kernels import PLAIN, choose_kernel, use_kernel

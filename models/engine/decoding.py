@@ -8,11 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-
-class Decodes(Protocol):
-    """The part of a decoder that makes pictures: [B, C, h, w] -> [B, H, W, 3] uint8."""
-
-    def decode(self, latents: Tensor) -> Tensor: ...
+from models.engine.backbone import Decodes
 
 
 class Decoding(Protocol):

@@ -1,4 +1,4 @@
-"""The loop over rows: let leave, step, retire, hand out. It knows tensors and numbers, and no network by name."""
+"""The loop over rows: let leave, step, retire, hand out. It knows tensors and numbers, and no backbone."""
 
 import gc
 import math
@@ -7,35 +7,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from models.engine.backbone import C, Decodes, Denoises
 from models.engine.decoding import Decoding, StartDecoding, decoding_on
 from models.engine.rows import Row, noise
 from models.engine.scheduler import Scheduler
-from models.sdxl.conditioning import RowConditioning
-from models.sdxl.lora_choice import LoraChoice
-
-
-class Denoises(Protocol):
-    device: torch.device
-
-    def predict(
-        self,
-        latents: Tensor,
-        timesteps: Tensor,
-        rows: Sequence[tuple[RowConditioning, int]],
-        guidance: Tensor | None = None,
-        lora: LoraChoice | None = None,
-    ) -> Tensor: ...
-
-
-class Decodes(Protocol):
-    def decode(self, latents: Tensor) -> Tensor: ...
-
-    def resized(self, latents: Tensor, width: int, height: int) -> Tensor: ...
 
 
 class Policy(Protocol):
@@ -81,12 +61,12 @@ class TickReport:
     step_ended: float = 0.0
 
 
-class Engine:
+class Engine(Generic[C]):
     """Runs rows in batches, one denoising step a tick. Not thread-safe: one thread adds, cancels and ticks."""
 
     def __init__(
         self,
-        denoiser: Denoises,
+        denoiser: Denoises[C],
         decoder: Decodes,
         *,
         buckets: Sequence[int],
@@ -132,7 +112,7 @@ class Engine:
     def num_rows(self) -> int:
         return self.num_running + self.num_waiting + len(self._decoding)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row[C]) -> None:
         """The row joins at the next tick of its key that has room."""
         self._scheduler.add(row)
         self._next_deadline = min(self._next_deadline, row.deadline)
@@ -211,7 +191,7 @@ class Engine:
         key = batch[0].key
         guidance = torch.tensor([row.guidance for row in padded], device=device) if key.guided else None
         steered = [(row.conditioning, row.step) for row in padded]
-        predicted = self._denoiser.predict(latents, timesteps, steered, guidance, key.lora)
+        predicted = self._denoiser.predict(latents, timesteps, steered, guidance, key.variant)
         pairs = zip(batch, latents, predicted, strict=False)  # the padding stays behind
         ahead = [self._ahead(row, x, m) for row, x, m in pairs]
         if device.type == "cuda":

@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from models.sdxl.call import Call, Inputs, Outputs
+from models.engine.players import Call, Inputs, Outputs
 
 Kind = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # all of a call's shape but how many rows it has
 

@@ -2,32 +2,32 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from typing import Generic
 
 import torch
 from torch import Tensor
 
+from models.engine.backbone import C, Variant
 from models.engine.plan import MAX_STEPS, Level, Plan, PlanStep
-from models.sdxl.conditioning import RowConditioning
-from models.sdxl.lora_choice import LoraChoice
 
 
 @dataclass(frozen=True, slots=True)
 class BatchKey:
-    """Rows with equal keys may share a UNet call: same weights, same shapes. Everything else is free."""
+    """Rows with equal keys may share a network call: same weights, same shapes. Everything else is free."""
 
     bundle: str
-    unet: str  # the denoiser's name
+    network: str  # its name in the bundle
     width: int
     height: int
     guided: bool
-    lora: LoraChoice | None = None
+    variant: Variant = None
 
 
 DRAWS_A_PHASE = MAX_STEPS + 1  # the first latent's noise, and fresh noise after each step
 
 
 @dataclass(frozen=True, slots=True)
-class Refinement:
+class Refinement(Generic[C]):
     """What a finished row goes on to: its picture, under the noise of step `first`, through the rest of `plan`.
 
     `key` may name a larger size: the picture is then enlarged before.
@@ -37,7 +37,7 @@ class Refinement:
     plan: Plan
     first: int
     level: Level  # of the noise at that step
-    conditioning: RowConditioning
+    conditioning: C
 
     @property
     def num_steps(self) -> int:
@@ -45,7 +45,7 @@ class Refinement:
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class Row(Generic[C]):
     """One image of one job. `step` counts the steps made; the engine is the only one who advances it.
 
     latent: [C, h, w] float32 in variance-preserving coordinates. deadline: on the engine's clock, in seconds. A row
@@ -57,14 +57,14 @@ class Row:
     seed: int
     key: BatchKey
     plan: Plan
-    conditioning: RowConditioning
+    conditioning: C
     guidance: float
     deadline: float
     latent: Tensor
     wants_previews: bool = False
     step: int = 0
     clean: Tensor | None = field(default=None, repr=False)
-    refinement: Refinement | None = None
+    refinement: Refinement[C] | None = None
     phase: int = 0
     steps_skipped: int = 0  # of this plan, less those made in earlier phases
 
@@ -91,7 +91,7 @@ class Row:
         """The number of the noise that the present step adds; of a finished row, that its refinement begins with."""
         return (self.phase + 1) * DRAWS_A_PHASE if self.is_finished else self.phase * DRAWS_A_PHASE + self.step + 1
 
-    def refined(self, picture: Tensor, veil: Tensor) -> "Row":
+    def refined(self, picture: Tensor, veil: Tensor) -> "Row[C]":
         """The row after this one. `picture` is the finished latent in the next size, `veil` unit noise of its shape."""
         then = self.refinement
         assert then is not None

@@ -10,8 +10,8 @@ import torch
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from torch import Tensor, nn
 
+from models.engine.players import Inputs, MakePlayer, Outputs, Plain, Rehearsed
 from models.sdxl.attention import install_attention, keys_values_of
-from models.sdxl.call import Inputs, MakePlayer, Outputs, Plain, Rehearsed
 from models.sdxl.region import Region
 
 _GUESS_FROM = -1  # decimal logarithm of the shallowest residual's weight in guess mode; the deepest's is 0

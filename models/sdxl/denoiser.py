@@ -7,8 +7,8 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from models.engine.players import Inputs, MakePlayer, Outputs, Plain, Rehearsed
 from models.sdxl.attention import image_batch, install_attention
-from models.sdxl.call import Inputs, MakePlayer, Outputs, Plain, Rehearsed
 from models.sdxl.conditioning import Batch, Branch, RowConditioning, stack
 from models.sdxl.contexts import Contexts
 from models.sdxl.control import Control, ControlNet

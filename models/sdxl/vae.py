@@ -6,7 +6,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor, nn
 
-from models.sdxl.call import Inputs, MakePlayer, Outputs, Plain, Rehearsed
+from models.engine.players import Inputs, MakePlayer, Outputs, Plain, Rehearsed
 
 
 class Decoder:

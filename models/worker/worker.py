@@ -242,7 +242,7 @@ class Worker:
             self._send(prepared.started)
             self._end(job, Done(job_id=job.request.job_id, timings=job.watch.timings(self._clock())))
             return
-        engine = self._engines[prepared.rows[0].key.unet]  # a refinement's, too
+        engine = self._engines[prepared.rows[0].key.network]  # a refinement's, too
         for row in prepared.rows:
             engine.add(row)
 

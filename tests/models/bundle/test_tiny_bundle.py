@@ -224,7 +224,7 @@ def test_the_first_steps_are_the_prompts_and_the_last_ones_the_persons(house, ad
         [house.studio.prepare(of(sitter, replace(order, strength=strength))) for sitter in house.sitters[:2]]
         for strength in (0.5, 1.0)
     )
-    engine = house.studio.engine(half[0].key.unet)
+    engine = house.studio.engine(half[0].key.network)
     for row in (*half, *full):
         engine.add(row)
     parted = []

@@ -10,7 +10,7 @@ from models.bundle.loader import Loader
 from models.bundle.modules import EXACT
 from models.bundle.tuning import Tuner
 from models.engine.graphs import GraphPool
-from models.sdxl.call import Plain
+from models.engine.players import Plain
 from models.sdxl.speed import EAGER, Speed
 from models.weights.errors import WeightsError
 from models.weights.manifest import PACKAGE, StyleLora, read_manifest

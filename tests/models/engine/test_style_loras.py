@@ -78,7 +78,7 @@ def run(bundle, rows):
     for row in rows:
         engine.add(row)
     while engine.has_work:
-        assert len({row.key.lora for row in engine.tick().stepped}) == 1
+        assert len({row.key.variant for row in engine.tick().stepped}) == 1
     return [row.latent for row in rows]
 
 
