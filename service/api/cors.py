@@ -17,7 +17,8 @@ READ_HEADERS = [  # that a page may send
     "x-api-key",
     "x-request-id",
 ]
-SHOWN_HEADERS = [  # that a page may read
+SHOWN_HEADERS = [  # that a page may read: all of ours that say something to it
+    "Idempotency-Replayed",
     "Location",
     "Preference-Applied",
     "RateLimit",
@@ -27,8 +28,10 @@ SHOWN_HEADERS = [  # that a page may read
     "WWW-Authenticate",
     "traceresponse",
     "X-Job-Id",
+    "X-Proof",
     "X-Request-Id",
     "X-Seed",
+    "X-Should-Retry",
 ]
 
 
