@@ -9,7 +9,6 @@ import sys
 
 import pytest
 
-from service.app import create_app
 from service.logs import JsonLines
 from tests.service.harness import JPEG, SELFIE, build_house, client_of
 
@@ -239,6 +238,19 @@ def test_the_front_imports_nothing_that_computes():
     assert done.stdout.strip() == "[]"
 
 
-def test_debug_pages_are_off():
-    assert create_app.__module__ == "service.app"
-    assert build_house().app.debug is False
+def test_a_browser_too_gets_no_page_about_a_bug():
+    house = build_house()
+
+    async def explode(*_):
+        raise ValueError("the secret prompt")
+
+    house.decoders.decode = explode
+
+    async def run():
+        async with client_of(house) as client:
+            return await client.post("/v1/portraits", content=SELFIE, headers=JPEG | {"Accept": "text/html, */*;q=0.1"})
+
+    answer = asyncio.run(run())
+    assert house.app.debug is False
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert "ValueError" not in answer.text
