@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 import msgspec
 
 from models.wire.messages import Done, Failed, Generate, JobEvent, Portrait, Ready, Started
-from service.access.caller import ANONYMOUS, Caller
+from service.access.caller import Caller
 from service.errors import DeadlineExceeded, JobCancelled, JobFailed, NoCapacity, NotFound, ServiceError
 from service.jobs import admission
 from service.jobs.admission import Outlook, Places, RecentDurations
@@ -103,7 +103,7 @@ class Jobs:
 
     # ---- the way in
 
-    def check_open(self, caller: Caller = ANONYMOUS, deadline_seconds: float | None = None) -> None:
+    def check_open(self, caller: Caller, deadline_seconds: float) -> None:
         """Refuse before a body is read what would be refused after it, as far as one can know. Raises NoCapacity.
 
         `deadline_seconds` is the most that the body may still ask for.
@@ -115,12 +115,10 @@ class Jobs:
         self._check_places(caller, outlook)
         if not self._uploads.has_room():
             raise admission.queue_full(self._uploads, outlook, self._retry_after())
-        _check_deadline(outlook, deadline_seconds or self.settings.max_deadline_seconds)
+        _check_deadline(outlook, deadline_seconds)
 
     @contextlib.contextmanager
-    def uploading(
-        self, caller: Caller = ANONYMOUS, deadline_seconds: float | None = None, key: str | None = None
-    ) -> Generator[None]:
+    def uploading(self, caller: Caller, deadline_seconds: float, key: str | None) -> Generator[None]:
         """The time in which one body is received. Raises NoCapacity, but not for a job that only would be joined."""
         if not (self._replays.knows(caller.id, key) and self._uploads.has_room()):
             self.check_open(caller, deadline_seconds)

@@ -451,7 +451,7 @@ class TestAdmission:
             with pytest.raises(NoCapacity) as refused:
                 desk.accept()
             with pytest.raises(NoCapacity):
-                desk.jobs.check_open()
+                desk.jobs.check_open(ANONYMOUS, 60.0)
             await ended(*jobs)
             await asyncio.sleep(0.01)
             desk.accept()
@@ -553,7 +553,7 @@ class TestAdmission:
             await asyncio.sleep(0.2)
             await desk.jobs.stop()
             with pytest.raises(NoCapacity) as refused:
-                desk.jobs.check_open()
+                desk.jobs.check_open(ANONYMOUS, 60.0)
             return await ended(job), refused.value.code
 
         (error,), code = run_desk(scenario)

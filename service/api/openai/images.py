@@ -14,6 +14,7 @@ from service.api.finals import place_final
 from service.api.forms import Upload, check_who
 from service.api.front import Front
 from service.api.intake.placing import place
+from service.api.intake.receiving import receiving
 from service.api.intake.terms import terms_of
 from service.api.intake.waiting import answered
 from service.api.openai.fields import ImagesWish
@@ -37,7 +38,7 @@ AnyRequest = Request[Any, Any, Any]
 )
 async def edit_images(request: AnyRequest, front: NamedDependency[Front]) -> ASGIApp:
     """Portraits of the person in the selfies: `client.images.edit(image=..., prompt=...)`."""
-    with front.jobs.uploading(), record_of(request.scope).stage("upload"):
+    with receiving(request, front):
         wish, pictures = await read_edit(request, front.upload_limits)
     return await _make(request, front, wish, pictures, "image_edit")
 
@@ -51,7 +52,7 @@ async def edit_images(request: AnyRequest, front: NamedDependency[Front]) -> ASG
 )
 async def generate_images(request: AnyRequest, front: NamedDependency[Front]) -> ASGIApp:
     """Portraits without a selfie: `client.images.generate(..., extra_body={"identity": ...})`; or a `proof`'s final."""
-    with front.jobs.uploading(), record_of(request.scope).stage("upload"):
+    with receiving(request, front):
         wish, final = await read_generation(request, front.upload_limits)
     if final is None:
         return await _make(request, front, wish, [], "image_generation")

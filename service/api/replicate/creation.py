@@ -1,6 +1,7 @@
 """From a prediction's request to its running job, for Replicate's routes and for Cog's."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from service.access.caller import caller_of
 from service.api.forms import Upload, check_who
 from service.api.front import Front
 from service.api.intake.placing import place
+from service.api.intake.receiving import receiving
 from service.api.intake.terms import terms_of
 from service.api.intake.waiting import answered_within, hand_over
 from service.api.json_body import read_json
@@ -42,8 +44,12 @@ class Wanted:
 
 
 async def read_creation(request: AnyRequest, front: Front) -> PredictionRequest:
-    """The body. Raises NoCapacity before a byte of it is read, BadRequest and BadInput after."""
-    with front.jobs.uploading(), record_of(request.scope).stage("upload"):
+    """The body. Raises NoCapacity, or BadInput for a header, before a byte of it is read, and BadRequest after."""
+    with contextlib.ExitStack() as reading:
+        try:
+            reading.enter_context(receiving(request, front))
+        except BadRequest as error:
+            raise as_input(error) from None
         return read_request(await read_json(request, front.upload_limits))
 
 

@@ -13,7 +13,7 @@ from service.access.caller import caller_of
 from service.api.fields import field_problem, unknown_field
 from service.api.forms import Body, UploadLimits, arriving, check_encoding, read_parts
 from service.api.front import Front
-from service.api.record import record_of
+from service.api.intake.receiving import receiving
 from service.api.replicate.files import StoredFile
 from service.api.replicate.objects import FileObject, FileUrls, Page
 from service.api.replicate.predictions import timestamp
@@ -37,7 +37,7 @@ AnyRequest = Request[Any, Any, Any]
 )
 async def create_file(request: AnyRequest, front: NamedDependency[Front]) -> FileObject:
     """Hold a picture in memory for a while; name its address in a prediction's input."""
-    with front.jobs.uploading(), record_of(request.scope).stage("upload"):
+    with receiving(request, front):
         part = await read_file(request, front.upload_limits)
     file = front.files.add(caller_of(request.scope), part.content_type, part.data)
     return file_object(file, str(request.base_url))
