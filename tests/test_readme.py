@@ -45,6 +45,11 @@ def test_a_folder_says_in_a_sentence_what_lies_in_it(folder: str) -> None:
 
 
 @by_name
+def test_no_figure_was_taken_by_hand(page: Path) -> None:
+    assert "by hand" not in " ".join(page.read_text().split())
+
+
+@by_name
 def test_links_lead_to_files_and_to_headings(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", page.read_text())
     targets = [(page.parent / link if link else page, heading) for link, heading in links]
@@ -133,8 +138,9 @@ def test_codes_that_the_interface_names_have_a_meaning() -> None:
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda path: str(path.parent.relative_to(ROOT)))
-def test_decisions_are_dated_and_newest_first(page: Path) -> None:
+def test_decisions_are_dated_short_and_newest_first(page: Path) -> None:
     found = re.findall(r"^## (\d{4}-\d\d-\d\d): \S.*\n\n((?:.+\n)+)", page.read_text(), re.MULTILINE)
     assert len(found) == page.read_text().count("\n## ")
     dates = [date for date, _ in found]
     assert dates == sorted(dates, reverse=True)
+    assert [body for _, body in found if len(body.splitlines()) > 9] == []
