@@ -20,7 +20,7 @@ from models.faces.files import KNOWN
 from models.weights.errors import WeightsError
 from models.weights.manifest import read_manifest
 from scripts.gpu.shapes import FULL
-from tests.models.weights import published
+from tests.models.bundle import published
 
 META = Place(torch.device("meta"), torch.bfloat16)
 CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}

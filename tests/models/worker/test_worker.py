@@ -32,10 +32,11 @@ from models.wire.messages import (
     Started,
     Stepped,
 )
+from models.worker.__main__ import feed
 from models.worker.devices import enter
 from models.worker.job import Job
 from models.worker.preparation import Prepared
-from models.worker.worker import Worker, WorkerFailed, _feed, _glimpse
+from models.worker.worker import Worker, WorkerFailed, _glimpse
 from tests.models.running import Harness, generate, picture_of, pixels_of
 
 
@@ -302,7 +303,7 @@ def test_who_reads_the_messages_keeps_none(astronaut):
 
     before = alive(Generate)
     channel = Channel()
-    _feed(channel, Forgetful())
+    feed(channel, Forgetful())
     assert channel.left == []
 
 
