@@ -11,7 +11,7 @@ import click
 import uvloop
 
 from models.wire.messages import Setup
-from service.api.portrait_form import parse_form
+from service.api.forms.portrait import PortraitForm
 from service.app import create_app
 from service.cli.doctor import DoctorError, examine, is_usable, report
 from service.cli.fetch import fetch
@@ -102,9 +102,9 @@ def generate_command(
     """Make portraits from SELFIES of one person, without a server."""
     names = set(Settings.names())
     settings = read_settings({name: value for name, value in options.items() if name in names})
-    fields = [(name, value) for name, value in options.items() if name not in names and value is not None]
+    fields = {name: value for name, value in options.items() if name not in names and value is not None}
     try:
-        form = parse_form(fields)
+        form = PortraitForm.read(fields, from_text=True)
         output.mkdir(parents=True, exist_ok=True)
         workers = build_workers(settings, launcher or launch_process, Metrics())
         parts = (settings, workers, build_decoders(settings), read_styles(settings))

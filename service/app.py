@@ -9,12 +9,12 @@ from litestar.middleware import DefineMiddleware
 
 from service.access.guard import Guard
 from service.access.quota import Quotas
+from service.api.body.limits import UploadLimits
 from service.api.catalogue import get_model, list_models, list_styles
 from service.api.cors import cors_config
 from service.api.docs import DOCS_ROUTES
 from service.api.envelope import Envelope
 from service.api.finals import create_final
-from service.api.forms import UploadLimits
 from service.api.front import Front
 from service.api.health import health, livez, metrics, readyz
 from service.api.identities import create_identity

@@ -6,6 +6,7 @@
     ├── Forbidden             403  a valid key that may not do this, or another caller's token
     ├── NotFound              404
     ├── NotAcceptable         406  no answer form that the caller accepts
+    ├── UploadTooSlow         408  the body took too long to arrive; the connection is closed
     ├── JobCancelled          409  somebody cancelled the job while another waited for it
     ├── TooLarge              413  bytes over a limit; the connection is closed
     ├── UnsupportedMedia      415  a body or a picture of a kind that we don't read
@@ -54,6 +55,11 @@ class ServiceError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.extra = extra or {}
         self.headers = headers or {}
+
+    @classmethod
+    def of_field(cls, code: str, name: str, message: str, *, limit: JsonValue = None) -> Self:
+        """About one field of the request, which the answer names."""
+        return cls(code, message, limit=limit, extra={"field": name[:64]})
 
     def again(self) -> Self:
         """The same refusal for one more caller: a raised exception holds the frames that it went through."""
@@ -111,6 +117,12 @@ class NotFound(ServiceError):
 class NotAcceptable(ServiceError):
     status = 406
     title = "No acceptable form of answer"
+
+
+class UploadTooSlow(ServiceError):
+    status = 408
+    title = "The body took too long to arrive"
+    closes_connection = True
 
 
 class JobCancelled(ServiceError):

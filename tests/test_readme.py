@@ -11,7 +11,8 @@ import pytest
 from scripts.write_tables import DOCUMENTS, written
 from service.__main__ import main
 from service.api.codes import codes
-from service.api.portrait_form import FIELDS, FILE_FIELDS
+from service.api.forms.fields import flat_fields
+from service.api.forms.portrait import PortraitForm
 from service.metrics import Metrics
 from service.settings import Settings, env_key, load_settings
 
@@ -121,7 +122,8 @@ def test_the_settings_table_can_be_read_back() -> None:
 
 def test_the_table_of_fields_has_every_field_of_the_form() -> None:
     documented = re.findall(r"`(\w+)`", " ".join(first_column(CALLING, "field")))
-    assert sorted(documented) == sorted({*FIELDS, *FILE_FIELDS} - {"image", "image[]"})
+    photos = [photo.name for photo in PortraitForm.photos[1:]]  # the selfies are shown before
+    assert sorted(documented) == sorted([*flat_fields(PortraitForm), *photos])
 
 
 def test_the_table_of_errors_has_every_status() -> None:

@@ -5,28 +5,19 @@ from typing import Any
 from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.types import ASGIApp
-from msgspec import Struct
 
-from models.wire.groups import ChosenFormat, Previews, Quality, SizeText
 from models.wire.messages import BundleInfo, Final, FinalInfo, Generate
 from service.access.caller import caller_of, require
 from service.api.accept import choose_form
-from service.api.forms import Upload
+from service.api.forms.final import FinalForm
+from service.api.forms.upload import Upload
 from service.api.front import Front
 from service.api.intake.placing import check_webhook, enter, with_fingerprint
-from service.api.intake.receiving import receiving
+from service.api.intake.receiving import receive
 from service.api.intake.terms import terms_of
 from service.api.intake.waiting import prepared
 from service.api.openapi import FinalsOperation
 from service.api.orders import read_size
-from service.api.plain_body import read_plain
-from service.api.portrait_form import (
-    Deadline,
-    HookTarget,
-    OnLeaving,
-    PortraitForm,
-    ProofToken,
-)
 from service.api.record import record_of
 from service.api.respond import respond
 from service.errors import BadRequest
@@ -36,36 +27,7 @@ from service.jobs.tokens import Proof
 AnyRequest = Request[Any, Any, Any]
 
 
-class FinalForm(Struct, frozen=True, kw_only=True):
-    """What may be said of a final; everything else is in its proof."""
-
-    proof: ProofToken
-    size: SizeText | None = None
-    format: ChosenFormat = "jpeg"
-    quality: Quality = 90
-    deadline: Deadline | None = None
-    on_disconnect: OnLeaving | None = None
-    webhook: HookTarget | None = None
-    previews: Previews = False
-
-    def __repr__(self) -> str:
-        return "FinalForm()"
-
-    def upload(self) -> Upload:
-        """As the form of any job is looked at for its terms."""
-        form = PortraitForm(
-            size=self.size,
-            format=self.format,
-            quality=self.quality,
-            deadline=self.deadline,
-            on_disconnect=self.on_disconnect,
-            webhook=self.webhook,
-            previews=self.previews,
-        )
-        return Upload(form, [], proof=self.proof)
-
-
-# The body limit is off because `read_plain` keeps its own while it reads.
+# The body limit is off because `receive` keeps its own while it reads.
 @post(
     "/v1/finals",
     operation_id="createFinal",
@@ -79,15 +41,14 @@ async def create_final(request: AnyRequest, front: NamedDependency[Front]) -> AS
     accepted = choose_form(request.headers.get("accept"))
     record_of(request.scope).headers["Vary"] = "Prefer"
     require(caller_of(request.scope), "final")
-    with receiving(request, front):
-        form = await read_plain(request, front.upload_limits, FinalForm)
+    form = (await receive(request, front, FinalForm)).form
     accepted.check(1, form.format)
     return await respond(request, front, await place_final(request, front, form), accepted)
 
 
 async def place_final(request: AnyRequest, front: Front, form: FinalForm) -> Job:
     """The final of the form's proof, on its way. Raises as `enter` does, and for a token that is no good."""
-    terms = await with_fingerprint(request, terms_of(request, front, form.upload()), form.upload())
+    terms = await with_fingerprint(request, terms_of(request, front, form.terms), Upload(form, []))
     await check_webhook(front, terms)
     bundle = front.jobs.warm().bundle
     proof = front.vault.open_proof(form.proof, caller_of(request.scope), bundle)

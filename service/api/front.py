@@ -3,7 +3,7 @@
 import dataclasses
 
 from service.access.quota import Quotas
-from service.api.forms import UploadLimits
+from service.api.body.limits import UploadLimits
 from service.api.replicate.files import Files
 from service.api.replicate.hooks import Hooks
 from service.api.replicate.predictions import Predictions

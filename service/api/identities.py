@@ -12,7 +12,7 @@ from litestar.response.base import ASGIResponse
 from models.wire.messages import BundleInfo, Generate, Picture
 from service.access.caller import caller_of
 from service.api.answers import IdentityAnswer, note_timings
-from service.api.forms import Upload
+from service.api.forms.identity import IdentityForm
 from service.api.front import Front
 from service.api.intake.photos import decode_photos
 from service.api.intake.placing import enter
@@ -21,9 +21,7 @@ from service.api.intake.terms import terms_of
 from service.api.intake.waiting import answered, prepared
 from service.api.openapi import IdentitiesOperation
 from service.api.orders import check_adapter
-from service.api.portrait_form import POSE_FIELD, PortraitForm, field_error
 from service.api.record import record_of
-from service.errors import BadRequest
 from service.jobs.job import Finished, Job, Summary
 from service.jobs.tokens import EnrolmentKeepsakes
 from service.memory import wipe
@@ -31,9 +29,6 @@ from service.memory import wipe
 AnyRequest = Request[Any, Any, Any]
 
 ENROLMENT_COST = 1.0  # of a place in line: about a step
-
-
-FIELDS = ("adapter", "several_faces", "deadline")  # of a portrait's form; the others are about a picture
 
 
 # The body limit is off because `receive` keeps its own, tighter ones while it reads.
@@ -47,13 +42,12 @@ FIELDS = ("adapter", "several_faces", "deadline")  # of a portrait's form; the o
 )
 async def create_identity(request: AnyRequest, front: NamedDependency[Front]) -> ASGIResponse:
     """Judge the photos, encode who is in them, and give it back sealed. The service keeps no copy."""
-    upload = await receive(request, front)
+    upload = await receive(request, front, IdentityForm)
     try:
-        _check_fields(upload)
         bundle = front.jobs.warm().bundle
         check_adapter(upload.form.adapter, bundle)
         keepsakes = EnrolmentKeepsakes(front.vault, caller_of(request.scope), bundle.revision)
-        terms = terms_of(request, front, upload)
+        terms = terms_of(request, front, upload.form.terms)
 
         async def prepare(job: Job) -> Generate:
             job.keepsakes = keepsakes
@@ -68,7 +62,7 @@ async def create_identity(request: AnyRequest, front: NamedDependency[Front]) ->
     return _answer(request, await answered(request, job), keepsakes, bundle)
 
 
-def enrolment(job_id: str, form: PortraitForm, selfies: Sequence[Picture], seconds_left: float) -> Generate:
+def enrolment(job_id: str, form: IdentityForm, selfies: Sequence[Picture], seconds_left: float) -> Generate:
     """A job without a picture."""
     return Generate(
         job_id=job_id,
@@ -82,7 +76,7 @@ def enrolment(job_id: str, form: PortraitForm, selfies: Sequence[Picture], secon
     )
 
 
-def enrolment_summary(form: PortraitForm, bundle: BundleInfo) -> Summary:
+def enrolment_summary(form: IdentityForm, bundle: BundleInfo) -> Summary:
     width, height = bundle.default_size
     return Summary(
         model=bundle.name,
@@ -92,27 +86,9 @@ def enrolment_summary(form: PortraitForm, bundle: BundleInfo) -> Summary:
         width=width,
         height=height,
         steps=0,
-        format=form.format,
+        format="jpeg",  # of none
         cost=ENROLMENT_COST,
     )
-
-
-def _check_fields(upload: Upload) -> None:
-    """A field about a picture is refused: silently ignored, it would be missed in the picture."""
-    plain = PortraitForm()
-    for name in PortraitForm.__struct_fields__:
-        if name not in FIELDS and getattr(upload.form, name) != getattr(plain, name):
-            raise _not_here(name)
-    if upload.pose is not None:
-        raise _not_here(POSE_FIELD)
-
-
-def _not_here(name: str) -> BadRequest:
-    known = ", ".join(FIELDS)
-    message = (
-        f"The field '{name}' is not taken here, where no picture is made: send selfies, and of the fields {known}."
-    )
-    return field_error("unknown_field", name, message)
 
 
 def _answer(request: AnyRequest, finished: Finished, keepsakes: EnrolmentKeepsakes, bundle: BundleInfo) -> ASGIResponse:

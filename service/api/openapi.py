@@ -23,8 +23,9 @@ from service.access.guard import OPEN
 from service.api.access_schema import add_access
 from service.api.answers import IdentityAnswer, PortraitsAnswer
 from service.api.document import complete
+from service.api.forms.fields import flat_struct
+from service.api.forms.portrait import PortraitForm
 from service.api.job_answer import JobAnswer
-from service.api.portrait_form import PortraitForm
 from service.metrics import package_version
 
 REFERENCE = "#/components/schemas/{name}"
@@ -262,7 +263,7 @@ def openapi_config(cog_model: str) -> OpenAPIConfig:
 
 def portrait_fields() -> dict[str, dict[str, Any]]:
     """The form's fields as JSON schemas, by name. None is a field left out: text has no null."""
-    _, components = msgspec.json.schema_components([PortraitForm], ref_template=REFERENCE)
+    _, components = msgspec.json.schema_components([flat_struct(PortraitForm)], ref_template=REFERENCE)
     fields: dict[str, dict[str, Any]] = components["PortraitForm"]["properties"]
     return {name: _without_null(field) for name, field in fields.items()}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from models.wire.messages import KNOWN_ADAPTERS, BundleInfo, Generate, Picture
-from service.api.forms import PortraitForm
+from service.api.forms.portrait import PortraitForm
 from service.errors import BadRequest
 from service.jobs.job import Summary
 from service.styles import PLACE, SUBJECTS, Style, Styles

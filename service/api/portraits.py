@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
 from service.api.accept import choose_form
+from service.api.forms.portrait import PortraitForm
 from service.api.front import Front
 from service.api.intake.placing import place
 from service.api.intake.receiving import receive
@@ -19,7 +20,7 @@ from service.memory import wipe
 AnyRequest = Request[Any, Any, Any]
 
 
-# The body limit is off because `read_upload` keeps its own, tighter ones while it reads.
+# The body limit is off because `receive` keeps its own, tighter ones while it reads.
 @post(
     "/v1/portraits",
     operation_id="createPortraits",
@@ -32,10 +33,10 @@ async def create_portraits(request: AnyRequest, front: NamedDependency[Front]) -
     """Make portraits of the person in the selfies."""
     accepted = choose_form(request.headers.get("accept"))
     record_of(request.scope).headers["Vary"] = "Prefer"
-    upload = await receive(request, front)
+    upload = await receive(request, front, PortraitForm)
     try:
         accepted.check(upload.form.n, upload.form.format)
-        terms = terms_of(request, front, upload)
+        terms = terms_of(request, front, upload.form.terms)
     except BaseException:
         wipe(upload.files)
         raise

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from models.wire.messages import Done, Generate, Portrait, Started, Stepped
+from service.api.forms.portrait import PortraitForm
 from service.api.orders import Photos, Wish
-from service.api.portrait_form import PortraitForm
 from service.decoders.pool import Decoders
 from service.jobs.failures import to_error
 from service.settings import Settings
@@ -43,7 +43,7 @@ async def generate(
         await warm(workers, settings.start_seconds)
         bundle = workers.describe()[0].bundle
         wish = Wish(form, styles, bundle, max_images=settings.max_images, has_pose=posed is not None)
-        order = wish.order("generate", Photos(pictures, posed), form.deadline or PATIENT_SECONDS)
+        order = wish.order("generate", Photos(pictures, posed), form.terms.deadline or PATIENT_SECONDS)
         return await run(workers, order, output)
 
 

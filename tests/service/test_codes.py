@@ -9,17 +9,14 @@ import models
 import service
 from service.api.codes import codes
 from service.api.document import REFUSALS
-from service.api.forms import UploadTooSlow
 from service.api.problems import HTTP_CODES
 from service.errors import ServiceError
 from tests.service.clients import one
 from tests.service.form_corpus import FORMS
 
-ERRORS = {kind.__name__: kind.status for kind in (*ServiceError.__subclasses__(), UploadTooSlow)}
+ERRORS = {kind.__name__: kind.status for kind in ServiceError.__subclasses__()}
 # What else is called with a code, and as which of its arguments.
 TAKERS = dict.fromkeys(ERRORS, 0) | {
-    "field_error": 0,
-    "field_problem": 0,
     "refusal": 0,
     "_refusal": 1,
     "refuse": 2,
@@ -99,4 +96,7 @@ def written() -> Iterator[tuple[str, str]]:
 
 
 def name_of(called: ast.expr) -> str:
+    """Of `BadRequest.of_field(...)` the error."""
+    if isinstance(called, ast.Attribute) and called.attr == "of_field":
+        called = called.value
     return called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")

@@ -14,22 +14,35 @@ from hypothesis import strategies as st
 from litestar import Litestar, Request, Response, post
 from litestar.testing import TestClient
 
-from service.api.forms import ClientLeft, PortraitForm, Upload, UploadLimits, UploadTooSlow, read_upload, wipe
-from service.api.portrait_form import FIELDS, parse_form, rule
-from service.errors import BadRequest, ServiceError
+from service.api.body.limits import UploadLimits
+from service.api.body.received import each_once
+from service.api.forms.fields import flat_fields
+from service.api.forms.form import Form
+from service.api.forms.portrait import PortraitForm
+from service.api.forms.upload import Upload, read_upload
+from service.api.presence import ClientLeft
+from service.errors import BadRequest, ServiceError, UploadTooSlow
+from service.memory import wipe
 from tests.service.decoders.corpus import FORMS, HostileForm
 from tests.service.form_corpus import BOUNDARY, MULTIPART, image, joined, part, selfie, with_fields
 
 LIMITS = UploadLimits()
+FIELDS = list(flat_fields(PortraitForm))
 AnyRequest = Request[Any, Any, Any]
 
 
 @post("/", status_code=200)
 async def receive_portrait(request: AnyRequest) -> dict[str, Any]:
-    upload = await read_upload(request, limits=LIMITS)
-    fields = {name: getattr(upload.form, name) for name in FIELDS}
+    upload = await read_upload(request, PortraitForm, LIMITS)
+    fields = flat(upload.form)
     pose = None if upload.pose is None else len(upload.pose)
     return {"sizes": [len(image) for image in upload.images], "pose": pose, "fields": fields}
+
+
+def flat(form: Form) -> dict[str, Any]:
+    """Its values by the names that a caller gives them."""
+    fields = flat_fields(type(form)).values()
+    return {one.name: getattr(getattr(form, one.group) if one.group else form, one.name) for one in fields}
 
 
 def answer(_request: AnyRequest, error: ServiceError) -> Response[dict[str, Any]]:
@@ -56,6 +69,10 @@ def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 def send(client: TestClient[Litestar], body: bytes, kind: str | None = MULTIPART, query: str = "") -> httpx.Response:
     headers = {} if kind is None else {"Content-Type": kind.encode("latin-1")}
     return client.post("/" + (f"?{query}" if query else ""), content=body, headers=headers)
+
+
+def read(**fields: str) -> PortraitForm:
+    return PortraitForm.read(fields, from_text=True)
 
 
 def no_surprise(text: str) -> bool:
@@ -112,38 +129,38 @@ class TestForm:
 
     def test_nothing_given_is_all_defaults(self, client: TestClient[Litestar]) -> None:
         fields = send(client, selfie(), "image/jpeg").json()["fields"]
-        assert PortraitForm(**fields) == PortraitForm()
+        assert fields == flat(PortraitForm())
 
     @pytest.mark.parametrize("name", FIELDS)
     def test_every_field_has_a_rule_to_quote(self, name: str) -> None:
-        assert len(rule(name)) > 10
+        assert len(flat_fields(PortraitForm)[name].rule) > 10
 
     def test_a_wrong_value_is_named_with_its_rule(self) -> None:
         with pytest.raises(BadRequest) as caught:
-            parse_form([("n", "9")])
+            read(n="9")
         assert caught.value.message == "The field 'n' is '9': it must be a whole number from 1 to 8 (of portraits)."
         assert caught.value.extra == {"field": "n"}
 
     def test_a_long_value_is_not_echoed(self) -> None:
         with pytest.raises(BadRequest) as caught:
-            parse_form([("steps", "7" * 5000)])
+            read(steps="7" * 5000)
         start, end = "The field 'steps' is something of 5000 characters", "it must be a whole number from 1 to 50."
         assert caught.value.message == f"{start}: {end}"
 
     def test_a_prompt_is_never_echoed(self) -> None:
         with pytest.raises(BadRequest) as caught:
-            parse_form([("prompt", "secret\0")])
+            read(prompt="secret\0")
         assert "secret" not in str(caught.value.problem("r1")) + repr(caught.value)
 
     @pytest.mark.parametrize(("wrong", "near"), [("promt", "prompt"), ("Seeds", "seed"), ("step", "steps")])
     def test_a_misspelt_field_gets_a_suggestion(self, wrong: str, near: str) -> None:
         with pytest.raises(BadRequest) as caught:
-            parse_form([(wrong, "1")])
+            read(**{wrong: "1"})
         assert caught.value.message == f"There is no field called '{wrong}': did you mean '{near}'?"
 
     def test_a_strange_field_gets_the_list(self) -> None:
         with pytest.raises(BadRequest) as caught:
-            parse_form([("zzzzzz", "1")])
+            read(zzzzzz="1")
         assert "known are image, for the selfies, pose, for a pose photo, and style, prompt," in caught.value.message
 
     def test_the_repr_keeps_the_prompt_to_itself(self) -> None:
@@ -154,12 +171,12 @@ class TestForm:
     @settings(max_examples=300, deadline=None)
     def test_any_text_is_read_or_refused(self, fields: list[tuple[str, str]]) -> None:
         try:
-            form = parse_form(fields)
+            form = flat(PortraitForm.read(each_once(fields), from_text=True))
         except BadRequest as refusal:
             assert refusal.extra["field"] in {name for name, _ in fields}  # noqa: PT017 - either outcome is right
         else:
-            assert 1 <= form.n <= 8
-            assert form.guidance is None or 0 <= form.guidance <= 20
+            assert 1 <= form["n"] <= 8
+            assert form["guidance"] is None or 0 <= form["guidance"] <= 20
 
 
 class TestUpload:
@@ -191,13 +208,13 @@ class TestUpload:
         body = joined(part("prompt", b"a man"), image(body=b"\r\n--x" * 300))
         edges = [0, *sorted(cuts), len(body)]
         chunks = [body[a:b] for a, b in itertools.pairwise(edges) if b > a]
-        upload = asyncio.run(read_upload(request_of(chunks), limits=LIMITS))
+        upload = asyncio.run(read_upload(request_of(chunks), PortraitForm, LIMITS))
         assert upload.form.prompt == "a man"
         assert [bytes(image) for image in upload.images] == [b"\r\n--x" * 300]
 
     def test_one_byte_at_a_time_is_read_too(self) -> None:
         body = with_fields(("prompt", "a man"))[:200] + with_fields(("prompt", "a man"))[-30:]
-        upload = asyncio.run(read_upload(request_of([bytes([byte]) for byte in body]), limits=LIMITS))
+        upload = asyncio.run(read_upload(request_of([bytes([byte]) for byte in body]), PortraitForm, LIMITS))
         assert upload.form.prompt == "a man"
 
 
@@ -229,25 +246,25 @@ class TestUnfinished:
     def test_a_caller_who_leaves_is_no_error_of_ours(self, kind: str) -> None:
         request = request_of([joined(image())[:900]], kind, leave=True)
         with pytest.raises(ClientLeft):
-            asyncio.run(read_upload(request, limits=LIMITS))
+            asyncio.run(read_upload(request, PortraitForm, LIMITS))
 
     def test_a_caller_who_stalls_gets_408(self) -> None:
         request = request_of([joined(image())[:900]], stall=True)
         with pytest.raises(UploadTooSlow, match="upload_too_slow") as caught:
-            asyncio.run(read_upload(request, limits=UploadLimits(read_seconds=0.05)))
+            asyncio.run(read_upload(request, PortraitForm, UploadLimits(read_seconds=0.05)))
         assert caught.value.status == 408
         assert caught.value.closes_connection
 
     def test_a_declared_length_over_the_bound_is_refused_before_a_byte_is_read(self) -> None:
         request = request_of([], stall=True, length=12_000_001, kind="image/jpeg")
         with pytest.raises(ServiceError, match="image_too_many_bytes") as caught:
-            asyncio.run(read_upload(request, limits=LIMITS))
+            asyncio.run(read_upload(request, PortraitForm, LIMITS))
         assert (caught.value.value, caught.value.limit) == (12_000_001, 12_000_000)
 
     def test_an_endless_body_is_refused_at_the_bound(self) -> None:
         request = request_of([bytes(1000)] * 12, kind="image/jpeg", stall=True)
         with pytest.raises(ServiceError, match="image_too_many_bytes") as caught:
-            asyncio.run(read_upload(request, limits=UploadLimits(max_image_bytes=10_000)))
+            asyncio.run(read_upload(request, PortraitForm, UploadLimits(max_image_bytes=10_000)))
         assert caught.value.value == 11_000
 
     def test_a_compressed_body_is_refused(self, client: TestClient[Litestar]) -> None:

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from models.wire.messages import Portrait
-from service.api.forms import Upload
+from service.api.forms.portrait import PortraitForm
+from service.api.forms.upload import Upload
 from service.api.orders import Wish
-from service.api.portrait_form import PortraitForm
 from service.api.prefer import read_cancel_after, read_prefer
 from service.errors import BadRequest
 from service.jobs.job import Job

@@ -6,9 +6,9 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from models.wire.messages import Picture
-from service.api.forms import Upload
+from service.api.forms.form import POSE, Form
+from service.api.forms.upload import Upload
 from service.api.orders import Photos
-from service.api.portrait_form import POSE_FIELD
 from service.api.presence import settle
 from service.api.record import RequestRecord
 from service.decoders.pool import Decoders
@@ -16,14 +16,14 @@ from service.errors import ServiceError
 from service.jobs.job import Job
 
 
-async def decode_photos(job: Job, record: RequestRecord, decoders: Decoders, upload: Upload) -> Photos:
+async def decode_photos(job: Job, record: RequestRecord, decoders: Decoders, upload: Upload[Form]) -> Photos:
     """All photos as pixels, side by side. Raises the first refusal, saying of which photo.
 
     The first time the request waits for it; the second time it is the job's turn, and nothing but its deadline ends
     its wait for a decoder.
     """
     named = [({"selfie": index}, data) for index, data in enumerate(upload.images)]
-    named += [({"field": POSE_FIELD}, upload.pose)] if upload.pose is not None else []
+    named += [({"field": POSE.name}, upload.pose)] if upload.pose is not None else []
     wait_seconds = job.seconds_left if job.is_prepared else None
     with contextlib.nullcontext() if job.is_prepared else record.stage("decode_upload"):
         pictures = await _side_by_side([_decode_one(decoders, which, data, wait_seconds) for which, data in named])

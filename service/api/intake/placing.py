@@ -9,7 +9,9 @@ from litestar import Request
 
 from models.wire.messages import Generate
 from service.access.caller import Scope, caller_of, require
-from service.api.forms import Upload
+from service.api.forms.form import Form
+from service.api.forms.portrait import PortraitForm
+from service.api.forms.upload import Upload
 from service.api.front import Front
 from service.api.intake.photos import decode_photos
 from service.api.intake.waiting import prepared
@@ -34,7 +36,7 @@ async def check_webhook(front: Front, terms: Terms) -> None:
         await front.webhooks.check(terms.webhook)
 
 
-async def place(request: AnyRequest, front: Front, upload: Upload, terms: Terms) -> Job:
+async def place(request: AnyRequest, front: Front, upload: Upload[PortraitForm], terms: Terms) -> Job:
     """Portraits of the uploaded photos, on their way: checked, admitted, decoded. Raises as `enter` and `prepared` do.
 
     The upload is ours from here: its bytes are wiped whatever happens.
@@ -122,10 +124,10 @@ def _join(job: Job, record: RequestRecord, terms: Terms) -> Job:
     return job
 
 
-async def with_fingerprint(request: AnyRequest, terms: Terms, upload: Upload) -> Terms:
+async def with_fingerprint(request: AnyRequest, terms: Terms, upload: Upload[Form]) -> Terms:
     """Terms by which the same request can be told when it comes again; as they are, where there is no key."""
     if terms.idempotency_key is None or terms.fingerprint is not None:
         return terms
-    fields = [upload.form, upload.proof, upload.pose is not None]
+    fields = [upload.form, upload.pose is not None]
     mark = await asyncio.to_thread(fingerprint, request.scope["path"], fields, upload.files)
     return msgspec.structs.replace(terms, fingerprint=mark)

@@ -1,21 +1,21 @@
 """The body, within its bounds: refused before a byte of it is read where it would be refused afterwards."""
 
 import contextlib
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Mapping
+from typing import Any, TypeVar
 
 from litestar import Request
 
 from service.access.caller import caller_of
-from service.api.forms import PortraitForm, Upload, check_who, read_upload
+from service.api.forms.form import Form
+from service.api.forms.upload import Upload, read_upload
 from service.api.front import Front
 from service.api.intake.terms import latest_deadline
-from service.api.plain_body import is_plain, read_plain
-from service.api.portrait_form import check_together
 from service.api.record import record_of
 from service.jobs.idempotency import read_key
 
 AnyRequest = Request[Any, Any, Any]
+F = TypeVar("F", bound=Form)
 
 
 @contextlib.contextmanager
@@ -27,13 +27,9 @@ def receiving(request: AnyRequest, front: Front) -> Generator[None]:
         yield
 
 
-async def receive(request: AnyRequest, front: Front) -> Upload:
-    """The body, within its bounds. Raises NoCapacity before a byte of it is read."""
+async def receive(
+    request: AnyRequest, front: Front, form: type[F], otherwise: Mapping[str, Any] | None = None
+) -> Upload[F]:
+    """The body, within its bounds; `otherwise` is as `read_upload` has it. Raises NoCapacity before a byte is read."""
     with receiving(request, front):
-        if is_plain(request):
-            form = await read_plain(request, front.upload_limits, PortraitForm)
-            check_together(form)
-            upload = Upload(form, [])
-            check_who(upload)
-            return upload
-        return await read_upload(request, limits=front.upload_limits)
+        return await read_upload(request, form, front.upload_limits, otherwise)

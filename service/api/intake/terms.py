@@ -6,7 +6,8 @@ from typing import Any
 from litestar import Request
 from litestar.datastructures import Headers
 
-from service.api.forms import Upload
+from service.api.body.expected import kind_of
+from service.api.forms.terms import CallerTerms
 from service.api.front import Front
 from service.api.prefer import read_cancel_after, read_prefer
 from service.errors import BadRequest
@@ -18,9 +19,9 @@ AnyRequest = Request[Any, Any, Any]
 PLAIN_SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?")
 
 
-def terms_of(request: AnyRequest, front: Front, upload: Upload) -> Terms:
+def terms_of(request: AnyRequest, front: Front, form: CallerTerms) -> Terms:
     """What the headers and fields say of the job besides its pictures. Raises BadRequest."""
-    form, headers = upload.form, request.headers
+    headers = request.headers
     preferences = read_prefer(headers.get("prefer"))
     is_async = preferences.respond_async
     on_disconnect = form.on_disconnect or ("finish" if is_async else "cancel")
@@ -35,12 +36,11 @@ def terms_of(request: AnyRequest, front: Front, upload: Upload) -> Terms:
 
 def latest_deadline(request: AnyRequest, settings: Settings) -> float:
     """The longest deadline that the request may still turn out to have: a form's fields come with its photos."""
-    kind = request.content_type[0]
     query = request.query_params.get("deadline", "")
     given = [float(query)] if PLAIN_SECONDS.fullmatch(query) else []
     header = read_cancel_after(request.headers.get("cancel-after"))
     given += [header] if header is not None else []
-    is_raw = kind.startswith("image/") or kind == "application/octet-stream"
+    is_raw = kind_of(request.content_type[0]) == "picture"
     return min(given, default=settings.deadline_seconds if is_raw else settings.max_deadline_seconds)
 
 

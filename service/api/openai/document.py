@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from service.api.forms.fields import flat_struct
+from service.api.forms.portrait import PortraitForm
 from service.api.openai.fields import OWN, ImagesFields
 from service.api.openai.objects import CompletedEvent, ImagesResponse, PartialImageEvent
-from service.api.portrait_form import PortraitForm
 from service.api.schemas import PICTURE, described, media, reference, schema_of
 
 Json = dict[str, Any]
@@ -37,7 +38,7 @@ STREAM = (
 
 def operations() -> dict[str, Json]:
     """By operationId: the request's body and its good answers."""
-    theirs, ours = schema_of(ImagesFields), schema_of(PortraitForm)
+    theirs, ours = schema_of(ImagesFields), schema_of(flat_struct(PortraitForm))
     fields: Json = {**theirs["properties"], **{name: ours["properties"][name] for name in OWN}}
     without_selfie = {name: schema for name, schema in fields.items() if name != "identity"}
     files = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1, "maxItems": 16}

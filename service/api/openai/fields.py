@@ -22,20 +22,17 @@ from msgspec import Meta, Struct
 
 from models.wire.groups import ImageFormat
 from models.wire.messages import BundleInfo
-from service.api.fields import field_problem, read_fields, unknown_field
-from service.api.portrait_form import FIELDS as OUR_FIELDS
-from service.api.portrait_form import MAX_PROMPT_LENGTH, PortraitForm, check_together
+from service.api.forms.fields import flat_fields
+from service.api.forms.portrait import AnyPrompt, PortraitForm
+from service.api.forms.values import read_fields, unknown_field
 from service.api.sizes import nearest_size
 from service.errors import BadRequest, NotFound
 
 Quality = Literal["low", "medium", "high", "xhigh", "max"]
 STEPS: dict[str, float] = {"low": 0.5, "medium": 1.0, "high": 2.0, "xhigh": 3.0, "max": 4.0}
 RENAMED = frozenset({"prompt", "n", "size", "quality", "format", "previews"})
-OWN = tuple(name for name in OUR_FIELDS if name not in RENAMED)
+OWN = tuple(name for name in flat_fields(PortraitForm) if name not in RENAMED)
 
-Text = Annotated[
-    str, Meta(max_length=MAX_PROMPT_LENGTH, description=f"a text of at most {MAX_PROMPT_LENGTH} characters")
-]
 Name = Annotated[str, Meta(min_length=1, max_length=128, description="a name from GET /v1/models")]
 Label = Annotated[str, Meta(max_length=512, description="a text of at most 512 characters (not read here)")]
 Size = Annotated[
@@ -47,7 +44,7 @@ Size = Annotated[
 class ImagesFields(Struct, frozen=True, kw_only=True):
     """OpenAI's fields. None and the defaults are OpenAI's: PNG, one image, no stream."""
 
-    prompt: Text
+    prompt: AnyPrompt
     model: Name | None = None
     n: Annotated[int, Meta(ge=1, le=10, description="a whole number from 1 to 10 (of portraits)")] = 1
     size: Size = "auto"
@@ -74,7 +71,7 @@ class ImagesFields(Struct, frozen=True, kw_only=True):
         return f"ImagesFields(n={self.n})"
 
 
-THEIRS = ImagesFields.__struct_fields__
+THEIRS = tuple(flat_fields(ImagesFields))
 REFUSED = {
     "mask": "A mask has no place here: the portrait is drawn anew, and nothing of the selfie's pixels is kept.",
     "markup": "Markup is not read here: say it in the prompt.",
@@ -118,10 +115,10 @@ class ImagesWish(Struct, frozen=True, kw_only=True):
         return "medium" if self.theirs.quality in ("auto", "standard") else self.theirs.quality  # type: ignore[return-value]
 
 
-def check_name(name: str) -> None:
+def refuse_unknown(name: str) -> None:
     """Raises BadRequest for a field that is neither OpenAI's nor ours."""
     if name in REFUSED or name.startswith("svg["):
-        raise field_problem("unsupported_field", name, REFUSED.get(name, REFUSED["svg"]))
+        raise BadRequest.of_field("unsupported_field", name, REFUSED.get(name, REFUSED["svg"]))
     if name not in THEIRS and name not in OWN:
         raise unknown_field(name, (*THEIRS, *OWN))
 
@@ -129,21 +126,22 @@ def check_name(name: str) -> None:
 def read_wish(values: Mapping[str, Any], *, from_text: bool) -> ImagesWish:
     """Raises BadRequest for the first wrong field. `from_text`: a multipart form's, where all is text."""
     for name in values:
-        check_name(name)
+        refuse_unknown(name)
     _refuse_other_kinds(values)
     theirs = read_fields(ImagesFields, {name: v for name, v in values.items() if name in THEIRS}, from_text=from_text)
-    ours = read_fields(PortraitForm, {name: v for name, v in values.items() if name in OWN}, from_text=from_text)
-    check_together(ours)
+    ours = PortraitForm.read({name: v for name, v in values.items() if name in OWN}, from_text=from_text)
     if theirs.prompt.strip() and ours.style is not None:
         message = "Both 'style' and 'prompt' are given: a style is a ready-made prompt, so leave the prompt empty."
-        raise field_problem("style_and_prompt", "style", message)
+        raise BadRequest.of_field("style_and_prompt", "style", message)
     if not theirs.prompt.strip() and ours.style is None:
-        raise field_problem("field_missing", "prompt", "The prompt is empty: say what to draw, or name a 'style'.")
+        raise BadRequest.of_field(
+            "field_missing", "prompt", "The prompt is empty: say what to draw, or name a 'style'."
+        )
     if theirs.output_format == "png" and theirs.output_compression != 100:
         message = "A PNG is not compressed with loss: leave out output_compression, or ask for webp or jpeg."
-        raise field_problem("compression_of_png", "output_compression", message)
+        raise BadRequest.of_field("compression_of_png", "output_compression", message)
     if theirs.partial_images and not theirs.stream:
-        raise field_problem(
+        raise BadRequest.of_field(
             "partials_need_stream", "partial_images", "Partial images come in a stream: send stream=true."
         )
     return ImagesWish(theirs=theirs, ours=ours)
@@ -152,9 +150,9 @@ def read_wish(values: Mapping[str, Any], *, from_text: bool) -> ImagesWish:
 def _refuse_other_kinds(values: Mapping[str, Any]) -> None:
     if values.get("background") == "transparent":
         message = "A portrait has a background of its own: transparent can't be had. Leave it out, or say opaque."
-        raise field_problem("background_unsupported", "background", message)
+        raise BadRequest.of_field("background_unsupported", "background", message)
     if values.get("output_format") in ("gif", "svg"):
-        raise field_problem("format_unsupported", "output_format", "Portraits are png, webp or jpeg.")
+        raise BadRequest.of_field("format_unsupported", "output_format", "Portraits are png, webp or jpeg.")
 
 
 def steps_of(quality: Quality, bundle: BundleInfo) -> int | None:

@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 from service.api.answers import note_timings
 from service.api.events import EventStream
 from service.api.finals import place_final
-from service.api.forms import Upload, check_who
+from service.api.forms.upload import Upload
 from service.api.front import Front
 from service.api.intake.placing import place
 from service.api.intake.receiving import receiving
@@ -62,8 +62,7 @@ async def generate_images(request: AnyRequest, front: NamedDependency[Front]) ->
 async def _make(request: AnyRequest, front: Front, wish: ImagesWish, pictures: Pictures, kind: Kind) -> ASGIApp:
     try:
         upload = Upload(wish.form(front.jobs.warm().bundle), pictures)
-        check_who(upload)
-        terms = terms_of(request, front, upload)
+        terms = terms_of(request, front, upload.form.terms)
     except BaseException:
         wipe(pictures)
         raise

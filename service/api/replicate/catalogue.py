@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from models.wire.messages import BundleInfo
-from service.api.fields import read_fields
-from service.api.portrait_form import PortraitForm
+from service.api.forms.fields import flat_struct
+from service.api.forms.portrait import PortraitForm
+from service.api.forms.values import read_fields
 from service.api.replicate import instantid, own, photomaker
 from service.api.replicate.objects import ModelObject, VersionObject
 from service.api.replicate.translation import Translated
@@ -87,7 +88,9 @@ def _schema_of(*structs: type[Struct], without: tuple[str, ...] = ()) -> Schema:
     fields: Schema = {}
     required: list[str] = []
     for struct in structs:
-        _, components = msgspec.json.schema_components([struct], ref_template="#/components/schemas/{name}")
+        _, components = msgspec.json.schema_components(
+            [flat_struct(struct)], ref_template="#/components/schemas/{name}"
+        )
         fields |= components[struct.__name__]["properties"]
         required += components[struct.__name__].get("required", [])
     fields = {name: {"title": name} | schema for name, schema in fields.items() if name not in without}

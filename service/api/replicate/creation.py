@@ -9,19 +9,20 @@ import msgspec
 from litestar import Request
 
 from service.access.caller import caller_of
-from service.api.forms import Upload, check_who
+from service.api.body.arriving import arriving
+from service.api.forms.portrait import PortraitForm
+from service.api.forms.upload import Upload
 from service.api.front import Front
 from service.api.intake.placing import place
 from service.api.intake.receiving import receiving
 from service.api.intake.terms import terms_of
 from service.api.intake.waiting import answered_within, hand_over
-from service.api.json_body import read_json
 from service.api.prefer import Preferences
 from service.api.record import record_of
 from service.api.replicate.catalogue import PublishedModel, as_input
 from service.api.replicate.files import read_uri
 from service.api.replicate.predictions import Prediction
-from service.api.replicate.requests import PredictionRequest, read_request
+from service.api.replicate.requests import PREDICTION, PredictionRequest, read_request
 from service.api.replicate.translation import Translated
 from service.errors import BadRequest, ServiceError
 from service.jobs.terms import Terms
@@ -50,7 +51,8 @@ async def read_creation(request: AnyRequest, front: Front) -> PredictionRequest:
             reading.enter_context(receiving(request, front))
         except BadRequest as error:
             raise as_input(error) from None
-        return read_request(await read_json(request, front.upload_limits))
+        async with arriving(request, PREDICTION, front.upload_limits) as received:
+            return read_request(received.values)
 
 
 async def create(request: AnyRequest, front: Front, wanted: Wanted) -> Prediction:
@@ -68,7 +70,6 @@ async def _create(request: AnyRequest, front: Front, wanted: Wanted) -> Predicti
     translated = wanted.model.read(wanted.request.input, front.jobs.warm().bundle)
     upload = await asyncio.to_thread(_fetch, request, front, translated)
     try:
-        check_who(upload)
         terms = _terms(request, front, upload, wanted)
     except BaseException:
         wipe(upload.files)
@@ -88,30 +89,27 @@ async def _create(request: AnyRequest, front: Front, wanted: Wanted) -> Predicti
     return front.predictions.add(prediction)
 
 
-def _fetch(request: AnyRequest, front: Front, translated: Translated) -> Upload:
+def _fetch(request: AnyRequest, front: Front, translated: Translated) -> Upload[PortraitForm]:
     """All pictures. In a thread: base64 of many megabytes would hold up the loop."""
     limits, caller = front.upload_limits, caller_of(request.scope)
-    if len(translated.selfies) > limits.max_images:
-        message = f"There are more than {limits.max_images} selfies: send the best {limits.max_images}."
-        raise BadRequest(
-            "too_many_images", message, limit=limits.max_images, extra={"field": translated.selfies[-1][0]}
-        )
+    if translated.selfies:
+        limits.refuse_too_many(len(translated.selfies), translated.selfies[-1][0])
     files: list[bytearray] = []
     try:
         for name, uri in [*translated.selfies, *([translated.pose] if translated.pose is not None else [])]:
             files.append(read_uri(name, uri, front.files, caller, max_bytes=limits.max_image_bytes))
+        selfies, poses = files[: len(translated.selfies)], files[len(translated.selfies) :]
+        return Upload(translated.form, selfies, poses[0] if poses else None)
     except BaseException:
         wipe(files)
         raise
-    pose = files.pop() if translated.pose is not None else None
-    return Upload(translated.form, files, pose)
 
 
-def _terms(request: AnyRequest, front: Front, upload: Upload, wanted: Wanted) -> Terms:
+def _terms(request: AnyRequest, front: Front, upload: Upload[PortraitForm], wanted: Wanted) -> Terms:
     """A prediction outlives its request, unless its caller waits on the connection and could not find it again."""
-    terms = terms_of(request, front, upload)
+    terms = terms_of(request, front, upload.form.terms)
     stays = "cancel" if wanted.waits and wanted.request.hook is None else "finish"
-    return msgspec.structs.replace(terms, keep=True, on_disconnect=upload.form.on_disconnect or stays)
+    return msgspec.structs.replace(terms, keep=True, on_disconnect=upload.form.terms.on_disconnect or stays)
 
 
 async def wait_as_preferred(request: AnyRequest, prediction: Prediction, preferences: Preferences) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from service.access.caller import Caller
-from service.api.data_urls import read_data_url
+from service.api.body.data_url import read_data_url
 from service.api.replicate.translation import refuse
 from service.errors import NoCapacity, NotFound
 from service.memory import wipe

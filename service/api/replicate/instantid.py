@@ -9,11 +9,9 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from models.wire.messages import BundleInfo
-from service.api.portrait_form import PortraitForm
+from service.api.forms.portrait import AnyPrompt, PortraitForm, Seed
 from service.api.replicate.photomaker import place_subject
 from service.api.replicate.translation import (
-    Prompt,
-    Seed,
     Translated,
     Uri,
     YesNo,
@@ -44,8 +42,8 @@ class InstantIdInput(Struct, frozen=True, kw_only=True):
 
     image: Uri
     pose_image: Uri | None = None
-    prompt: Prompt = "a person"
-    negative_prompt: Prompt = ""
+    prompt: AnyPrompt = "a person"
+    negative_prompt: AnyPrompt = ""
     sdxl_weights: Name = BASE_WEIGHTS
     scheduler: Name = SCHEDULER
     num_inference_steps: Annotated[int, Meta(ge=1, le=500, description="a whole number from 1 to 500")] = DEFAULT_STEPS

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from models.wire.messages import BundleInfo
-from service.api.fields import read_fields, unknown_field
-from service.api.portrait_form import FIELDS, PortraitForm, check_together
+from service.api.forms.fields import flat_fields
+from service.api.forms.portrait import PortraitForm
+from service.api.forms.values import read_fields, unknown_field
 from service.api.replicate.translation import Translated, Uri, refuse
 
 MAX_SELFIES = 8
-OWN = tuple(name for name in FIELDS if name != "previews")  # a prediction has no place for them
+OWN = tuple(name for name in flat_fields(PortraitForm) if name != "previews")  # a prediction has no place for them
 
 Uris = Annotated[
     list[Uri], Meta(min_length=1, max_length=MAX_SELFIES, description="a list of 1 to 8 data: URLs or files")
@@ -28,13 +29,12 @@ class Pictures(Struct, frozen=True, kw_only=True):
 
 def translate(values: Mapping[str, Any], _bundle: BundleInfo) -> Translated:
     """Raises BadRequest or BadInput."""
-    names = Pictures.__struct_fields__
+    names = tuple(flat_fields(Pictures))
     for name in values:
         if name not in (*names, *OWN):
             raise unknown_field(name, (*names, *OWN))
     pictures = read_fields(Pictures, {name: value for name, value in values.items() if name in names})
-    form = read_fields(PortraitForm, {name: value for name, value in values.items() if name in OWN})
-    check_together(form)
+    form = PortraitForm.read({name: value for name, value in values.items() if name in OWN}, from_text=False)
     selfies = [("image", pictures.image)] if pictures.image is not None else []
     selfies += [(f"images[{index}]", uri) for index, uri in enumerate(pictures.images or [])]
     if not selfies and form.identity is None:

@@ -10,13 +10,12 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from models.wire.messages import BundleInfo
-from service.api.portrait_form import MAX_SEED, PortraitForm
-from service.api.replicate.translation import Prompt, Translated, Uri, YesNo, fit_guidance, fit_steps, refuse
+from service.api.forms.portrait import AnyPrompt, PortraitForm, Seed
+from service.api.replicate.translation import Translated, Uri, YesNo, fit_guidance, fit_steps, refuse
 from service.styles import SUBJECTS
 
 ADAPTERS = ("photomaker", "photomaker-v2")  # the published model's, and its successor where only that is warm
 TRIGGER = "img"
-MAX_THEIR_SEED = 2**31 - 1
 STYLES = {
     "(No style)": "{prompt}",
     "Cinematic": "cinematic still, {prompt}, dramatic light, shallow depth of field",
@@ -57,21 +56,18 @@ class PhotoMakerInput(Struct, frozen=True, kw_only=True):
     input_image2: Uri | None = None
     input_image3: Uri | None = None
     input_image4: Uri | None = None
-    prompt: Prompt = DEFAULT_PROMPT
+    prompt: AnyPrompt = DEFAULT_PROMPT
     style_name: Annotated[StyleName, Meta(description="one of " + ", ".join(STYLES))] = DEFAULT_STYLE
-    negative_prompt: Prompt = ""
+    negative_prompt: AnyPrompt = ""
     num_steps: Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100")] = DEFAULT_STEPS
     style_strength_ratio: Annotated[float, Meta(ge=15, le=50, description="a number from 15 to 50")] = DEFAULT_RATIO
     num_outputs: Annotated[int, Meta(ge=1, le=4, description="a whole number from 1 to 4")] = 1
     guidance_scale: Annotated[float, Meta(ge=1, le=10, description="a number from 1 to 10")] = DEFAULT_GUIDANCE
-    seed: Annotated[int, Meta(ge=0, le=MAX_THEIR_SEED, description="a whole number from 0 to 2147483647")] | None = None
+    seed: Seed | None = None  # theirs end at 2**31; ours, which answers name, don't
     disable_safety_checker: YesNo = False
 
     def __repr__(self) -> str:
         return f"PhotoMakerInput(num_outputs={self.num_outputs})"
-
-
-assert MAX_THEIR_SEED < MAX_SEED
 
 
 def translate(given: PhotoMakerInput, bundle: BundleInfo) -> Translated:

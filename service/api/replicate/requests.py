@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from service.api.fields import read_fields, read_one
+from service.api.body.expected import Expected
+from service.api.forms.fields import flat_fields
+from service.api.forms.values import read_fields, read_value
 from service.api.replicate.catalogue import as_input
 from service.errors import BadRequest
 
@@ -42,6 +44,9 @@ class PredictionRequest(Struct, frozen=True, kw_only=True):
         return None if self.webhook_completed is None else (self.webhook_completed, frozenset({"completed"}))
 
 
+PREDICTION = Expected(kinds=("json",), has_inline_pictures=True)
+
+
 def read_request(values: Mapping[str, Any]) -> PredictionRequest:
     """Raises BadInput."""
     try:
@@ -53,6 +58,6 @@ def read_request(values: Mapping[str, Any]) -> PredictionRequest:
 def checked_id(text: str) -> str:
     """A caller's own id, from a path. Raises BadInput."""
     try:
-        return read_one("id", text, OwnId)
+        return read_value(flat_fields(PredictionRequest)["id"], text)
     except BadRequest as error:
         raise as_input(error) from None

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from models.wire.messages import BundleInfo
-from service.api.fields import field_problem
-from service.api.portrait_form import MAX_PROMPT_LENGTH, MAX_SEED, PortraitForm
+from service.api.forms.portrait import PortraitForm
 from service.api.sizes import nearest_size
 from service.errors import BadInput
 
@@ -24,10 +23,6 @@ Uri = Annotated[
         max_length=100_000_000,
     ),
 ]
-Prompt = Annotated[
-    str, Meta(max_length=MAX_PROMPT_LENGTH, description=f"a text of at most {MAX_PROMPT_LENGTH} characters")
-]
-Seed = Annotated[int, Meta(ge=0, le=MAX_SEED, description=f"a whole number from 0 to {MAX_SEED}")]
 YesNo = Annotated[bool, Meta(description="true or false")]
 
 
@@ -90,4 +85,4 @@ def only(name: str, value: Any, possible: Any, reason: str) -> None:
 
 
 def refuse(name: str, message: str, code: str = "input_unsupported") -> BadInput:
-    return field_problem(code, name, message, BadInput)
+    return BadInput.of_field(code, name, message)

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from service.api.forms import UploadLimits
+from service.api.body.limits import UploadLimits
 from service.api.openai.fields import read_wish, steps_of
 from service.api.openai.reading import read_entries
 from service.api.openai.stream import steps_with_partials

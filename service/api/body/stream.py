@@ -1,0 +1,49 @@
+"""A request's bytes as they come."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import Request
+
+from service.api.presence import ClientLeft
+from service.errors import TooLarge
+
+HttpRequest = Request[Any, Any, Any]
+
+
+class Stream:
+    """The request's body, chunk by chunk, within a bound that is checked against Content-Length first.
+
+    Reads `receive` itself: the handler must bind no body. Raises TooLarge; ClientLeft when the caller hangs up.
+    """
+
+    def __init__(self, request: HttpRequest, max_bytes: int, over_code: str) -> None:
+        self._receive = request.receive
+        self._max_bytes = max_bytes
+        self._over_code = over_code
+        declared = request.headers.get("content-length", "")
+        if declared.isascii() and declared.isdigit():
+            self._refuse_over(int(declared[:20]))
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        received, more = 0, True
+        while more:
+            event = await self._receive()
+            if event["type"] == "http.disconnect":
+                raise ClientLeft
+            assert event["type"] == "http.request"
+            chunk, more = event.get("body", b""), event.get("more_body", False)
+            received += len(chunk)
+            self._refuse_over(received)
+            if chunk:
+                yield chunk
+
+    async def read_into(self, buffer: bytearray) -> None:
+        """All that is left of it."""
+        async for chunk in self:
+            buffer += chunk
+
+    def _refuse_over(self, num_bytes: int) -> None:
+        if num_bytes > self._max_bytes:
+            message = f"The body has more than {self._max_bytes} bytes: send fewer or smaller pictures."
+            raise TooLarge(self._over_code, message, value=num_bytes, limit=self._max_bytes)
