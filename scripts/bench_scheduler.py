@@ -29,9 +29,10 @@ import torch
 
 from loadtest.arrivals import STEPS, STEPS_WEIGHTS, Arrival, plan_arrivals
 from models.engine.engine import Engine
-from models.engine.plan import NoiseSchedule, make_plan
+from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row
 from models.engine.scheduler import Scheduler
+from models.engine.variance_preserving import VariancePreserving
 from models.sdxl.conditioning import Prompt, RowConditioning
 from scripts.policies import RequestBatches
 
@@ -145,7 +146,7 @@ def _row(index: int, steps: int) -> Row:
         index=index,
         seed=index,
         key=KEY,
-        plan=make_plan("euler", steps, NoiseSchedule()),
+        plan=make_plan("euler", steps, VariancePreserving()),
         conditioning=RowConditioning(
             personal=nothing, plain=nothing, merge_step=-1, negative=None, time_ids=torch.zeros(6)
         ),

@@ -12,7 +12,7 @@ from models.bundle.loader import Loader, Modules, Stack
 from models.bundle.memory import footprints
 from models.bundle.modules import Place
 from models.bundle.tuning import Tuner
-from models.engine.plan import NoiseSchedule
+from models.engine.plan import Process
 from models.sdxl.speed import EAGER, Speed
 from models.sdxl.vae import Decoder
 from models.weights.errors import WeightsError
@@ -30,7 +30,7 @@ class Bundle:
     """Everything warm for one base model. Immutable; request data never lives here."""
 
     info: BundleInfo
-    schedule: NoiseSchedule
+    process: Process
     stacks: dict[str, Stack]  # by adapter name; the first is the default
     decoder: Decoder
     preview_decoder: Decoder | None
@@ -84,7 +84,7 @@ def load_bundle(
         raise WeightsError(f"bundle {name!r}: {error}") from error
     return Bundle(
         info=_describe(name, spec, _adapters(loaded), infos, accept_noncommercial),
-        schedule=loaded.schedule,
+        process=loaded.process,
         stacks=loaded.stacks,
         decoder=loaded.decoder,
         preview_decoder=loaded.preview_decoder,

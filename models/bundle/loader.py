@@ -29,7 +29,7 @@ from models.adapters.style_loras import StyleLoras
 from models.bundle.modules import (
     Place,
     build_control_net,
-    build_schedule,
+    build_process,
     build_text_encoder,
     build_unet,
     build_vae,
@@ -37,7 +37,7 @@ from models.bundle.modules import (
 )
 from models.bundle.streaming import read_tensors
 from models.bundle.tuning import Tuner
-from models.engine.plan import NoiseSchedule
+from models.engine.plan import Process
 from models.sdxl.control import ControlNet
 from models.sdxl.denoiser import PLAIN, Denoiser
 from models.sdxl.folded import fold
@@ -65,7 +65,7 @@ class Modules:
 
     text: TextEncoders
     stacks: dict[str, Stack]
-    schedule: NoiseSchedule
+    process: Process
     decoder: Decoder
     preview_decoder: Decoder | None
     style_loras: StyleLoras | None
@@ -102,7 +102,7 @@ class Loader:
         return Modules(
             text=text,
             stacks=self._stacks(text, style_loras),
-            schedule=build_schedule(self._config(self._spec.scheduler, "scheduler_config.json")),
+            process=build_process(self._config(self._spec.scheduler, "scheduler_config.json")),
             decoder=Decoder(vae, make_player=self._tuner.new_decoder()),
             preview_decoder=Decoder(preview, make_player=self._tuner.new_decoder()) if quick else None,
             style_loras=style_loras,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from models.adapters.clip import number_positions
-from models.engine.plan import NoiseSchedule
+from models.engine.variance_preserving import VariancePreserving
 from models.weights.errors import WeightsError
 
 Config = Mapping[str, Any]
@@ -76,11 +76,11 @@ def build_text_encoder(config: Config, state: State, place: Place) -> CLIPTextMo
     return _filled(encoder, renamed, place)
 
 
-def build_schedule(config: Config) -> NoiseSchedule:
+def build_process(config: Config) -> VariancePreserving:
     """The part of a published scheduler_config.json that belongs to the weights; the sampler is ours to choose."""
     if (rule := config.get("beta_schedule", "scaled_linear")) != "scaled_linear":
         raise WeightsError(f"beta_schedule {rule!r} is not supported: SDXL weights use scaled_linear")
-    return NoiseSchedule(
+    return VariancePreserving(
         train_steps=config.get("num_train_timesteps", 1000),
         beta_start=config.get("beta_start", 0.00085),
         beta_end=config.get("beta_end", 0.012),

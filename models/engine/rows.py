@@ -48,8 +48,8 @@ class Refinement(Generic[C]):
 class Row(Generic[C]):
     """One image of one job. `step` counts the steps made; the engine is the only one who advances it.
 
-    latent: [C, h, w] float32 in variance-preserving coordinates. deadline: on the engine's clock, in seconds. A row
-    with a `refinement` has another row after it, of the next `phase`: the same image, job and deadline.
+    latent: [C, h, w] float32, in the coordinates of the plan's process. deadline: on the engine's clock, in seconds.
+    A row with a `refinement` has another row after it, of the next `phase`: the same image, job and deadline.
     """
 
     job_id: str

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from models.adapters.adapter import Size, Wish
 from models.bundle.bundle import Bundle, Stack
-from models.engine.plan import Level, Plan, level_at, make_plan
+from models.engine.plan import Level, Plan, make_plan
 from models.engine.rows import BatchKey
 from models.sdxl.lora_choice import LoraChoice
 from models.weights.manifest import FinalSpec
@@ -72,7 +72,7 @@ def read_order(request: Generate, bundle: Bundle) -> Order:
         control_window=request.control_window,
         region=request.region,
     )
-    plan = make_plan(sampler, steps, bundle.schedule)
+    plan = make_plan(sampler, steps, bundle.process)
     final = _final(request, bundle, wish)
     return Order(stack, wish, sampler, plan, guidance, _leaving(request, wish, final), final)
 
@@ -109,10 +109,10 @@ def _final(request: Generate, bundle: Bundle, wish: Wish) -> FinalOrder | None:
         raise JobRefused(Failed(job_id=request.job_id, code="finals_unavailable", message=message, fault="caller"))
     size = _final_size(request, spec, wish)
     width, height = size if spec.enlarge == "before" else (wish.width, wish.height)
-    plan = make_plan(bundle.info.default_sampler, spec.steps, bundle.schedule)
+    plan = make_plan(bundle.info.default_sampler, spec.steps, bundle.process)
     first = spec.steps - spec.refining
     refined = replace(wish, width=width, height=height, num_steps=spec.steps)
-    return FinalOrder(refined, plan, first, level_at(plan.steps[first].t, bundle.schedule), size)
+    return FinalOrder(refined, plan, first, bundle.process.level_at(plan.steps[first].t), size)
 
 
 def _final_size(request: Generate, spec: FinalSpec, wish: Wish) -> Size:

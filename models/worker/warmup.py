@@ -131,7 +131,7 @@ def _run(bundle: Bundle, denoiser: Denoiser, size: Size, conditioning: RowCondit
     """Two steps of a full batch; the second finds what the first one made."""
     info, factor = bundle.info, bundle.decoder.factor
     width, height = size
-    plan = make_plan(info.default_sampler, 2, bundle.schedule)
+    plan = make_plan(info.default_sampler, 2, bundle.process)
     shape = (bundle.decoder.latent_channels, height // factor, width // factor)
     engine = Engine(denoiser, bundle.decoder, buckets=(rows,))
     for index in range(rows):

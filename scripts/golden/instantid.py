@@ -28,14 +28,15 @@ from models.bundle.modules import (
     EXACT,
     Place,
     build_control_net,
-    build_schedule,
+    build_process,
     build_text_encoder,
     build_unet,
     build_vae,
 )
 from models.engine.engine import Engine
-from models.engine.plan import NoiseSchedule, Plan, make_plan
+from models.engine.plan import Plan, make_plan
 from models.engine.rows import BatchKey, Row
+from models.engine.variance_preserving import VariancePreserving
 from models.sdxl.attention import ImagePrompt
 from models.sdxl.conditioning import Prompt, RowConditioning
 from models.sdxl.control import Control, ControlNet
@@ -135,8 +136,8 @@ class InstantIDFolder:
         return self.tensors("pipeline_cfg5")
 
     @cached_property
-    def schedule(self) -> NoiseSchedule:
-        return build_schedule(self.json("base/scheduler/scheduler_config.json"))
+    def process(self) -> VariancePreserving:
+        return build_process(self.json("base/scheduler/scheduler_config.json"))
 
     @cached_property
     def unet(self) -> nn.Module:
@@ -305,7 +306,7 @@ class InstantIDFolder:
         return recipe.steps or self.config["steps"]
 
     def _rows(self, recipe: Recipe, data: dict[str, Tensor], conditioning: RowConditioning) -> list[Row]:
-        plan = make_plan(recipe.sampler, self._num_steps(recipe), self.schedule)
+        plan = make_plan(recipe.sampler, self._num_steps(recipe), self.process)
         latents = data.get("in.latents", self.shared["in.latents"]) * plan.initial_scale
         if recipe.from_picture is not None:
             made = len(plan) - int(len(plan) * recipe.from_picture)
@@ -328,13 +329,13 @@ class InstantIDFolder:
             for index, latent in enumerate(latents)
         ]
 
-    def _noised(self, data: dict[str, Tensor], t: int) -> Tensor:
+    def _noised(self, data: dict[str, Tensor], t: float) -> Tensor:
         """The picture's latent, as noisy as it is at timestep `t`: where an img2img run begins."""
         pixels = data["in.image_u8"].permute(2, 0, 1)[None] / 127.5 - 1
         posterior = self.vae.encode(pixels).latent_dist
         clean = (posterior.mean + posterior.std * data["randn.0"]) * self.vae.config["scaling_factor"]
-        alpha_squared = self.schedule.alphas_cumprod()[t]
-        return math.sqrt(alpha_squared) * clean + math.sqrt(1 - alpha_squared) * data["randn.1"]
+        level = self.process.level_at(t)
+        return level.alpha * clean + level.sigma * data["randn.1"]
 
 
 class _Watch:

@@ -25,7 +25,7 @@ from models.adapters.photomaker.checkpoint import build_encoder, read_shape, spl
 from models.adapters.photomaker.encoder import EncoderShape, PhotoMakerEncoder
 from models.adapters.photomaker.pixels import clip_pixels
 from models.adapters.photomaker.trigger import TriggerError, expand, with_trigger
-from models.bundle.modules import EXACT, Place, build_schedule, build_text_encoder, build_unet, build_vae
+from models.bundle.modules import EXACT, Place, build_process, build_text_encoder, build_unet, build_vae
 from models.engine.engine import Engine
 from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row
@@ -149,7 +149,7 @@ class PhotoMakerFolder:
 
     def _rows(self, record: dict[str, Any], data: dict[str, Tensor], maker: PhotoMaker) -> list[Row]:
         case = record["case"]
-        plan = make_plan("euler", case["num_inference_steps"], build_schedule(self.configs["scheduler"]))
+        plan = make_plan("euler", case["num_inference_steps"], build_process(self.configs["scheduler"]))
         conditioning = _condition(case, data, maker)
         guided = case["guidance_scale"] > 1
         return [

@@ -13,8 +13,9 @@ from models.bundle.modules import Place
 from models.bundle.tuning import Tuner
 from models.engine.decoding import decoding_on
 from models.engine.engine import Engine
-from models.engine.plan import NoiseSchedule, make_plan
+from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row
+from models.engine.variance_preserving import VariancePreserving
 from models.sdxl.attention import ImagePrompt, keys_values_of
 from models.sdxl.conditioning import Prompt, RowConditioning, time_ids_for
 from models.sdxl.control import Control, ControlNet
@@ -49,7 +50,7 @@ class Ours:
         networks, self._person = Networks.random(shapes, place), Person.random(shapes, place)
         tuner = Tuner(speed, place.device, place.dtype)
         self.attention = tuner.attention
-        self._plan = make_plan("euler", steps, NoiseSchedule())
+        self._plan = make_plan("euler", steps, VariancePreserving())
         self._net = ControlNet(networks.net, make_player=tuner.steps)
         self._denoiser = Denoiser(networks.unet, nets={IDENTITY_NET: self._net}, make_player=tuner.steps)
         self._faces = keys_values_of(networks.unet, self._person.tokens)

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.engine.plan import NoiseSchedule, make_plan
+from models.engine.plan import make_plan
+from models.engine.variance_preserving import VariancePreserving
 from models.faces.align import similarity
 from scripts.train_tiny.drawing.identity import tone_of
 from scripts.train_tiny.drawing.shards import Shard
@@ -110,7 +111,7 @@ def train_polish(shards: Path, cache: Path, text: Path, folder: Path, budget_sec
 @torch.no_grad()
 def _draft(generator: Generator, batch: Batch, rng: np.random.Generator) -> Drafts:
     """Sampled by the table that the service goes by."""
-    plan = make_plan("euler", int(rng.choice(STEPS, p=STEPS_ODDS)), NoiseSchedule(prediction="v_prediction"))
+    plan = make_plan("euler", int(rng.choice(STEPS, p=STEPS_ODDS)), VariancePreserving(prediction="v_prediction"))
     steered = steer(generator, batch, rng)
     x = plan.initial_scale * torch.randn_like(batch.latents)
     for step in plan.steps:

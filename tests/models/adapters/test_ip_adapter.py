@@ -16,7 +16,7 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 from models.adapters.adapter import Wish
 from models.adapters.ip_adapter.adapter import face_crop
 from models.adapters.ip_adapter.checkpoint import load_ip_adapter, split_ip_adapter
-from models.bundle.modules import build_schedule, build_unet
+from models.bundle.modules import build_process, build_unet
 from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row
 from models.faces.face import Face
@@ -233,7 +233,7 @@ def test_a_whole_run_equals_that_of_diffusers(golden, adapter, denoiser, oracle,
         latents=noise[None].clone(),
         output_type="latent",
     ).images[0]
-    plan = make_plan("euler", 4, build_schedule(golden.configs["scheduler"]))
+    plan = make_plan("euler", 4, build_process(golden.configs["scheduler"]))
     [latent] = run(denoiser, [make_row(adapter, people[1], plan, noise * plan.initial_scale, guidance)], (1,))
     assert far(latent, expected) <= TOLERANCE
 
@@ -255,7 +255,7 @@ def make_row(adapter, person, plan, latent, guidance=5.0, **changes):
 def test_a_row_alone_equals_its_row_among_others_with_more_pictures_other_strengths_and_none(
     golden, adapter, denoiser, people
 ):
-    plan = make_plan("euler", 4, build_schedule(golden.configs["scheduler"]))
+    plan = make_plan("euler", 4, build_process(golden.configs["scheduler"]))
     noises = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(4))
 
     def rows():

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from models.engine.engine import Engine
-from models.engine.plan import NoiseSchedule, make_plan
+from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row, initial_latent, noise
+from models.engine.variance_preserving import VariancePreserving
 from models.sdxl.conditioning import Prompt, RowConditioning
 
 CPU = torch.device("cpu")
@@ -52,7 +53,7 @@ def prompt(value):
 def make_row(
     job="job", *, index=0, seed=1, steps=4, sampler="euler", size=64, guidance=1.0, deadline=math.inf, **changes
 ):
-    plan = make_plan(sampler, steps, NoiseSchedule())
+    plan = make_plan(sampler, steps, VariancePreserving())
     conditioning = RowConditioning(
         personal=prompt(changes.pop("word", seed)),
         plain=prompt(0),

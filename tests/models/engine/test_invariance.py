@@ -7,8 +7,9 @@ import torch
 
 from models.adapters.adapter import Wish
 from models.engine.engine import Engine
-from models.engine.plan import NoiseSchedule, make_plan
+from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row, initial_latent
+from models.engine.variance_preserving import VariancePreserving
 from scripts.golden.photomaker import PhotoMakerFolder, face_of, picture_of
 from tests.models.conftest import GOLDEN
 
@@ -44,7 +45,7 @@ def make_row(maker, person, *, seed, sampler="euler", steps=4, strength=1.0, gui
         strength=strength,
         guided=guidance > 1,
     )
-    plan = make_plan(sampler, steps, NoiseSchedule())
+    plan = make_plan(sampler, steps, VariancePreserving())
     return Row(
         job_id=f"job-{seed}",
         index=0,

@@ -12,7 +12,8 @@ from diffusers import (
     TCDScheduler,
 )
 
-from models.engine.plan import NoiseSchedule, make_plan
+from models.engine.plan import make_plan
+from models.engine.variance_preserving import VariancePreserving
 
 SDXL = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 TOLERANCE = 1e-4  # float32 noise of the oracle: its own sigmas are float32
@@ -78,8 +79,8 @@ def test_plan_equals_the_diffusers_scheduler(name, num_steps, prediction):
     expected, timesteps = run_oracle(scheduler, num_steps, start, predictions, noises, **step_arguments)
 
     sampler = "ddim" if name.startswith("ddim") else name
-    schedule = NoiseSchedule(prediction=prediction, final_alpha_is_one=name != "ddim-first-alpha")
-    plan = make_plan(sampler, num_steps, schedule, gamma=0.3)
+    process = VariancePreserving(prediction=prediction, final_alpha_is_one=name != "ddim-first-alpha", gamma=0.3)
+    plan = make_plan(sampler, num_steps, process)
 
     assert [step.t for step in plan.steps] == [int(t) for t in timesteps]
     result = run_plan(plan, start, predictions, noises)
@@ -92,19 +93,19 @@ def test_tcd_gamma_spans_ddim_to_full_noise(gamma):
     start, *predictions = fixed_noise(5)
     noises = fixed_noise(9)[5:]
     expected, _ = run_oracle(scheduler, 4, start, predictions, noises, eta=gamma)
-    result = run_plan(make_plan("tcd", 4, NoiseSchedule(), gamma=gamma), start, predictions, noises)
+    result = run_plan(make_plan("tcd", 4, VariancePreserving(gamma=gamma)), start, predictions, noises)
     assert (result - expected).abs().max() <= TOLERANCE * expected.abs().max()
 
 
 def test_lightning_table_has_the_published_numbers():
-    steps = make_plan("euler", 4, NoiseSchedule()).steps
+    steps = make_plan("euler", 4, VariancePreserving()).steps
     assert [s.t for s in steps] == [999, 749, 499, 249]
     assert [round(s.a, 6) for s in steps] == [3.485786, 2.214450, 1.559649, 1.216772]
     assert [round(s.b, 6) for s in steps] == [-2.506379, -1.300941, -0.755837, -0.693205]
 
 
 def test_a_sample_prediction_of_one_step_returns_the_networks_output():
-    plan = make_plan("euler", 1, NoiseSchedule(prediction="sample"))
+    plan = make_plan("euler", 1, VariancePreserving(prediction="sample"))
     start, m = fixed_noise(2)
     assert torch.allclose(run_plan(plan, start, [m], [torch.zeros_like(m)]), m, atol=1e-5)
 
@@ -112,9 +113,9 @@ def test_a_sample_prediction_of_one_step_returns_the_networks_output():
 @pytest.mark.parametrize("num_steps", [0, -1, 51])
 def test_a_step_count_out_of_range_is_refused_with_the_limits(num_steps):
     with pytest.raises(ValueError, match=rf"{num_steps} steps: from 1 to 50"):
-        make_plan("euler", num_steps, NoiseSchedule())
+        make_plan("euler", num_steps, VariancePreserving())
 
 
 def test_an_unknown_sampler_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="'dpm' is not one of euler, euler-leading, ddim, lcm, tcd, euler-ancestral"):
-        make_plan("dpm", 4, NoiseSchedule())
+        make_plan("dpm", 4, VariancePreserving())

@@ -5,12 +5,13 @@ import dataclasses
 import pytest
 import torch
 
-from models.engine.plan import NoiseSchedule, level_at, make_plan
+from models.engine.plan import make_plan
 from models.engine.rows import DRAWS_A_PHASE, Refinement, noise
+from models.engine.variance_preserving import VariancePreserving
 from tests.models.engine.test_engine import CPU, SHAPE, Clock, LinearDenoiser, make_engine, make_row, run
 
 LARGE = 128
-SCHEDULE = NoiseSchedule()
+PROCESS = VariancePreserving()
 
 
 class ScalingDecoder:
@@ -37,12 +38,12 @@ def engine_of(buckets=(1, 2, 4, 8), clock=None, **more):
 def make_final(job="final", *, size=64, steps=8, first=5, sampler="euler", word=9, **changes):
     """A row as `make_row`'s, and after it the last steps of a plan of `steps`."""
     row = make_row(job, sampler=sampler, **changes)
-    plan = make_plan(sampler, steps, SCHEDULE)
+    plan = make_plan(sampler, steps, PROCESS)
     row.refinement = Refinement(
         key=dataclasses.replace(row.key, width=size, height=size),
         plan=plan,
         first=first,
-        level=level_at(plan.steps[first].t, SCHEDULE),
+        level=PROCESS.level_at(plan.steps[first].t),
         conditioning=make_row(word=word).conditioning,
     )
     return row
@@ -74,7 +75,7 @@ def test_the_second_phase_is_the_veiled_picture_through_the_rest_of_the_plan():
     final = make_final()
     plan, first = final.refinement.plan, final.refinement.first
     x = finished_latent(make_row())
-    level = level_at(plan.steps[first].t, SCHEDULE)
+    level = PROCESS.level_at(plan.steps[first].t)
     x = level.alpha * x + level.sigma * noise(final.seed, DRAWS_A_PHASE, SHAPE, CPU)
     for step in plan.steps[first:]:
         x = step.a * x + step.b * (0.3 * x + step.t / 1000 + 9)
@@ -85,7 +86,7 @@ def test_the_second_phase_is_the_veiled_picture_through_the_rest_of_the_plan():
 def test_the_network_sees_the_previews_steps_and_then_the_rest_of_the_longer_plan():
     engine, denoiser = engine_of()
     run(engine, make_final(steps=8, first=5))
-    short, longer = make_plan("euler", 4, SCHEDULE), make_plan("euler", 8, SCHEDULE)
+    short, longer = make_plan("euler", 4, PROCESS), make_plan("euler", 8, PROCESS)
     seen = [timesteps[0] for _, timesteps, _ in denoiser.calls]
     assert seen == [step.t for step in (*short.steps, *longer.steps[5:])]
 

@@ -9,8 +9,9 @@ from diffusers.models.attention_processor import Attention
 
 from models.adapters.adapter import Identity, Pose, Wish
 from models.engine.engine import Engine
-from models.engine.plan import NoiseSchedule, make_plan
+from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row, initial_latent
+from models.engine.variance_preserving import VariancePreserving
 from models.sdxl.attention import DecoupledAttention, ImagePrompt, stack_images
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.region import Region
@@ -72,7 +73,7 @@ def conditioning_of(adapter, person, *, guidance=1.0, steps=4, **changes):
 
 
 def make_row(conditioning, *, seed=1, sampler="euler", steps=4, guidance=1.0):
-    plan = make_plan(sampler, steps, NoiseSchedule())
+    plan = make_plan(sampler, steps, VariancePreserving())
     return Row(
         job_id=f"job-{seed}",
         index=0,

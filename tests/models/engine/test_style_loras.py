@@ -59,7 +59,7 @@ def make_row(bundle, lora, *, seed=1, steps=3):
         guided=False,
         lora=lora,
     )
-    plan = make_plan("euler", steps, bundle.schedule)
+    plan = make_plan("euler", steps, bundle.process)
     return Row(
         job_id=f"{lora}",
         index=0,
