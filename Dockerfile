@@ -23,14 +23,16 @@ RUN apt-get update \
 WORKDIR /build
 COPY pyproject.toml constraints.txt ./
 # With no package beside it the project installs as an empty shell, and leaves what it depends on.
-# insightface and its like ask for the CPU build of onnxruntime, which hides the GPU build: none may slip in.
+# insightface and its like ask for the CPU build of onnxruntime, which hides the GPU build: none may slip in. Nor may
+# opencv-python, whose cv2 lies over the headless one's and wants a display's libraries. So insightface comes alone.
 RUN --mount=type=cache,target=/root/.cache/pip \
     touch README.md LICENSE \
     && python3 -m venv /opt/proofsheet \
-    && /opt/proofsheet/bin/pip install --disable-pip-version-check -c constraints.txt '.[gpu]' \
+    && /opt/proofsheet/bin/pip install --disable-pip-version-check -c constraints.txt '.[gpu,insightface]' \
+    && /opt/proofsheet/bin/pip install --disable-pip-version-check -c constraints.txt --no-deps insightface \
     && /opt/proofsheet/bin/pip uninstall -y proofsheet \
-    && ! /opt/proofsheet/bin/pip show --quiet onnxruntime 2>/dev/null \
-    && /opt/proofsheet/bin/python -c 'import torch, onnxruntime, xformers; assert torch.version.cuda, "not a CUDA build"; assert "CUDAExecutionProvider" in onnxruntime.get_available_providers()'
+    && ! /opt/proofsheet/bin/pip show --quiet onnxruntime opencv-python 2>/dev/null \
+    && /opt/proofsheet/bin/python -c 'import torch, onnxruntime, xformers, insightface.model_zoo; assert torch.version.cuda, "not a CUDA build"; assert "CUDAExecutionProvider" in onnxruntime.get_available_providers()'
 
 # ---- the project itself, as a wheel
 FROM dependencies AS wheel

@@ -46,9 +46,12 @@ $(BIN)/python:
 	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # One stamp for each set of extras: made again when the project file or the pins change. A terminal sees pip's progress.
+# What `alone` names is installed without what it depends on; pyproject.toml says why.
 $(VENV)/.cpu: extras := cpu
-$(VENV)/.dev: extras := cpu,dev,load,train
+$(VENV)/.dev: extras := cpu,dev,insightface,load,train
+$(VENV)/.dev: alone := insightface
 $(VENV)/.cpu $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing .[$(extras)] into $(VENV) (minutes the first time: torch is large)"
-	@test -t 1 || quiet=-q; $(BIN)/python -m pip install --disable-pip-version-check $$quiet -c constraints.txt -e '.[$(extras)]'
+	@test -t 1 || quiet=-q; install="$(BIN)/python -m pip install --disable-pip-version-check $$quiet -c constraints.txt"; \
+		$$install -e '.[$(extras)]' $(if $(alone),&& $$install --no-deps $(alone))
 	@touch $@

@@ -30,7 +30,17 @@ from models.weights.manifest import (
     root_of,
 )
 
-PACKAGES = ("torch", "diffusers", "transformers", "onnxruntime", "onnxruntime-gpu", "xformers", "pillow", "pillow-heif")
+PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "insightface",
+    "xformers",
+    "pillow",
+    "pillow-heif",
+)
 
 
 @click.command(help=__doc__)

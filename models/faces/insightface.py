@@ -1,17 +1,17 @@
-"""insightface's model packs from local folders, without the insightface package.
+"""insightface's model packs from local folders, read by insightface's own classes.
 
-The package downloads packs without a hash, brings a desktop application, and keeps the detector's size between
-calls. All of its packs are for non-commercial research; the MIT licence covers its code alone.
+Files are checked by hash here, and the classes are handed sessions of ours: the package's own loading downloads packs
+without a hash and leaves threads and providers to onnxruntime. All of its packs are for non-commercial research; the
+MIT licence covers its code alone.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Literal
-
-import msgspec
+from pathlib import Path
+from typing import Any
 
 from models.faces.analyzer import Analyzer
+from models.faces.arcface import ArcFace
 from models.faces.files import (
     GLINTR100,
     SCRFD_10G,
@@ -21,12 +21,13 @@ from models.faces.files import (
     KnownFile,
     read_checked,
 )
+from models.faces.model_zoo import model_zoo
 from models.faces.network import Network
-from models.faces.recogniser import Recogniser
 from models.faces.scrfd import Scrfd
 
 RELEASES = "https://github.com/deepinsight/insightface/releases/tag/model-zoo"
 MANIFEST = "manifest.json"
+Load = Callable[[CheckedFile], Network]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,39 +47,6 @@ PACKS = (ANTELOPEV2, BUFFALO_L)
 RACCOONS = ("raccoon_l", "raccoon_s", "raccoon")  # looked for in this order if plain "raccoon" is asked for
 
 
-class Normalisation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """(x - mean) / std on 0..255 values."""
-
-    mean: float
-    std: float
-
-
-EMBEDDED = Normalisation(0.0, 1.0)  # the graph normalises by itself
-
-
-class Task(msgspec.Struct, frozen=True):
-    """One network of a pack with a manifest: its file, its hash if stated, how its input is normalised."""
-
-    file: str
-    sha256: str | None = None
-    preprocessing: Normalisation | Literal["embedded"] | None = None
-
-
-class Tasks(msgspec.Struct, frozen=True):
-    """Those that are used here; a raccoon pack also has a verification network."""
-
-    detection: Task
-    recognition: Task
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """insightface's package manifest, version 2: the packs raccoon_s and raccoon_l come with one."""
-
-    manifest_version: Literal[2]
-    model_id: str
-    tasks: Tasks
-
-
 def load_insightface(
     pack: str, faces_dir: Path, *, device: str, threads: int, first_side: int | None = None
 ) -> Analyzer:
@@ -94,57 +62,47 @@ def load_insightface(
     return load_manifest_pack(_folder(faces_dir, names, MANIFEST), network, first_side)
 
 
-def load_pack(
-    pack: Pack, faces_dir: Path, network: Callable[[CheckedFile], Network], first_side: int | None = None
-) -> Analyzer:
+def load_pack(pack: Pack, faces_dir: Path, network: Load, first_side: int | None = None) -> Analyzer:
     folder = _folder(faces_dir, (pack.name,), pack.detector_file)
     detector = read_checked(_present(folder / pack.detector_file), pack.detector.sha256)
     recogniser = read_checked(_present(folder / pack.recogniser_file), pack.recogniser.sha256)
     return Analyzer(
         f"insightface:{pack.name}",
-        Scrfd(_with_landmarks(network(detector), detector.path), first_side=first_side),
-        Recogniser(network(recogniser), pack.recogniser.space or pack.name),
+        _detector(network, detector, first_side),
+        _recogniser(network, recogniser, pack.name),
     )
 
 
-def load_manifest_pack(
-    folder: Path, network: Callable[[CheckedFile], Network], first_side: int | None = None
-) -> Analyzer:
-    """The space is the published recogniser's if the hash is one we know, else the pack's own."""
-    manifest = _manifest(folder / MANIFEST)
-    detection, recognition = manifest.tasks.detection, manifest.tasks.recognition
-    detector = read_checked(_inside(folder, detection.file), detection.sha256)
-    recogniser = read_checked(_inside(folder, recognition.file), recognition.sha256)
-    detector_input = _normalisation(detection, Normalisation(127.5, 128.0))
-    recogniser_input = _normalisation(recognition, Normalisation(127.5, 127.5))
+def load_manifest_pack(folder: Path, network: Load, first_side: int | None = None) -> Analyzer:
+    name, detection, recognition = _manifest(folder)
+    detector = read_checked(_present(detection.path), detection.sha256)
+    recogniser = read_checked(_present(recognition.path), recognition.sha256)
     return Analyzer(
-        f"insightface:{manifest.model_id}",
-        Scrfd(
-            _with_landmarks(network(detector), detector.path),
-            mean=detector_input.mean,
-            std=detector_input.std,
-            first_side=first_side,
-        ),
-        Recogniser(
-            network(recogniser),
-            recogniser.space or manifest.model_id,
-            mean=recogniser_input.mean,
-            std=recogniser_input.std,
-        ),
+        f"insightface:{name}",
+        _detector(network, detector, first_side, **_normalisation(detection)),
+        _recogniser(network, recogniser, name, **_normalisation(recognition)),
     )
 
 
-def _manifest(path: Path) -> Manifest:
+def _manifest(folder: Path) -> tuple[str, Any, Any]:
+    """The pack's name and two of its networks; a raccoon pack also has one for verification.
+
+    insightface's reading: every file is an .onnx file inside the folder, and its hash, if stated, looks like one.
+    """
+    zoo = model_zoo()
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except msgspec.DecodeError as error:
-        raise FacesUnavailable(f"{path} is not a version 2 manifest of an insightface pack: {error}") from error
+        pack = zoo.load_model_package(folder)
+        return pack.name, pack.task(zoo.DETECTION_TASK), pack.task(zoo.RECOGNITION_TASK)
+    except (ValueError, TypeError) as error:
+        raise FacesUnavailable(
+            f"{folder / MANIFEST} is not a version 2 manifest of an insightface pack: {error}"
+        ) from error
 
 
-def _normalisation(task: Task, default: Normalisation) -> Normalisation:
-    if task.preprocessing == "embedded":
-        return EMBEDDED
-    return task.preprocessing or default
+def _normalisation(task: Any) -> dict[str, float]:
+    """(x - mean) / std on 0..255 values; a graph that normalises by itself gets them as they are."""
+    stated = task.metadata["preprocessing"]
+    return {"mean": 0.0, "std": 1.0} if stated == model_zoo().EMBEDDED_PREPROCESSING else dict(stated)
 
 
 def _folder(faces_dir: Path, names: tuple[str, ...], file: str) -> Path:
@@ -167,15 +125,18 @@ def _present(path: Path) -> Path:
     return path
 
 
-def _inside(folder: Path, file: str) -> Path:
-    """A manifest names files of its own folder only."""
-    relative = PurePosixPath(file)
-    if relative.is_absolute() or ".." in relative.parts or "\\" in file or relative.suffix != ".onnx":
-        raise FacesUnavailable(f"{folder / MANIFEST} names {file!r}, which is not an .onnx file of its folder")
-    return _present(folder / relative)
+def _detector(network: Load, checked: CheckedFile, first_side: int | None, **normalisation: float) -> Scrfd:
+    detector = _with_outputs(network(checked), checked.path, 9, "a detector with landmarks")
+    return Scrfd(detector, first_side=first_side, **normalisation)
 
 
-def _with_landmarks(network: Network, path: Path) -> Network:
-    if len(network.output_names) != 9:
-        raise FacesUnavailable(f"{path} has {len(network.output_names)} outputs; a detector with landmarks has 9")
+def _recogniser(network: Load, checked: CheckedFile, name: str, **normalisation: float) -> ArcFace:
+    """Its space is the published recogniser's if the hash is one we know, else it goes by the pack's name."""
+    recogniser = _with_outputs(network(checked), checked.path, 1, "a recogniser")
+    return ArcFace(recogniser, checked, checked.space or name, **normalisation)
+
+
+def _with_outputs(network: Network, path: Path, count: int, kind: str) -> Network:
+    if len(network.output_names) != count:
+        raise FacesUnavailable(f"{path} has {len(network.output_names)} outputs; {kind} has {count}")
     return network

@@ -18,18 +18,21 @@ _INPUT_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "ten
 
 
 class Network:
-    """Runs one image-in graph. Thread-safe: onnxruntime allows concurrent runs, and nothing is kept between them."""
+    """Runs one image-in graph. Thread-safe: onnxruntime allows concurrent runs, and nothing is kept between them.
+
+    `session` is for insightface's classes, which run it themselves, on images of `input_type`.
+    """
 
     def __init__(self, data: bytes, *, device: str, threads: int, name: str = "the graph") -> None:
         try:
-            self._runtime = onnxruntime.InferenceSession(data, _options(threads), providers=_providers(device))
+            self.session = onnxruntime.InferenceSession(data, _options(threads), providers=_providers(device))
         except (Fail, InvalidGraph, InvalidProtobuf) as error:
             raise FacesUnavailable(f"{name} is not an ONNX graph that can be run: {error}") from error
-        image = self._runtime.get_inputs()[0]
+        image = self.session.get_inputs()[0]
         self._input_name = image.name
-        self._input_type = _INPUT_TYPES[image.type]
+        self.input_type = _INPUT_TYPES[image.type]
         self.input_shape = tuple(side if isinstance(side, int) else None for side in image.shape)  # None: dynamic
-        self.output_names = tuple(output.name for output in self._runtime.get_outputs())
+        self.output_names = tuple(output.name for output in self.session.get_outputs())
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:
@@ -39,8 +42,8 @@ class Network:
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         """`images` [N, 3, H, W] -> the outputs in the graph's order."""
-        batch = np.ascontiguousarray(images, dtype=self._input_type)
-        return self._runtime.run(None, {self._input_name: batch})  # pyright: ignore[reportReturnType]
+        batch = np.ascontiguousarray(images, dtype=self.input_type)
+        return self.session.run(None, {self._input_name: batch})  # pyright: ignore[reportReturnType]
 
 
 def planes(image: Rgb, mean: float, std: float) -> np.ndarray:

@@ -18,21 +18,20 @@ def shares(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return shared / (areas[0] + areas[1] - shared)
 
 
-def kept(boxes: np.ndarray, scores: np.ndarray, threshold: float, pixel: float = 0.0) -> list[int]:
+def kept(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
     """Greedy non-maximum suppression: indices to keep, best first. `boxes` [N, 4] x0, y0, x1, y1.
 
-    A box goes if its intersection over union with a better one is over `threshold`. `pixel` is added to every width
-    and height: insightface counts a box's last pixel (1.0), OpenCV does not (0.0).
+    A box goes if its intersection over union with a better one is over `threshold`.
     """
     x0, y0, x1, y1 = boxes.T
-    areas = (x1 - x0 + pixel) * (y1 - y0 + pixel)
+    areas = (x1 - x0) * (y1 - y0)
     order = np.argsort(-scores, kind="stable")
     keep: list[int] = []
     while order.size:
         best, rest = order[0], order[1:]
         keep.append(int(best))
-        width = np.minimum(x1[best], x1[rest]) - np.maximum(x0[best], x0[rest]) + pixel
-        height = np.minimum(y1[best], y1[rest]) - np.maximum(y0[best], y0[rest]) + pixel
+        width = np.minimum(x1[best], x1[rest]) - np.maximum(x0[best], x0[rest])
+        height = np.minimum(y1[best], y1[rest]) - np.maximum(y0[best], y0[rest])
         shared = np.maximum(width, 0) * np.maximum(height, 0)
         order = rest[shared / (areas[best] + areas[rest] - shared) <= threshold]
     return keep

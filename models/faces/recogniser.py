@@ -11,19 +11,12 @@ EMBEDDING_WIDTH = 512  # what PhotoMaker v2's and InstantID's resamplers read
 
 
 class Recogniser:
-    """One ArcFace-shaped network and the name of its space. Thread-safe: keeps no state.
+    """One ArcFace-shaped network that reads -1..1, and the name of its space. Thread-safe: keeps no state."""
 
-    `mean` and `std` are stated by whoever knows the file. insightface guesses them from the names of the graph's
-    first nodes (Sub and Mul there mean that the graph normalises by itself); every file with a known hash takes
-    127.5 and 127.5, and a package with a manifest says it there, so nothing is left to guess.
-    """
-
-    def __init__(
-        self, network: Network, space: str, *, mean: float = 127.5, std: float = 127.5, smooth: bool = False
-    ) -> None:
+    def __init__(self, network: Network, space: str, *, smooth: bool = False) -> None:
         self.space = space
         self._network = network
-        self._mean, self._std, self._smooth = mean, std, smooth
+        self._smooth = smooth
         fixed = network.fixed_size
         self._size = fixed[0] if fixed else TEMPLATE_SIZE
         self._try_out()
@@ -34,7 +27,7 @@ class Recogniser:
 
     def embedding_of_crop(self, crop: Rgb) -> np.ndarray:
         """An aligned crop [112, 112, 3] -> [512] float32."""
-        batch = planes(crop, self._mean, self._std)[None]  # [1, 3, 112, 112]
+        batch = planes(crop, 127.5, 127.5)[None]  # [1, 3, 112, 112]
         return self._network(batch)[0].reshape(-1).astype(np.float32)
 
     def _try_out(self) -> None:

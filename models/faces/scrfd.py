@@ -1,16 +1,18 @@
-"""insightface's detector, SCRFD (https://arxiv.org/abs/2105.04714): the network's nine outputs to faces."""
+"""insightface's detector, SCRFD (https://arxiv.org/abs/2105.04714), run by insightface's own class at several sizes.
 
+The picture is laid on our canvas: the class's `detect` takes it in BGR, which is a copy of the whole of it, and fails
+on one thinner than a pixel of the canvas.
+"""
+
+import cv2
 import numpy as np
 
 from models.faces.canvas import fitted
 from models.faces.face import Face, Rgb
-from models.faces.network import Network, planes
-from models.faces.overlap import kept
+from models.faces.model_zoo import model_zoo
+from models.faces.network import Network
 
-STRIDES = (8, 16, 32)
-ANCHORS = 2  # per cell
 MIN_SCORE = 0.5
-MAX_OVERLAP = 0.4
 # PhotoMaker's search: a face that fills the picture is too large for the detector at 640 and is found at a smaller
 # size. Its own code keeps the size that worked for the next photo; here every call starts at 640.
 SIZES = (640, 576, 512, 448, 384, 320, 256)
@@ -24,15 +26,16 @@ def search(first: int | None) -> tuple[int, ...]:
 
 
 class Scrfd:
-    """Thread-safe: keeps nothing between calls."""
+    """Thread-safe: keeps nothing between calls but the anchors' centres of every size."""
 
     def __init__(
         self, network: Network, *, mean: float = 127.5, std: float = 128.0, first_side: int | None = None
     ) -> None:
         """`first_side` is looked at before the others: 320 costs a quarter of 640, and misses small faces beside a
         large one. A graph of one size has no choice."""
-        self._network = network
-        self._mean, self._std = mean, std
+        self._model = model_zoo().SCRFD(session=network.session)
+        self._model.input_mean, self._model.input_std = mean, std
+        self._model.input_dtype = network.input_type
         self._sizes = (network.fixed_size,) if network.fixed_size else tuple((s, s) for s in search(first_side))
 
     @property
@@ -48,34 +51,8 @@ class Scrfd:
 
     def _detect_at(self, picture: Rgb, width: int, height: int) -> list[Face]:
         canvas = fitted(picture, width, height)
-        outputs = self._network(planes(canvas.image, self._mean, self._std)[None])
-        boxes, landmarks, scores = decoded(outputs, width, height)
+        levels = self._model.forward(cv2.cvtColor(canvas.image, cv2.COLOR_RGB2BGR), MIN_SCORE)
+        scores, boxes, landmarks = (np.concatenate(found) for found in levels)  # [N, 1], [N, 4], [N, 5, 2]
         boxes, landmarks = boxes / canvas.scale, landmarks / canvas.scale
-        keep = kept(boxes, scores, MAX_OVERLAP, pixel=1.0)
-        return [Face.detected(boxes[index], landmarks[index], scores[index]) for index in keep]
-
-
-def decoded(outputs: list[np.ndarray], width: int, height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes [N, 4], landmarks [N, 5, 2] and scores [N] over `MIN_SCORE`, in canvas pixels.
-
-    Outputs come as three scores, three boxes, three landmark sets, one per stride; some exports have a batch axis.
-    Boxes are distances to the left, top, right and bottom of the cell's corner, landmarks are offsets from it, all
-    in units of the stride.
-    """
-    boxes, landmarks, scores = [], [], []
-    for level, stride in enumerate(STRIDES):
-        score = outputs[level].reshape(-1)  # [cells * anchors]
-        found = np.flatnonzero(score >= MIN_SCORE)
-        corner = _corners(width // stride, height // stride)[found] * stride  # [n, 2]
-        reach = outputs[level + 3].reshape(-1, 4)[found] * stride
-        points = outputs[level + 6].reshape(-1, 5, 2)[found] * stride
-        boxes.append(np.concatenate([corner - reach[:, :2], corner + reach[:, 2:]], axis=1))
-        landmarks.append(corner[:, None] + points)
-        scores.append(score[found])
-    return np.concatenate(boxes), np.concatenate(landmarks), np.concatenate(scores)
-
-
-def _corners(columns: int, rows: int) -> np.ndarray:
-    """[rows * columns * ANCHORS, 2] float32: x, y of every anchor's cell."""
-    y, x = np.divmod(np.arange(rows * columns), columns)
-    return np.repeat(np.stack([x, y], axis=1), ANCHORS, axis=0).astype(np.float32)
+        keep = self._model.nms(np.hstack([boxes, scores]))
+        return [Face.detected(boxes[index], landmarks[index], scores[index, 0]) for index in keep]

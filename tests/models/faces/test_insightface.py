@@ -2,7 +2,12 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import face_graphs
@@ -15,6 +20,7 @@ from models.faces.files import CheckedFile, FacesUnavailable, KnownFile
 from models.faces.insightface import ANTELOPEV2, BUFFALO_L, Pack, load_manifest_pack, load_pack
 from models.faces.network import Network
 
+ROOT = Path(__file__).parents[3]
 DETECTOR, RECOGNISER = face_graphs.scrfd(4), face_graphs.recogniser()
 
 
@@ -120,6 +126,98 @@ def test_a_detector_without_landmarks_is_refused(tmp_path: Path):
         load_pack(pack, tmp_path, network)
 
 
+def test_a_recogniser_with_two_outputs_is_refused(tmp_path: Path):
+    written(tmp_path / "buffalo_l", det_10g=DETECTOR, w600k_r50=DETECTOR)
+    pack = replace(fake(BUFFALO_L), recogniser=KnownFile(sha256(DETECTOR)))
+
+    with pytest.raises(FacesUnavailable, match=r"w600k_r50\.onnx has 9 outputs; a recogniser has 1"):
+        load_pack(pack, tmp_path, network)
+
+
+def test_without_the_package_a_sentence_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    manifest(written(tmp_path / "raccoon_l", detector=DETECTOR, recogniser=RECOGNISER))
+    monkeypatch.setitem(sys.modules, "insightface", None)
+
+    with pytest.raises(
+        FacesUnavailable,
+        match=r"cannot be imported .*: pip install 'proofsheet\[insightface\]' && pip install --no-deps",
+    ):
+        load_analyzer("insightface:raccoon", bundled_dir=tmp_path, faces_dir=tmp_path, device="cpu", threads=1)
+
+
+def test_the_package_runs_our_sessions_and_makes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Else its detector makes one for every size, each with as many threads as there are cores."""
+    written(tmp_path / "buffalo_l", det_10g=DETECTOR, w600k_r50=RECOGNISER)
+    analyzer = load_pack(fake(BUFFALO_L), tmp_path, network, first_side=320)
+    monkeypatch.setattr("onnxruntime.InferenceSession", None)
+
+    for picture in (skimage.data.astronaut(), np.zeros((64, 64, 3), np.uint8)):  # found at once, and at no size
+        analyzer.analyze(picture)
+
+
+def test_threads_get_the_same_faces_as_one_after_another(tmp_path: Path):
+    written(tmp_path / "buffalo_l", det_10g=DETECTOR, w600k_r50=RECOGNISER)
+    analyzer = load_pack(fake(BUFFALO_L), tmp_path, network)
+    pictures = [skimage.data.astronaut()[:, start : start + 320] for start in (0, 64, 128, 192)]
+
+    def seen(picture: np.ndarray) -> list[object]:
+        faces = analyzer.analyze(picture)
+        return [*(face.box for face in faces), *(face.embedding.tobytes() for face in faces[:1])]
+
+    alone = [seen(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(seen, pictures))
+
+    assert all(alone)
+    assert together == alone
+
+
+REACHED = ("socket.connect", "socket.getaddrinfo", "socket.gethostby", "socket.send", "urllib.Request", "subprocess.")
+WATCHED = f"""
+import sys
+from pathlib import Path
+
+
+def watch(event, arguments):
+    if event.startswith({REACHED}) or (event == "open" and set(str(arguments[1])) & set("wax+")):
+        raise RuntimeError((event, arguments))
+
+
+sys.addaudithook(watch)
+
+import skimage.data
+
+from models.faces import load_analyzer
+
+folder = Path(sys.argv[1])
+analyzer = load_analyzer("insightface:raccoon", bundled_dir=folder, faces_dir=folder, device="cpu", threads=1)
+assert analyzer.analyze(skimage.data.astronaut())[0].embedding is not None
+assert "insightface" in sys.modules
+"""
+
+
+def test_the_package_reaches_for_nothing_and_leaves_nothing_behind(tmp_path: Path):
+    """From its import to an embedding: no connection, no name looked up, no process, no file; see test_silence too."""
+    manifest(written(tmp_path / "raccoon_l", detector=DETECTOR, recogniser=RECOGNISER))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    names = ("CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS")
+    environment = {key: value for key, value in os.environ.items() if key not in names}
+    environment |= {"TMPDIR": str(empty), "HOME": str(empty), "XDG_CACHE_HOME": str(empty)}
+
+    subprocess.run(
+        [sys.executable, "-B", "-c", WATCHED, str(tmp_path)], cwd=ROOT, env=environment, timeout=60, check=True
+    )
+
+    assert list(empty.rglob("*")) == []
+
+
+@pytest.mark.parametrize("module", ["cv2", "onnxruntime"])
+def test_the_package_brought_no_second_build_of_what_it_stands_on(module: str):
+    """opencv-python would lie over opencv-python-headless, onnxruntime over onnxruntime-gpu."""
+    assert len(packages_distributions()[module]) == 1
+
+
 def test_raccoon_takes_files_and_hashes_from_its_manifest(tmp_path: Path):
     manifest(written(tmp_path / "raccoon_l", detector=DETECTOR, recogniser=RECOGNISER), sha256=sha256(RECOGNISER))
 
@@ -150,12 +248,20 @@ def test_a_manifest_with_a_wrong_hash_is_refused_by_name(tmp_path: Path):
         load_manifest_pack(folder, network)
 
 
-@pytest.mark.parametrize("file", ["../escape.onnx", "/etc/escape.onnx", "a\\..\\escape.onnx", "notes.txt"])
-def test_a_manifest_cannot_name_a_file_elsewhere(tmp_path: Path, file: str):
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("../escape.onnx", "escapes the package"),
+        ("/etc/escape.onnx", "escapes the package"),
+        ("a\\..\\escape.onnx", "must use a safe relative POSIX path"),
+        ("notes.txt", r"must end in \.onnx"),
+    ],
+)
+def test_a_manifest_cannot_name_a_file_elsewhere(tmp_path: Path, file: str, said: str):
     folder = written(tmp_path / "raccoon_l", detector=DETECTOR)
     manifest(folder, file=file)
 
-    with pytest.raises(FacesUnavailable, match=r"not an \.onnx file of its folder"):
+    with pytest.raises(FacesUnavailable, match=rf"manifest\.json is not .* tasks\.recognition\.file .*{said}"):
         load_manifest_pack(folder, network)
 
 

@@ -1,6 +1,7 @@
-"""SCRFD's decoding against insightface's own, on a seeded graph of the same outputs."""
+"""The search over sizes, and that insightface's classes on our canvas and crops give what `detect` and `get` gave."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import face_graphs
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 import skimage.data
 from face_views import LANDMARKS, SCRFD_SEED, views
 
+from models.faces.arcface import ArcFace
+from models.faces.files import CheckedFile
 from models.faces.network import Network
-from models.faces.recogniser import Recogniser
-from models.faces.scrfd import Scrfd, decoded
+from models.faces.scrfd import Scrfd
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "faces" / "insightface.npz"
 
@@ -19,23 +21,63 @@ def network(data: bytes) -> Network:
     return Network(data, device="cpu", threads=1)
 
 
-class Blind:
+def nothing(width: int, height: int) -> list[np.ndarray]:
+    """The nine outputs of a detector that sees nobody."""
+    cells = [width // stride * (height // stride) * 2 for stride in (8, 16, 32)]
+    return [np.zeros((count, columns), np.float32) for columns in (1, 4, 10) for count in cells]
+
+
+class Session:
+    """onnxruntime's part of a detector, and the network around it."""
+
+    input_type = np.float32
+
+    def __init__(self, fixed_size: tuple[int, int] | None = None) -> None:
+        self.fixed_size = fixed_size
+        self.session = self
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="image", shape=[1, 3, *(self.fixed_size or ("height", "width"))[::-1]])]
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name=str(number), shape=["n", 1]) for number in range(9)]
+
+    def run(self, _names: list[str], images: dict[str, np.ndarray]) -> list[np.ndarray]:
+        height, width = images["image"].shape[2:]
+        return self.outputs(width, height)
+
+    def outputs(self, width: int, height: int) -> list[np.ndarray]:
+        raise NotImplementedError
+
+
+class Blind(Session):
     """A detector network that sees nothing above `largest`, and remembers the sizes it was shown."""
 
     def __init__(self, largest: int, fixed_size: tuple[int, int] | None = None) -> None:
+        super().__init__(fixed_size)
         self.largest = largest
-        self.fixed_size = fixed_size
         self.shown: list[int] = []
 
-    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
-        side = images.shape[-1]
-        self.shown.append(side)
-        cells = [(side // stride) ** 2 * 2 for stride in (8, 16, 32)]
-        scores = [np.zeros((count, 1), np.float32) for count in cells]
-        if side <= self.largest:
-            scores[2][0] = 0.9
-        boxes = [np.ones((count, 4), np.float32) for count in cells]
-        return [*scores, *boxes, *(np.ones((count, 10), np.float32) for count in cells)]
+    def outputs(self, width: int, height: int) -> list[np.ndarray]:
+        self.shown.append(width)
+        outputs = nothing(width, height)
+        if width <= self.largest:
+            outputs[2][0] = 0.9
+        for reaches in outputs[3:]:
+            reaches[:] = 1
+        return outputs
+
+
+class OneAnchor(Session):
+    """64 x 64 with one face: stride 16, row 2, column 3, second anchor."""
+
+    def outputs(self, width: int, height: int) -> list[np.ndarray]:
+        outputs = nothing(width, height)
+        anchor = (2 * 4 + 3) * 2 + 1
+        outputs[1][anchor] = 0.75
+        outputs[4][anchor] = (1, 2, 3, 4)
+        outputs[7][anchor] = np.arange(10)
+        return outputs
 
 
 @pytest.mark.parametrize("batched", [False, True], ids=["no batch axis", "batch axis"])
@@ -56,7 +98,9 @@ def test_faces_equal_insightfaces(view: str, batched: bool):
 def test_embedding_equals_insightfaces_before_normalisation():
     expected = np.load(GOLDEN)["embedding"]
 
-    embedding = Recogniser(network(face_graphs.recogniser()), "fake").embedding(skimage.data.astronaut(), LANDMARKS)
+    data = face_graphs.recogniser()
+    recogniser = ArcFace(network(data), CheckedFile(Path("recogniser.onnx"), data, "", None), "fake")
+    embedding = recogniser.embedding(skimage.data.astronaut(), LANDMARKS)
 
     assert embedding.shape == (512,)
     assert embedding.dtype == np.float32
@@ -109,14 +153,15 @@ def test_a_graph_of_one_size_is_shown_that_size_only():
 
 
 def test_a_cells_box_and_landmarks_are_offsets_in_strides():
-    outputs = [np.zeros(((64 // stride) ** 2 * 2, width), np.float32) for width in (1, 4, 10) for stride in (8, 16, 32)]
-    anchor = (2 * 4 + 3) * 2 + 1  # stride 16: row 2, column 3, second anchor
-    outputs[1][anchor] = 0.75
-    outputs[4][anchor] = (1, 2, 3, 4)
-    outputs[7][anchor] = np.arange(10)
+    one = Scrfd(OneAnchor((64, 64)))  # pyright: ignore[reportArgumentType]
 
-    boxes, landmarks, scores = decoded(outputs, 64, 64)
+    [face] = one.detect(np.zeros((64, 64, 3), np.uint8))
 
-    assert boxes.tolist() == [[48 - 16, 32 - 32, 48 + 48, 32 + 64]]
-    assert landmarks[0, 1].tolist() == [48 + 2 * 16, 32 + 3 * 16]
-    assert scores.tolist() == [0.75]
+    assert face.box == (48 - 16, 32 - 32, 48 + 48, 32 + 64)
+    assert face.landmarks[1].tolist() == [48 + 2 * 16, 32 + 3 * 16]
+    assert face.score == 0.75
+
+
+@pytest.mark.parametrize("shape", [(1, 2000, 3), (2000, 1, 3)])
+def test_a_picture_thinner_than_a_pixel_of_the_canvas_has_no_face(shape: tuple[int, int, int]):
+    assert Scrfd(Blind(largest=0)).detect(np.zeros(shape, np.uint8)) == []  # pyright: ignore[reportArgumentType]
