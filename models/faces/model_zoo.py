@@ -1,4 +1,4 @@
-"""insightface's own classes, imported when a pack is asked for: the package costs half a second and 50 MiB."""
+"""insightface's own classes, imported when a pack is asked for and not before."""
 
 from typing import Any
 
