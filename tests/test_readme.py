@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 import pytest
 
+from models.engine.plan import SAMPLERS
+from models.weights.manifest import Repository, read_manifest
 from scripts.write_tables import DOCUMENTS, written
 from service.__main__ import main
 from service.api.codes import codes
@@ -21,8 +23,10 @@ FOLDERS = ("service", "models", "scripts", "loadtest", "tests")
 PAGES = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
 DECISIONS = [path for path in PAGES if path.name == "DECISIONS.md"]
 WHERE_READERS_STAND = ("service", "service/api", "models", "models/weights", "scripts", "loadtest")
-EVERYTHING = "\n".join(path.read_text() for path in PAGES)
 OPERATING = (ROOT / "service" / "README.md").read_text()
+FRONT_PAGE = (ROOT / "README.md").read_text()
+COMPUTING = (ROOT / "models" / "README.md").read_text()
+WEIGHTS = (ROOT / "models" / "weights" / "README.md").read_text()
 CALLING = (ROOT / "service" / "api" / "README.md").read_text()
 by_name = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -137,6 +141,26 @@ def test_codes_that_the_interface_names_have_a_meaning() -> None:
     assert rows
     for named, status in rows:
         assert {known.get(code) for code in re.findall(r"\w+", named)} == {status}
+
+
+def test_the_table_of_samplers_has_every_sampler() -> None:
+    documented = re.findall(r"`([\w-]+)`", " ".join(first_column(COMPUTING, "`sampler`")))
+    assert documented == list(SAMPLERS)
+
+
+def test_the_table_of_profiles_has_every_bundle() -> None:
+    bundles = read_manifest().bundles
+    assert re.findall(r"`([\w-]+)`", " ".join(first_column(WEIGHTS, "profile"))) == list(bundles)
+    assert re.findall(r"`([\w-]+)`", " ".join(first_column(FRONT_PAGE, "profile"))) == list(bundles)
+
+
+@pytest.mark.parametrize(
+    "published", [one for one in read_manifest().repositories if one.source == "hub"], ids=lambda one: one.repo
+)
+def test_the_table_of_licences_says_of_a_repository_what_the_manifest_says(published: Repository) -> None:
+    [(licence, use)] = re.findall(rf"^\|[^|]*\| `{published.repo}` \| ([^|]*) \| ([^|]*) \|", WEIGHTS, re.MULTILINE)
+    assert licence.startswith(published.licence)
+    assert use.startswith("**no**" if published.commercial == "no" else "yes")
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda path: str(path.parent.relative_to(ROOT)))
