@@ -42,7 +42,7 @@ async def create_final(request: AnyRequest, front: NamedDependency[Front]) -> AS
     record_of(request.scope).headers["Vary"] = "Prefer"
     require(caller_of(request.scope), "final")
     form = (await receive(request, front, FinalForm)).form
-    accepted.check(1, form.format)
+    accepted.check(1, form.delivery.format)
     return await respond(request, front, await place_final(request, front, form), accepted)
 
 
@@ -58,9 +58,9 @@ async def place_final(request: AnyRequest, front: Front, form: FinalForm) -> Job
         return proof.final(
             job.id,
             final,
-            image_format=form.format,
-            quality=form.quality,
-            previews=form.previews,
+            image_format=form.delivery.format,
+            quality=form.delivery.quality,
+            previews=form.delivery.previews,
             deadline_seconds=job.seconds_left,
         )
 
@@ -92,7 +92,7 @@ def final_summary(form: FinalForm, proof: Proof, bundle: BundleInfo, final: Fina
         width=final.width or 0,
         height=final.height or 0,
         steps=steps + finals.steps,
-        format=form.format,
+        format=form.delivery.format,
         cost=(steps * preview + finals.steps * refined) * (2 if guided else 1),
         is_final=True,
     )

@@ -35,16 +35,16 @@ class Wish:
         if form.style is not None and form.prompt is not None:
             raise BadRequest("style_and_prompt", "Send a style or a prompt, not both.", value=form.style)
         _check_known("subject", form.subject, SUBJECTS)
-        _check_known("sampler", form.sampler, bundle.samplers)
+        _check_known("sampler", form.sampling.sampler, bundle.samplers)
         check_adapter(form.adapter, bundle)
         _check_pose(form, bundle, has_pose)
-        _check_known("lora", form.lora, [lora.name for lora in bundle.loras])
+        _check_known("lora", form.sampling.lora, [lora.name for lora in bundle.loras])
         _check_at_most("n", form.n, max_images)
-        _check_at_most("steps", form.steps, bundle.max_steps)
+        _check_at_most("steps", form.sampling.steps, bundle.max_steps)
         self.form = form
         self.bundle = bundle
         self.style: Style | None = styles.find(form.style) if form.prompt is None else None
-        self.size = read_size(form.size, bundle.sizes)
+        self.size = read_size(form.sampling.size, bundle.sizes)
         self.seeds = _seeds(form.seed, form.n)
 
     @property
@@ -58,8 +58,8 @@ class Wish:
         """With the bundle's defaults where form and style are silent."""
         form, bundle = self.form, self.bundle
         width, height = self.size or bundle.default_size
-        steps = form.steps or bundle.default_steps
-        guidance = _first(form.guidance, self.style and self.style.guidance)
+        steps = form.sampling.steps or bundle.default_steps
+        guidance = _first(form.sampling.guidance, self.style and self.style.guidance)
         is_guided = (bundle.default_guidance if guidance is None else guidance) > 1
         area = width * height / (bundle.default_size[0] * bundle.default_size[1])
         return Summary(
@@ -70,7 +70,7 @@ class Wish:
             width=width,
             height=height,
             steps=steps,
-            format=form.format,
+            format=form.delivery.format,
             cost=len(self.seeds) * steps * area * (2 if is_guided else 1),
         )
 
@@ -88,20 +88,20 @@ class Wish:
             seeds=self.seeds,
             width=width,
             height=height,
-            steps=form.steps,
-            sampler=form.sampler,
-            guidance=_first(form.guidance, style and style.guidance),
+            steps=form.sampling.steps,
+            sampler=form.sampling.sampler,
+            guidance=_first(form.sampling.guidance, style and style.guidance),
             adapter=form.adapter,
-            strength=_first(form.strength, style and style.strength),
-            framing=form.framing,
-            control_strength=form.control_strength,
-            region=form.region or "picture",
-            lora=form.lora,
-            lora_scale=form.lora_scale,
-            format=form.format,
-            quality=form.quality,
+            strength=_first(form.sampling.strength, style and style.strength),
+            framing=form.placing.framing,
+            control_strength=form.placing.control_strength,
+            region=form.placing.region or "picture",
+            lora=form.sampling.lora,
+            lora_scale=form.sampling.lora_scale,
+            format=form.delivery.format,
+            quality=form.delivery.quality,
             deadline_seconds=seconds_left,
-            previews=form.previews,
+            previews=form.delivery.previews,
             several_faces=form.several_faces,
         )
 
@@ -145,7 +145,7 @@ def _check_pose(form: PortraitForm, bundle: BundleInfo, has_pose: bool) -> None:
     """Some adapters draw the face where the prompt puts it; a pose sent to them would be ignored, so it is refused."""
     name = form.adapter or bundle.default_adapter
     given = ["pose"] if has_pose else []
-    given += [field for field in POSE_FIELDS if getattr(form, field) is not None]
+    given += [field for field in POSE_FIELDS if getattr(form.placing, field) is not None]
     can = [adapter.name for adapter in bundle.adapters if adapter.takes_pose]
     if given and name not in can:
         who = f"choose {' or '.join(can)}" if can else "no adapter that is warm here can"

@@ -35,7 +35,7 @@ async def create_portraits(request: AnyRequest, front: NamedDependency[Front]) -
     record_of(request.scope).headers["Vary"] = "Prefer"
     upload = await receive(request, front, PortraitForm)
     try:
-        accepted.check(upload.form.n, upload.form.format)
+        accepted.check(upload.form.n, upload.form.delivery.format)
         terms = terms_of(request, front, upload.form.terms)
     except BaseException:
         wipe(upload.files)

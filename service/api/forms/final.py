@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from models.wire.groups import ChosenFormat, Previews, Quality, SizeText
+from models.wire.groups import Delivery, SizeText
 from service.api.forms.fields import TOKEN
 from service.api.forms.form import POSE, SELFIES, Form
 from service.api.forms.terms import CallerTerms
@@ -27,10 +27,8 @@ class FinalForm(Form, frozen=True, kw_only=True):
 
     proof: ProofToken
     size: SizeText | None = None
-    format: ChosenFormat = "jpeg"
-    quality: Quality = 90
+    delivery: Delivery = Delivery()
     terms: CallerTerms = CallerTerms()
-    previews: Previews = False
 
     def __repr__(self) -> str:
         return "FinalForm()"

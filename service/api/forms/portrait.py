@@ -4,22 +4,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from models.wire.groups import (
-    NAME,
-    ChosenFormat,
-    ChosenFraming,
-    ChosenRegion,
-    ControlStrength,
-    Guidance,
-    LoraName,
-    LoraScale,
-    Previews,
-    Quality,
-    SamplerName,
-    SizeText,
-    Steps,
-    Strength,
-)
+from models.wire.groups import NAME, Delivery, Placing, Sampling
 from models.wire.messages import SeveralFaces
 from service.api.body.expected import FileField
 from service.api.forms.fields import PROSE, TOKEN
@@ -77,22 +62,12 @@ class PortraitForm(Form, frozen=True, kw_only=True):
     negative_prompt: AnyPrompt | None = None
     subject: Subject = "person"
     n: Count = 1
-    size: SizeText | None = None
     seed: Seed | None = None
-    steps: Steps | None = None
-    sampler: SamplerName | None = None
-    guidance: Guidance | None = None
     adapter: Adapter | None = None
-    strength: Strength | None = None
-    framing: ChosenFraming | None = None
-    control_strength: ControlStrength | None = None
-    region: ChosenRegion | None = None
-    lora: LoraName | None = None
-    lora_scale: LoraScale | None = None
-    format: ChosenFormat = "jpeg"
-    quality: Quality = 90
+    sampling: Sampling = Sampling()
+    placing: Placing = Placing()
+    delivery: Delivery = Delivery()
     terms: CallerTerms = CallerTerms()
-    previews: Previews = False
     several_faces: Several = "largest"
     identity: IdentityToken | None = None
 
@@ -104,7 +79,7 @@ class PortraitForm(Form, frozen=True, kw_only=True):
         if self.style is not None and self.prompt is not None:
             message = "Both 'style' and 'prompt' are given: a style is a ready-made prompt, so send one of the two."
             raise BadRequest.of_field("style_and_prompt", "style", message)
-        if self.lora_scale is not None and self.lora is None:
+        if self.sampling.lora_scale is not None and self.sampling.lora is None:
             message = "There is a 'lora_scale' but no 'lora' that it could scale."
             raise BadRequest.of_field("lora_missing", "lora", message)
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from models.wire.groups import ImageFormat
+from models.wire.groups import Delivery, ImageFormat
 from models.wire.messages import BundleInfo
 from service.api.forms.fields import flat_fields
 from service.api.forms.portrait import AnyPrompt, PortraitForm
@@ -70,6 +70,12 @@ class ImagesFields(Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"ImagesFields(n={self.n})"
 
+    @property
+    def delivery(self) -> Delivery:
+        return Delivery(
+            format=self.output_format, quality=max(self.output_compression, 1), previews=self.partial_images > 0
+        )
+
 
 THEIRS = tuple(flat_fields(ImagesFields))
 REFUSED = {
@@ -100,13 +106,14 @@ class ImagesWish(Struct, frozen=True, kw_only=True):
             ours,
             prompt=theirs.prompt.strip() or None,
             n=theirs.n,
-            size=None if theirs.size == "auto" else nearest_size(theirs.size, bundle.sizes),
-            steps=ours.steps if ours.steps is not None else steps_of(self.quality, bundle),
-            strength=1.0 if ours.strength is None and theirs.input_fidelity == "high" else ours.strength,
             adapter=ours.adapter or adapter_of(theirs.model, bundle),
-            format=theirs.output_format,
-            quality=max(theirs.output_compression, 1),
-            previews=theirs.partial_images > 0,
+            sampling=msgspec.structs.replace(
+                ours.sampling,
+                size=None if theirs.size == "auto" else nearest_size(theirs.size, bundle.sizes),
+                steps=steps_of(self.quality, bundle) if ours.sampling.steps is None else ours.sampling.steps,
+                strength=strength_of(theirs) if ours.sampling.strength is None else ours.sampling.strength,
+            ),
+            delivery=theirs.delivery,
         )
 
     @property
@@ -160,6 +167,11 @@ def steps_of(quality: Quality, bundle: BundleInfo) -> int | None:
     if quality == "medium":
         return None
     return min(max(1, round(STEPS[quality] * bundle.default_steps)), bundle.max_steps)
+
+
+def strength_of(theirs: ImagesFields) -> float | None:
+    """None, the bundle's own, unless they ask for high fidelity."""
+    return 1.0 if theirs.input_fidelity == "high" else None
 
 
 def adapter_of(model: str | None, bundle: BundleInfo) -> str | None:

@@ -63,9 +63,7 @@ def _read_final(values: Values) -> tuple[ImagesWish, FinalForm]:
     theirs = read_fields(ImagesFields, {"prompt": ""} | {name: values[name] for name in values if name in THEIRS})
     final = FinalForm(
         proof=read_value(flat_fields(FinalForm)["proof"], values["proof"]),
-        format=theirs.output_format,
-        quality=max(theirs.output_compression, 1),
-        previews=theirs.partial_images > 0,
+        delivery=theirs.delivery,
     )
     return ImagesWish(theirs=theirs, ours=PortraitForm()), final
 

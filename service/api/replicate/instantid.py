@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from models.wire.groups import Delivery, Placing, Sampling
 from models.wire.messages import BundleInfo
 from service.api.forms.portrait import AnyPrompt, PortraitForm, Seed
 from service.api.replicate.photomaker import place_subject
@@ -90,17 +91,23 @@ def translate(given: InstantIdInput, bundle: BundleInfo) -> Translated:
         subject=subject,
         n=given.num_outputs,
         seed=given.seed,
-        size=fit_size(given.width, given.height, bundle, notes),
-        steps=min(given.lcm_num_inference_steps, bundle.max_steps) if lcm else fitted,
-        sampler="lcm" if lcm else None,
-        guidance=given.lcm_guidance_scale if lcm else guided,
         adapter=ADAPTERS[0],
-        strength=_scale("ip_adapter_scale", given.ip_adapter_scale),
-        control_strength=_scale("controlnet_conditioning_scale", given.controlnet_conditioning_scale),
-        framing=None if given.pose_image else "selfie",
-        region="face" if given.enhance_nonface_region else "picture",
-        format="jpeg" if given.output_format == "jpg" else given.output_format,
-        quality=max(given.output_quality, 1),
+        sampling=Sampling(
+            size=fit_size(given.width, given.height, bundle, notes),
+            steps=min(given.lcm_num_inference_steps, bundle.max_steps) if lcm else fitted,
+            sampler="lcm" if lcm else None,
+            guidance=given.lcm_guidance_scale if lcm else guided,
+            strength=_scale("ip_adapter_scale", given.ip_adapter_scale),
+        ),
+        placing=Placing(
+            control_strength=_scale("controlnet_conditioning_scale", given.controlnet_conditioning_scale),
+            framing=None if given.pose_image else "selfie",
+            region="face" if given.enhance_nonface_region else "picture",
+        ),
+        delivery=Delivery(
+            format="jpeg" if given.output_format == "jpg" else given.output_format,
+            quality=max(given.output_quality, 1),
+        ),
     )
     pose = None if given.pose_image is None else ("pose_image", given.pose_image)
     return Translated(form=form, selfies=[("image", given.image)], pose=pose, notes=notes)

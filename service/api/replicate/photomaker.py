@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from models.wire.groups import Delivery, Sampling
 from models.wire.messages import BundleInfo
 from service.api.forms.portrait import AnyPrompt, PortraitForm, Seed
 from service.api.replicate.translation import Translated, Uri, YesNo, fit_guidance, fit_steps, refuse
@@ -83,11 +84,13 @@ def translate(given: PhotoMakerInput, bundle: BundleInfo) -> Translated:
         subject=subject,
         n=given.num_outputs,
         seed=given.seed,
-        steps=fit_steps("num_steps", given.num_steps, DEFAULT_STEPS, bundle, notes),
-        guidance=fit_guidance("guidance_scale", given.guidance_scale, DEFAULT_GUIDANCE, bundle, notes),
-        strength=None if ratio == DEFAULT_RATIO else 1 - ratio / 100,  # identity enters after this share of the steps
         adapter=_adapter(bundle, notes),
-        format="png",
+        sampling=Sampling(
+            steps=fit_steps("num_steps", given.num_steps, DEFAULT_STEPS, bundle, notes),
+            guidance=fit_guidance("guidance_scale", given.guidance_scale, DEFAULT_GUIDANCE, bundle, notes),
+            strength=None if ratio == DEFAULT_RATIO else 1 - ratio / 100,  # identity enters after this share of steps
+        ),
+        delivery=Delivery(format="png"),
     )
     names = ("input_image", "input_image2", "input_image3", "input_image4")
     selfies = [(name, uri) for name in names if (uri := getattr(given, name)) is not None]

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from models.wire.groups import Delivery, Sampling
 from service.api.body.limits import UploadLimits
 from service.api.openai.fields import read_wish, steps_of
 from service.api.openai.reading import read_entries
@@ -26,20 +27,21 @@ def test_the_fields_of_openai_become_ours():
         "background": "opaque", "response_format": "b64_json", "seed": "7", "subject": "woman",
     }  # fmt: skip
     form = form_of(**fields)
-    assert (form.prompt, form.n, form.size, form.steps) == ("a photo of a woman", 2, "256x320", 8)
-    assert (form.format, form.quality, form.strength, form.adapter) == ("webp", 80, 1.0, "instantid")
-    assert (form.previews, form.seed, form.subject) == (True, 7, "woman")
+    assert (form.prompt, form.n, form.adapter) == ("a photo of a woman", 2, "instantid")
+    assert (form.seed, form.subject) == (7, "woman")
+    assert form.sampling == Sampling(size="256x320", steps=8, strength=1.0)
+    assert form.delivery == Delivery(format="webp", quality=80, previews=True)
 
 
 def test_what_is_left_out_is_as_openai_has_it():
     form = form_of()
-    assert (form.n, form.size, form.steps, form.format, form.quality) == (1, None, None, "png", 100)
-    assert (form.strength, form.adapter, form.previews) == (None, None, False)
+    assert (form.n, form.adapter, form.sampling) == (1, None, Sampling())
+    assert form.delivery == Delivery(format="png", quality=100)
 
 
 def test_ours_win_over_what_openai_can_only_hint_at():
     form = form_of(quality="low", steps="7", input_fidelity="high", strength="0.3", model="fake", adapter="instantid")
-    assert (form.steps, form.strength, form.adapter) == (7, 0.3, "instantid")
+    assert (form.sampling.steps, form.sampling.strength, form.adapter) == (7, 0.3, "instantid")
 
 
 def test_numbers_in_json_are_numbers():

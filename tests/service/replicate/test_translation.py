@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from models.wire.groups import Delivery, Placing, Sampling
 from service.api.replicate.catalogue import INSTANT_ID, OWN, PHOTOMAKER, PublishedModels
 from service.api.replicate.photomaker import place_subject
 from service.errors import ServiceError
@@ -36,8 +37,8 @@ def test_the_input_of_the_published_example_of_photomaker_is_taken():
         disable_safety_checker=True,
     )
     assert got.form.prompt == "A photo of a scientist person receiving the Nobel Prize"
-    assert (got.form.subject, got.form.n, got.form.seed, got.form.strength) == ("person", 2, 1234, 0.65)
-    assert (got.form.steps, got.form.guidance, got.form.adapter) == (8, None, "photomaker")
+    assert (got.form.subject, got.form.n, got.form.seed, got.form.sampling.strength) == ("person", 2, 1234, 0.65)
+    assert (got.form.sampling.steps, got.form.sampling.guidance, got.form.adapter) == (8, None, "photomaker")
     assert got.notes == ["num_steps 50: this model is made for 4 steps; it makes 8."]
     assert [name for name, _ in got.selfies] == ["input_image", "input_image2"]
 
@@ -50,12 +51,12 @@ def test_the_successor_stands_in_for_photomaker_where_only_it_is_warm():
 
 def test_their_defaults_are_the_bundles_own():
     form = photomaker(num_steps=20, guidance_scale=5, style_strength_ratio=20).form
-    assert (form.steps, form.guidance, form.strength) == (None, None, None)
+    assert (form.sampling.steps, form.sampling.guidance, form.sampling.strength) == (None, None, None)
 
 
 def test_guidance_is_kept_where_the_bundle_is_made_for_it():
-    assert photomaker(GUIDED, guidance_scale=7.5, num_steps=30).form.guidance == 7.5
-    assert photomaker(QUICK, guidance_scale=7.5).form.guidance is None
+    assert photomaker(GUIDED, guidance_scale=7.5, num_steps=30).form.sampling.guidance == 7.5
+    assert photomaker(QUICK, guidance_scale=7.5).form.sampling.guidance is None
 
 
 @pytest.mark.parametrize(
@@ -87,8 +88,9 @@ def test_every_style_leaves_room_for_a_prompt():
 
 def test_the_defaults_of_instant_id_are_ours_where_we_have_our_own():
     form = instant_id().form
-    assert (form.strength, form.control_strength, form.steps, form.guidance) == (None, None, None, None)
-    assert (form.framing, form.region, form.format, form.quality) == ("selfie", "face", "webp", 80)
+    assert form.sampling == Sampling()
+    assert form.placing == Placing(framing="selfie", region="face")
+    assert form.delivery == Delivery(format="webp", quality=80)
 
 
 def test_the_inputs_of_instant_id_that_map_do():
@@ -108,9 +110,10 @@ def test_the_inputs_of_instant_id_that_map_do():
         lcm_guidance_scale=2,
     )
     form = got.form
-    assert (form.strength, form.control_strength, form.region, form.framing) == (0.6, 0.5, "picture", None)
-    assert (form.format, form.quality, form.n, form.size, form.subject) == ("jpeg", 1, 3, "256x320", "woman")
-    assert (form.sampler, form.steps, form.guidance) == ("lcm", 6, 2)
+    assert form.sampling == Sampling(size="256x320", steps=6, sampler="lcm", guidance=2, strength=0.6)
+    assert form.placing == Placing(control_strength=0.5, region="picture")
+    assert form.delivery == Delivery(format="jpeg", quality=1)
+    assert (form.n, form.subject) == (3, "woman")
     assert got.pose == ("pose_image", PICTURE)
     assert got.notes == ["640x800: the nearest size that this model makes is 256x320."]
 
