@@ -2,12 +2,12 @@
 
 An eager SDXL step issues about 1,750 kernels, and at batch 1 a GPU waits for them to be issued. A CUDA graph issues
 them all at once, but it reads and writes fixed addresses: the buffers here belong to the recordings and nobody else
-ever sees them. A call of fewer rows than any recording has is filled up to the next rung of the ladder. What was not
+ever sees them. A call of fewer rows is filled up to the next recording that has more. What was not
 recorded runs as it is, and so does everything once the pool is switched off, to bisect.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -90,7 +90,7 @@ class Buffers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class RecordedCall:
     """One recording with the buffers that it reads and writes, and where they lay when it was made."""
 
     inputs: dict[str, Tensor]
@@ -99,7 +99,7 @@ class _Held:
     places: list[int]
 
     @classmethod
-    def made(cls, call: Call, inputs: Inputs, buffers: Buffers, recorder: Recorder) -> "_Held":
+    def made(cls, call: Call, inputs: Inputs, buffers: Buffers, recorder: Recorder) -> "RecordedCall":
         lent = {name: buffers.lend(name, tensor) for name, tensor in inputs.items()}
         for name, buffer in lent.items():
             buffer.copy_(inputs[name])
@@ -132,30 +132,30 @@ class GraphPool:
         """`modules` own every weight that `call` reads."""
         self._call = call
         self._modules = modules
-        self._recorder = recorder
+        self.recorder = recorder
         self._buffers = Buffers()
-        self._ladders: dict[Kind, dict[int, _Held]] = {}
+        self._by_rows: dict[Kind, dict[int, RecordedCall]] = {}
         self._weights: list[int] = []
         self.is_on = True
 
     def record(self, inputs: Inputs) -> None:
         """For inputs of this shape, if there is no recording yet."""
-        ladder = self._ladders.setdefault(kind(inputs), {})
-        if num_rows(inputs) in ladder:
+        by_rows = self._by_rows.setdefault(kind(inputs), {})
+        if num_rows(inputs) in by_rows:
             return
         self.check()
-        ladder[num_rows(inputs)] = _Held.made(self._call, inputs, self._buffers, self._recorder)
+        by_rows[num_rows(inputs)] = RecordedCall.made(self._call, inputs, self._buffers, self.recorder)
         self._weights = self._present_weights()
 
     def __call__(self, inputs: Inputs) -> Outputs:
-        held = self._rung(inputs) if self.is_on else None
-        return self._call(inputs) if held is None else held.play(inputs)
+        recorded = self._smallest_for(inputs) if self.is_on else None
+        return self._call(inputs) if recorded is None else recorded.play(inputs)
 
     def check(self) -> None:
         """Raises Moved. To be called after anything that touches weights: it compares some thousand addresses."""
         if self._weights and self._present_weights() != self._weights:
             raise Moved("a weight was replaced instead of overwritten after its network had been recorded")
-        if not all(held.is_in_place for ladder in self._ladders.values() for held in ladder.values()):
+        if not all(recorded.is_in_place for recorded in self.recorded):
             raise Moved("a buffer of a recording was replaced")
 
     def forget(self) -> None:
@@ -163,19 +163,24 @@ class GraphPool:
         self._buffers.clear()
 
     @property
+    def recorded(self) -> Iterator[RecordedCall]:
+        return (recorded for by_rows in self._by_rows.values() for recorded in by_rows.values())
+
+    @property
     def num_recordings(self) -> int:
-        return sum(len(ladder) for ladder in self._ladders.values())
+        return sum(1 for _ in self.recorded)
 
     @property
     def num_bytes(self) -> int:
         """Of the buffers; what lies between them is in the recorder's pool."""
         return self._buffers.num_bytes
 
-    def _rung(self, inputs: Inputs) -> _Held | None:
-        ladder = self._ladders.get(kind(inputs), {})
-        rungs = sorted(ladder)
-        at = bisect_left(rungs, num_rows(inputs))
-        return ladder[rungs[at]] if at < len(rungs) else None
+    def _smallest_for(self, inputs: Inputs) -> RecordedCall | None:
+        """The recording of this kind with the fewest rows that are enough."""
+        by_rows = self._by_rows.get(kind(inputs), {})
+        counts = sorted(by_rows)
+        at = bisect_left(counts, num_rows(inputs))
+        return by_rows[counts[at]] if at < len(counts) else None
 
     def _present_weights(self) -> list[int]:
         return _addresses(*(t for module in self._modules for t in (*module.parameters(), *module.buffers())))
@@ -186,7 +191,7 @@ def num_rows(inputs: Inputs) -> int:
 
 
 def kind(inputs: Inputs) -> Kind:
-    """What two calls must have in common to share a ladder of recordings."""
+    """What two calls must have in common for one to be played by a recording of the other."""
     return tuple((name, tuple(tensor.shape[1:]), tensor.dtype) for name, tensor in sorted(inputs.items()))
 
 

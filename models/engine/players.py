@@ -59,26 +59,26 @@ class Plain:
         pass
 
 
-class Rehearsed:
-    """A network's calls through its player, which is asked to record new shapes inside `learning` and never else."""
+class Calls:
+    """A network's calls through its player, which is asked to record new shapes inside `recording` and never else."""
 
     def __init__(self, player: Player) -> None:
         self._player = player
-        self._is_learning = False
+        self._is_recording = False
 
     def __call__(self, inputs: Inputs) -> Outputs:
-        if self._is_learning:
+        if self._is_recording:
             self._player.record(inputs)
         return self._player(inputs)
 
     @contextlib.contextmanager
-    def learning(self) -> Generator[None]:
+    def recording(self) -> Generator[None]:
         """The time before the first caller, who would have to wait for a recording."""
-        self._is_learning = True
+        self._is_recording = True
         try:
             yield
         finally:
-            self._is_learning = False
+            self._is_recording = False
 
     def check(self) -> None:
         self._player.check()

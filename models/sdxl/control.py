@@ -10,7 +10,7 @@ import torch
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from torch import Tensor, nn
 
-from models.engine.players import Inputs, MakePlayer, Outputs, Plain, Rehearsed
+from models.engine.players import Calls, Inputs, MakePlayer, Outputs, Plain
 from models.sdxl.attention import install_attention, keys_values_of
 from models.sdxl.region import Region
 
@@ -42,7 +42,7 @@ class ControlNet:
         install_attention(net)
         self._net = net
         self._num_residuals = len(net.controlnet_down_blocks) + 1
-        self.calls = Rehearsed(make_player(self._forward, [net]))
+        self.calls = Calls(make_player(self._forward, [net]))
 
     def modules(self) -> list[nn.Module]:
         return [self._net, self._hint_encoder]

@@ -7,7 +7,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from models.engine.players import Inputs, MakePlayer, Outputs, Plain, Rehearsed
+from models.engine.players import Calls, Inputs, MakePlayer, Outputs, Plain
 from models.sdxl.attention import image_batch, install_attention
 from models.sdxl.conditioning import Batch, Branch, RowConditioning, stack
 from models.sdxl.contexts import Contexts
@@ -36,14 +36,14 @@ class Denoiser:
     ) -> None:
         """`name` tells UNets of one bundle apart. Rows may ask for `nets`, and for LoRAs to be applied.
 
-        The player that is made here is asked to record what it sees inside `learning`.
+        The player that is made here is asked to record what it sees inside `recording`.
         """
         install_attention(unet)
         self._unet = unet
         self._lora_applier = lora_applier
-        self._nets = dict(nets or {})
+        self.nets = dict(nets or {})
         self._contexts = Contexts(unet)
-        self._made = Rehearsed(make_player(self._forward, [unet]))
+        self._calls = Calls(make_player(self._forward, [unet]))
         self.name = name
         self.device = unet.device
         self.dtype = unet.dtype
@@ -54,21 +54,21 @@ class Denoiser:
         return [self._unet]
 
     @contextlib.contextmanager
-    def learning(self) -> Generator[None]:
+    def recording(self) -> Generator[None]:
         """The time in which every new shape is recorded, the nets' too."""
         with contextlib.ExitStack() as all_of_them:
-            for calls in (self._made, *(net.calls for net in self._nets.values())):
-                all_of_them.enter_context(calls.learning())
+            for calls in (self._calls, *(net.calls for net in self.nets.values())):
+                all_of_them.enter_context(calls.recording())
             yield
 
     def forget(self) -> None:
         """Leave nothing of the rows that were."""
-        for calls in (self._made, *(net.calls for net in self._nets.values())):
+        for calls in (self._calls, *(net.calls for net in self.nets.values())):
             calls.forget()
 
     @property
     def num_recordings(self) -> int:
-        return self._made.num_recordings + sum(net.calls.num_recordings for net in self._nets.values())
+        return self._calls.num_recordings + sum(net.calls.num_recordings for net in self.nets.values())
 
     @torch.inference_mode()
     def predict(
@@ -86,7 +86,7 @@ class Denoiser:
         negative prompts run in the same call, ahead of the positive ones. lora: what all of them want on the weights.
         """
         if apply_lora(self._lora_applier, lora):
-            self._made.check()
+            self._calls.check()
         positive = [conditioning.towards(step) for conditioning, step in rows]
         if guidance is None:
             return self._unet_call(latents, timesteps, positive, lora)
@@ -110,7 +110,7 @@ class Denoiser:
             **(batch.image.tensors() if batch.image is not None else {}),
             **{f"{_RESIDUAL}{i:02}": residual for i, residual in enumerate(residuals)},
         }
-        return self._made(inputs)[0].float()
+        return self._calls(inputs)[0].float()
 
     def _forward(self, inputs: Inputs) -> Outputs:
         """The UNet on named tensors alone, so that a recording of it can be given others."""
@@ -140,7 +140,7 @@ class Denoiser:
         sums: list[Tensor] = []
         for name, entries in wanted.items():
             rows = torch.tensor([row for row, _ in entries], device=latents.device)
-            residuals = self._nets[name].residuals(
+            residuals = self.nets[name].residuals(
                 latents[rows],
                 timesteps[rows],
                 batch.pooled[rows],

@@ -6,7 +6,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor, nn
 
-from models.engine.players import Inputs, MakePlayer, Outputs, Plain, Rehearsed
+from models.engine.players import Calls, Inputs, MakePlayer, Outputs, Plain
 
 
 class Decoder:
@@ -14,7 +14,7 @@ class Decoder:
 
     def __init__(self, vae: AutoencoderKL | AutoencoderTiny, *, make_player: MakePlayer = Plain) -> None:
         self._vae = vae
-        self.calls = Rehearsed(make_player(self._forward, [vae]))
+        self.calls = Calls(make_player(self._forward, [vae]))
         self.device = vae.device
         self.dtype = vae.dtype
         self.latent_channels: int = vae.config["latent_channels"]
@@ -26,8 +26,8 @@ class Decoder:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """Pixels stay on the device, packed for the way out. Not-a-number latents become not-a-number checks'
-        business (`is_finite`), never a silent black picture."""
+        """Pixels stay on the device, packed for the way out. Latents must be finite, which the engine checks: of others
+        a black picture would come, without a word."""
         (image,) = self.calls({"latents": self._scaled(latents)})
         pixels = (image.float() * 127.5 + 127.5).round().clamp(0, 255)
         return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()

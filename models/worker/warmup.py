@@ -72,7 +72,7 @@ def warm_engine(bundle: Bundle, conditionings: Conditionings, buckets: Sequence[
 
     The default size must go; for another there may be no memory left, and then its calls run as they are.
     """
-    with _learning(bundle):
+    with _recording(bundle):
         for size, by_adapter in conditionings.items():
             if size == bundle.info.default_size:
                 _warm_size(bundle, size, by_adapter, buckets)
@@ -97,13 +97,13 @@ def warm_finishing(bundle: Bundle, encode_jpeg: Encode) -> None:
 
 
 @contextlib.contextmanager
-def _learning(bundle: Bundle) -> Iterator[None]:
+def _recording(bundle: Bundle) -> Iterator[None]:
     decoders = [decoder for decoder in (bundle.decoder, bundle.preview_decoder) if decoder is not None]
     with contextlib.ExitStack() as learners:
         for denoiser in _denoisers(bundle):
-            learners.enter_context(denoiser.learning())
+            learners.enter_context(denoiser.recording())
         for decoder in decoders:
-            learners.enter_context(decoder.calls.learning())
+            learners.enter_context(decoder.calls.recording())
         yield
 
 

@@ -65,7 +65,7 @@ class Ours:
 
     def warm(self, cases: Sequence[Case]) -> None:
         """The longest first, as a worker does it."""
-        with self._learning():
+        with self._recording():
             for case in sorted(cases, key=lambda case: (case.batch, case.size), reverse=True):
                 self.take(case, seed=0)
 
@@ -159,8 +159,8 @@ class Ours:
         return replace(plain, image=ImagePrompt(self._faces, SCALE), controls=(control,))
 
     @contextlib.contextmanager
-    def _learning(self) -> Iterator[None]:
-        with self._denoiser.learning(), self._decoder.calls.learning():
+    def _recording(self) -> Iterator[None]:
+        with self._denoiser.recording(), self._decoder.calls.recording():
             yield
 
 

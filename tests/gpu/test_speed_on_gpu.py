@@ -49,9 +49,9 @@ def call(denoiser, rows, seed=1):
 def test_a_graph_of_the_network_gives_what_the_network_gives(parts):
     _, plain, conditioning = parts
     make = partial(GraphPool, recorder=CudaRecorder(DEVICE))
-    player = Denoiser(plain.modules()[0], nets=plain._nets, make_player=make)
+    player = Denoiser(plain.modules()[0], nets=plain.nets, make_player=make)
     rows = mates(conditioning) * 2
-    with player.learning():
+    with player.recording():
         for count in (4, 2, 1):
             call(player, rows[:count])
     for seed in range(2, 5):
@@ -68,7 +68,7 @@ def test_a_picture_decoded_beside_steps_is_the_picture(parts):
     latents = torch.randn(6, 4, HEIGHT // 8, WIDTH // 8, device=DEVICE)
     wanted = [at_once(Decoder(folder.vae))(latent).pixels() for latent in latents]
     start = decoding_on(DEVICE, decoder)
-    with decoder.calls.learning():
+    with decoder.calls.recording():
         start(latents[0]).pixels()
     under_way = []
     for latent in latents:

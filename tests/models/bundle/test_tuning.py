@@ -46,7 +46,7 @@ def test_on_a_gpu_steps_share_a_recorder_and_each_decoder_has_its_own(recorders)
         tuner.new_decoder()(double, []),
     ]
     assert all(isinstance(player, GraphPool) for player in players)
-    assert [player._recorder for player in players] == ["recorder 1", "recorder 1", "recorder 2", "recorder 3"]
+    assert [player.recorder for player in players] == ["recorder 1", "recorder 1", "recorder 2", "recorder 3"]
 
 
 def test_recordings_can_be_switched_off(recorders):

@@ -100,7 +100,7 @@ def test_a_longer_recording_that_comes_later_leaves_the_shorter_ones_right(layer
 
 
 @torch.inference_mode()
-def test_fewer_rows_are_filled_up_to_the_next_rung_and_come_back_as_few(layer, recorder, pool):
+def test_fewer_rows_are_filled_up_to_the_next_recording_and_come_back_as_few(layer, recorder, pool):
     for rows in (4, 3):
         pool.record(inputs(rows))
     given = inputs(2, 5)
@@ -124,9 +124,9 @@ def test_what_is_forgotten_is_nowhere_in_the_buffers_and_the_pool_plays_on(layer
         pool.record(inputs(rows))
         pool(inputs(rows, 1))
     pool.forget()
-    for ladder in pool._ladders.values():
-        for held in ladder.values():
-            assert not any(tensor.any() for tensor in (*held.inputs.values(), *held.outputs))
+    assert pool.num_recordings == 2
+    for recorded in pool.recorded:
+        assert not any(tensor.any() for tensor in (*recorded.inputs.values(), *recorded.outputs))
     given = inputs(3, 2)
     assert torch.equal(pool(given)[0], expected(layer, given))
 
@@ -155,7 +155,7 @@ def test_overwritten_weights_are_seen_and_replaced_ones_are_refused(layer, pool)
 @torch.inference_mode()
 def test_a_lost_buffer_is_refused(pool):
     pool.record(inputs(2))
-    [held] = next(iter(pool._ladders.values())).values()
-    held.inputs["x"] = held.inputs["x"].clone()
+    [recorded] = pool.recorded
+    recorded.inputs["x"] = recorded.inputs["x"].clone()
     with pytest.raises(Moved, match="a buffer"):
         pool.check()

@@ -180,7 +180,7 @@ def test_each_row_has_its_own_scale(adapter, denoiser, people):
 
 
 def test_outside_its_window_the_keypoint_net_does_not_run(adapter, denoiser, people, monkeypatch):
-    net = denoiser._nets["identity"]
+    net = denoiser.nets["identity"]
     sizes = []
     original = net.residuals
     monkeypatch.setattr(net, "residuals", lambda latents, *rest: sizes.append(len(latents)) or original(latents, *rest))

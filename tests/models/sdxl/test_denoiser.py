@@ -38,7 +38,7 @@ def unet_of(denoiser):
 
 
 def recorded(denoiser, recorder):
-    nets = denoiser._nets
+    nets = denoiser.nets
     return Denoiser(unet_of(denoiser), nets=nets, make_player=partial(GraphPool, recorder=recorder))
 
 
@@ -46,7 +46,7 @@ def recorded(denoiser, recorder):
 def test_a_recorded_call_gives_the_bits_of_a_plain_one(parts, conditioning, guidance):
     recorder = CpuRecorder()
     plain, player = parts[2], recorded(parts[2], recorder)
-    with player.learning():
+    with player.recording():
         call(player, mates(conditioning), guidance)
     for seed in (2, 3):
         assert torch.equal(
@@ -65,7 +65,7 @@ def test_a_recording_of_rows_without_a_person_is_not_played_for_rows_with_one(pa
     recorder = CpuRecorder()
     plain, player = parts[2], recorded(parts[2], recorder)
     alone = [replace(conditioning, image=None, controls=())]
-    with player.learning():
+    with player.recording():
         call(player, alone)
     assert torch.equal(call(player, [conditioning]), call(plain, [conditioning]))
     assert torch.equal(call(player, alone), call(plain, alone))

@@ -1,7 +1,5 @@
 """What a worker learns before its first caller, with a recorder that keeps a GPU's rules on the CPU."""
 
-from functools import partial
-
 import pytest
 import torch
 
@@ -20,7 +18,13 @@ from tests.models.engine.recorder import CpuRecorder
 def recorder(monkeypatch):
     """Makes this machine's tuner record, as it would on CUDA."""
     recorder = CpuRecorder()
-    monkeypatch.setattr(tuning.Tuner, "_players", lambda self, whole: partial(GraphPool, recorder=recorder))
+    recorder.pools = []
+
+    def player(call, modules):
+        recorder.pools.append(GraphPool(call, modules, recorder=recorder))
+        return recorder.pools[-1]
+
+    monkeypatch.setattr(tuning.Tuner, "_players", lambda self, whole: player)
     return recorder
 
 
@@ -90,11 +94,10 @@ def test_further_sizes_are_learned_until_memory_runs_low(bundle, recorder, monke
 
 def test_when_no_job_is_left_recorded_calls_hold_nothing_of_them(bundle, recorder):
     learn(bundle, (1,))
-    pools = [calls._player for stack in bundle.stacks.values() for calls in (stack.denoiser._made,)]
-    assert any(held_numbers(pool) for pool in pools)
+    assert any(holds_numbers(pool) for pool in recorder.pools)
     bundle.forget()
-    assert not any(held_numbers(pool) for pool in (*pools, bundle.decoder.calls._player))
+    assert not any(holds_numbers(pool) for pool in recorder.pools)
 
 
-def held_numbers(pool):
-    return any(buffer.any() for buffer in pool._buffers._whole.values())
+def holds_numbers(pool):
+    return any(tensor.any() for call in pool.recorded for tensor in (*call.inputs.values(), *call.outputs))
