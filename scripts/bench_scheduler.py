@@ -33,7 +33,6 @@ from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row
 from models.engine.scheduler import Scheduler
 from models.engine.variance_preserving import VariancePreserving
-from models.sdxl.conditioning import Prompt, RowConditioning
 from scripts.policies import RequestBatches
 
 MOST_OVER_IDEAL = 1.10  # p99 of the engine over p99 of the simulation
@@ -140,16 +139,13 @@ def run_engine(trace: Sequence[Arrival], device: Device) -> list[float]:
 
 
 def _row(index: int, steps: int) -> Row:
-    nothing = Prompt(torch.zeros(1, 1), torch.zeros(1))
     return Row(
         job_id=str(index),
         index=index,
         seed=index,
         key=KEY,
         plan=make_plan("euler", steps, VariancePreserving()),
-        conditioning=RowConditioning(
-            personal=nothing, plain=nothing, merge_step=-1, negative=None, time_ids=torch.zeros(6)
-        ),
+        conditioning=None,
         guidance=1.0,
         deadline=float("inf"),
         latent=torch.zeros(4, 8, 8),
@@ -167,15 +163,15 @@ def decision_us(running: int = 64, waiting: int = 1000, ticks: int = 2000) -> fl
     """Median over ten runs; a row finishes in every tick and another comes, so that every part has work."""
     taken = []
     for _ in range(10):
-        scheduler = Scheduler(running)
+        scheduler = Scheduler[Waiting](running)
         for _ in range(running + waiting):
-            scheduler.add(Waiting(0.0, range(4)))  # pyright: ignore[reportArgumentType]
+            scheduler.add(Waiting(0.0, range(4)))
         fresh = [Waiting(0.0, range(4)) for _ in range(ticks)]
         began = time.process_time()
         for row in fresh:
             batch = scheduler.next_batch()
             scheduler.release(batch[:1])
-            scheduler.add(row)  # pyright: ignore[reportArgumentType]
+            scheduler.add(row)
         taken.append((time.process_time() - began) / ticks)
     return round(statistics.median(taken) * 1e6, 2)
 

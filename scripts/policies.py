@@ -54,6 +54,10 @@ class RequestBatches(Generic[R]):
     def __iter__(self) -> Iterator[R]:
         return iter((*self._running, *self._waiting))
 
+    def discrepancies(self) -> Iterator[str]:
+        if len(self._running) > self.max_rows:
+            yield f"{len(self._running)} rows run where {self.max_rows} may"
+
     def remove(self, leaves: Callable[[R], bool]) -> list[R]:
         left = [row for row in (*self._running, *self._waiting) if leaves(row)]
         self._running = [row for row in self._running if not leaves(row)]

@@ -37,9 +37,11 @@ class Policy(Protocol):
 
     def __iter__(self) -> Iterator[Row]: ...
 
+    def discrepancies(self) -> Iterator[str]: ...
+
 
 Fault = Literal["failed", "out_of_memory"]
-Exit = Literal["cancelled", "expired", "not_a_number"] | Fault
+Exit = Literal["cancelled", "expired", "not_finite"] | Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class TickReport:
     left: list[tuple[Row, Exit]] = field(default_factory=list)
     step_began: float = 0.0  # on the engine's clock
     step_ended: float = 0.0
+
+
+class BooksError(RuntimeError):
+    """An engine's rows and its account of them differ: a bug of ours. Says how, and nothing of a row's content."""
 
 
 class Engine(Generic[C]):
@@ -94,6 +100,7 @@ class Engine(Generic[C]):
         self._decoding: deque[tuple[Row, Decoding]] = deque()  # finished rows, first come, first handed out
         self._cancelled: set[str] = set()
         self._next_deadline = math.inf  # before it nobody's has passed
+        self._num_owed = 0  # rows that were added and not reported as finished or left
         self._on_fault = on_fault
 
     @property
@@ -114,12 +121,17 @@ class Engine(Generic[C]):
 
     def add(self, row: Row[C]) -> None:
         """The row joins at the next tick of its key that has room."""
+        self._num_owed += 1
+        self._enqueue(row)
+
+    def _enqueue(self, row: Row[C]) -> None:
         self._scheduler.add(row)
         self._next_deadline = min(self._next_deadline, row.deadline)
 
     def cancel(self, job_id: str) -> None:
         """The job's rows leave at the next tick."""
-        self._cancelled.add(job_id)
+        if self.has_work:
+            self._cancelled.add(job_id)
 
     def tick(self) -> TickReport:
         """Rows leave, the next batch makes one step, finished rows begin to be decoded, and what is decoded is
@@ -132,7 +144,32 @@ class Engine(Generic[C]):
             report.step_ended = self._clock()
             self._retire(report)
         self._hand_out(report, at_least=0 if batch else 1)
+        self._num_owed -= len(report.finished) + len(report.left)
         return report
+
+    def check_books(self) -> None:
+        """Every row that was added is here once or has been reported, and what is kept about rows fits them.
+
+        Between ticks, at any time; it looks at every row. Raises BooksError.
+        """
+        if wrong := [*self._scheduler.discrepancies(), *self._discrepancies()]:
+            raise BooksError("; ".join(wrong))
+
+    def _discrepancies(self) -> Iterator[str]:
+        scheduled, decoding = list(self._scheduler), [row for row, _ in self._decoding]
+        rows = [*scheduled, *decoding]
+        if len(rows) != len({id(row) for row in rows}):
+            yield "a row is here twice"
+        if not len(rows) == self.num_rows == self._num_owed:
+            yield f"{len(rows)} rows are here, {self.num_rows} are counted and {self._num_owed} are owed"
+        if any(row.is_finished for row in scheduled) or not all(row.is_finished for row in decoding):
+            yield "a finished row is to be stepped, or an unfinished one decoded"
+        if len(decoding) > self._buckets[-1]:
+            yield f"{len(decoding)} pictures wait where {self._buckets[-1]} may"
+        if any(row.deadline < self._next_deadline for row in rows):
+            yield "a row's deadline is before the next that will be looked at"
+        if self._cancelled and not rows:
+            yield f"{len(self._cancelled)} cancelled jobs are remembered and no row is left"
 
     def _let_leave(self) -> list[tuple[Row, Exit]]:
         now = self._clock()
@@ -218,13 +255,13 @@ class Engine(Generic[C]):
         self._scheduler.release(finished)
         for row in finished:
             if not bool(torch.isfinite(row.latent).all()):  # a black picture is never sent
-                report.left.append((row, "not_a_number"))
+                report.left.append((row, "not_finite"))
             elif fault := self._attempt(partial(self._go_on, row)):
                 report.left.append((row, fault))
 
     def _go_on(self, row: Row) -> None:
         if row.refinement is not None:
-            self.add(self._refined(row))
+            self._enqueue(self._refined(row))
         else:
             self._decoding.append((row, self._start_decoding(row.latent)))
 
@@ -245,8 +282,8 @@ class Engine(Generic[C]):
         key, picture = row.refinement.key, row.latent
         if (key.width, key.height) != (row.key.width, row.key.height):
             picture = self._decoder.resized(picture[None], key.width, key.height)[0]
-        veil = self._draw_noise(row.seed, row.next_draw, tuple(picture.shape), picture.device)
-        return row.refined(picture, veil)
+        fresh = self._draw_noise(row.seed, row.next_draw, tuple(picture.shape), picture.device)
+        return row.refined(picture, fresh)
 
 
 def _deliver(row: Row, decoding: Decoding, report: TickReport) -> None:

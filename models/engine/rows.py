@@ -91,8 +91,8 @@ class Row(Generic[C]):
         """The number of the noise that the present step adds; of a finished row, that its refinement begins with."""
         return (self.phase + 1) * DRAWS_A_PHASE if self.is_finished else self.phase * DRAWS_A_PHASE + self.step + 1
 
-    def refined(self, picture: Tensor, veil: Tensor) -> "Row[C]":
-        """The row after this one. `picture` is the finished latent in the next size, `veil` unit noise of its shape."""
+    def refined(self, picture: Tensor, fresh: Tensor) -> "Row[C]":
+        """The row after this one. `picture` is the finished latent in the next size, `fresh` unit noise like it."""
         then = self.refinement
         assert then is not None
         return replace(
@@ -100,7 +100,7 @@ class Row(Generic[C]):
             key=then.key,
             plan=then.plan,
             conditioning=then.conditioning,
-            latent=then.level.alpha * picture + then.level.sigma * veil,
+            latent=then.level.alpha * picture + then.level.sigma * fresh,
             step=then.first,
             clean=None,
             refinement=None,

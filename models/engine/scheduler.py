@@ -7,34 +7,41 @@ for a newer one of its key.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from models.engine.rows import BatchKey, Row
+
+class HasKey(Protocol):
+    """All of a row that a policy looks at."""
+
+    @property
+    def key(self) -> Hashable: ...
+
+
+R = TypeVar("R", bound=HasKey)
 
 
 @dataclass(slots=True)
-class _Lane:
+class _Lane(Generic[R]):
     """All rows of one key."""
 
-    running: list["Row"] = field(default_factory=list)
-    waiting: deque["Row"] = field(default_factory=deque)
+    running: list[R] = field(default_factory=list)
+    waiting: deque[R] = field(default_factory=deque)
 
     @property
     def is_empty(self) -> bool:
         return not self.running and not self.waiting
 
 
-class Scheduler:
+class Scheduler(Generic[R]):
     """Owns the rows that run and the rows that wait. Not thread-safe: it belongs to the engine's thread."""
 
     def __init__(self, max_rows: int) -> None:
         if max_rows < 1:
             raise ValueError(f"max_rows is {max_rows}: at least 1 is needed")
         self.max_rows = max_rows
-        self._lanes: OrderedDict[BatchKey, _Lane] = OrderedDict()  # in order of turn
+        self._lanes: OrderedDict[Hashable, _Lane[R]] = OrderedDict()  # in order of turn
 
     @property
     def num_running(self) -> int:
@@ -44,10 +51,10 @@ class Scheduler:
     def num_waiting(self) -> int:
         return sum(len(lane.waiting) for lane in self._lanes.values())
 
-    def add(self, row: "Row") -> None:
+    def add(self, row: R) -> None:
         self._lanes.setdefault(row.key, _Lane()).waiting.append(row)
 
-    def next_batch(self) -> list["Row"]:
+    def next_batch(self) -> list[R]:
         """The rows of the key whose turn it is, newly joined ones included; empty when there is no work."""
         if not self._lanes:
             return []
@@ -58,7 +65,7 @@ class Scheduler:
             lane.running.append(lane.waiting.popleft())
         return list(lane.running)
 
-    def release(self, rows: Sequence["Row"]) -> None:
+    def release(self, rows: Sequence[R]) -> None:
         """Take out rows of the batch just given, which all have its key. Looks at that batch alone."""
         if not rows:
             return
@@ -69,9 +76,9 @@ class Scheduler:
         if lane.is_empty:
             del self._lanes[key]
 
-    def remove(self, leaves: Callable[["Row"], bool]) -> list["Row"]:
+    def remove(self, leaves: Callable[[R], bool]) -> list[R]:
         """Take out every row, running or waiting, that `leaves`. Looks at all of them, so it is for rare events."""
-        left: list[Row] = []
+        left: list[R] = []
         for key, lane in list(self._lanes.items()):
             gone = [row for row in (*lane.running, *lane.waiting) if leaves(row)]
             if not gone:
@@ -84,6 +91,16 @@ class Scheduler:
                 del self._lanes[key]
         return left
 
-    def __iter__(self) -> Iterator["Row"]:
+    def __iter__(self) -> Iterator[R]:
         """Every row, running and waiting."""
         return (row for lane in self._lanes.values() for row in (*lane.running, *lane.waiting))
+
+    def discrepancies(self) -> Iterator[str]:
+        """What can't be, in words: none, if this class is right."""
+        for lane in self._lanes.values():
+            if lane.is_empty:
+                yield "a key without rows is still there"
+            if len(lane.running) > self.max_rows:
+                yield f"{len(lane.running)} rows of a key run where {self.max_rows} may"
+        if any(row.key != key for key, lane in self._lanes.items() for row in (*lane.running, *lane.waiting)):
+            yield "a row is with those of another key"

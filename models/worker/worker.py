@@ -173,6 +173,8 @@ class Worker:
                     self._tick(engine, bundle)
             if had_jobs and not self._jobs:
                 bundle.forget()
+                for engine in self._engines.values():
+                    engine.check_books()
             self._send_figures(bundle)
         for job in list(self._jobs.values()):
             self._end(
@@ -331,7 +333,7 @@ class Worker:
                 pass
             case "expired":
                 self._end(job, _expired(job))
-            case "not_a_number":
+            case "not_finite":
                 message = "The picture came out broken and was not sent. Another seed will do."
                 self._end(job, _failure(job, "broken_picture", message, "worker"))
             case "failed":

@@ -7,7 +7,7 @@ import torch
 
 from models.engine.decoding import at_once
 from models.engine.engine import Engine
-from tests.models.engine.test_engine import Clock, LinearDenoiser, PassThroughDecoder, make_row
+from tests.models.engine.test_engine import CheckedEngine, Clock, LinearDenoiser, PassThroughDecoder, make_row
 
 
 class Slow:
@@ -47,7 +47,7 @@ def clock():
 
 @pytest.fixture
 def engine(decoding, clock):
-    return Engine(
+    return CheckedEngine(
         LinearDenoiser(),
         PassThroughDecoder(),
         buckets=(1, 2),

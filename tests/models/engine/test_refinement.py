@@ -8,7 +8,7 @@ import torch
 from models.engine.plan import make_plan
 from models.engine.rows import DRAWS_A_PHASE, Refinement, noise
 from models.engine.variance_preserving import VariancePreserving
-from tests.models.engine.test_engine import CPU, SHAPE, Clock, LinearDenoiser, make_engine, make_row, run
+from tests.models.engine.test_engine import CPU, SHAPE, Clock, make_engine, make_row, run
 
 LARGE = 128
 PROCESS = VariancePreserving()
@@ -30,9 +30,7 @@ class ScalingDecoder:
 
 
 def engine_of(buckets=(1, 2, 4, 8), clock=None, **more):
-    engine, denoiser = make_engine(buckets, clock, **more)
-    engine._decoder = ScalingDecoder()
-    return engine, denoiser
+    return make_engine(buckets, clock, **({"decoder": ScalingDecoder()} | more))
 
 
 def make_final(job="final", *, size=64, steps=8, first=5, sampler="euler", word=9, **changes):
@@ -64,13 +62,14 @@ def finished_latent(row):
 def test_the_first_phase_ends_on_the_previews_latent_to_the_bit(sampler):
     preview = finished_latent(make_row("preview", sampler=sampler))
     final = make_final(sampler=sampler, size=LARGE)
-    engine, _ = engine_of((1,))
+    decoder = ScalingDecoder()
+    engine, _ = engine_of((1,), decoder=decoder)
     run(engine, final)
-    assert torch.equal(engine._decoder.resized_latents[0], preview)
+    assert torch.equal(decoder.resized_latents[0], preview)
     assert torch.equal(final.latent, preview)
 
 
-def test_the_second_phase_is_the_veiled_picture_through_the_rest_of_the_plan():
+def test_the_second_phase_is_the_picture_under_noise_through_the_rest_of_the_plan():
     """By hand, from the preview's latent."""
     final = make_final()
     plan, first = final.refinement.plan, final.refinement.first
@@ -165,12 +164,11 @@ def test_a_failed_second_phase_leaves_alone():
 
 
 def test_a_failure_between_the_phases_costs_no_other_row():
-    engine, _ = engine_of(on_fault=lambda _: None)
+    class Broken(ScalingDecoder):
+        def resized(self, *_):
+            raise RuntimeError("planted")
 
-    def broken(*_):
-        raise RuntimeError("planted")
-
-    engine._decoder.resized = broken
+    engine, _ = engine_of(on_fault=lambda _: None, decoder=Broken())
     engine.add(make_row("finished"))
     engine.add(make_final(size=LARGE))
     engine.add(make_row("running", steps=8))
@@ -182,16 +180,17 @@ def test_a_failure_between_the_phases_costs_no_other_row():
     assert engine.num_rows == 1
 
 
-def test_a_preview_that_is_not_a_number_is_never_refined():
-    engine, _ = engine_of()
+def test_a_preview_that_is_not_finite_is_never_refined():
+    decoder = ScalingDecoder()
+    engine, _ = engine_of(decoder=decoder)
     row = make_final(size=LARGE)
     row.conditioning = make_row(word=float("nan")).conditioning
     engine.add(row)
     left = []
     while engine.has_work:
         left += engine.tick().left
-    assert [reason for _, reason in left] == ["not_a_number"]
-    assert engine._decoder.resized_latents == []
+    assert [reason for _, reason in left] == ["not_finite"]
+    assert decoder.resized_latents == []
 
 
 def test_both_phases_draw_noise_of_their_own():
@@ -202,9 +201,6 @@ def test_both_phases_draw_noise_of_their_own():
         drawn.append((seed, number))
         return noise(seed, number, shape, device)
 
-    engine = engine_of()[0]
-    engine._draw_noise = draw
-    run(engine, make_final(seed=3, sampler="lcm"))
+    run(engine_of(draw_noise=draw)[0], make_final(seed=3, sampler="lcm"))
     numbers = [number for _, number in drawn]
     assert len(set(numbers)) == len(numbers) == 3 + 1 + 2
-    assert isinstance(engine._denoiser, LinearDenoiser)
