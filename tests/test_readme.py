@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 import pytest
 
-from models.engine.plan import SAMPLERS
+from models.engine.plan import Process
+from models.engine.rectified_flow import RectifiedFlow
+from models.engine.variance_preserving import VariancePreserving
 from models.weights.manifest import Repository, read_manifest
 from scripts.write_tables import DOCUMENTS, written
 from service.__main__ import main
@@ -143,9 +145,11 @@ def test_codes_that_the_interface_names_have_a_meaning() -> None:
         assert {known.get(code) for code in re.findall(r"\w+", named)} == {status}
 
 
-def test_the_table_of_samplers_has_every_sampler() -> None:
-    documented = re.findall(r"`([\w-]+)`", " ".join(first_column(COMPUTING, "`sampler`")))
-    assert documented == list(SAMPLERS)
+@pytest.mark.parametrize(
+    ("head", "process"), [("`sampler`", VariancePreserving()), ("rectified flow", RectifiedFlow())]
+)
+def test_the_tables_of_samplers_have_every_sampler(head: str, process: Process) -> None:
+    assert re.findall(r"`([\w-]+)`", " ".join(first_column(COMPUTING, head))) == list(process.samplers)
 
 
 def test_the_table_of_profiles_has_every_bundle() -> None:
