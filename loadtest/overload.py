@@ -13,27 +13,21 @@ request got no answer, or when a job was answered twice.
 
 import asyncio
 import contextlib
-import io
 import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import click
-import skimage.data
-from PIL import Image
 
 from loadtest.arrivals import plan_arrivals
+from scripts.fronts.caller import astronaut
+from scripts.fronts.served import REAL, Served, fake, served
 
-SERVE = ("serve", "--port", "0", "--host", "127.0.0.1")
-FAKE = ("-m", "tests.service.front_with_fake", "--rows", "8", "--measure")
-REAL = ("-m", "service", *SERVE)
 HEAD = re.compile(rb"^HTTP/1\.1 (\d+)")
 OWN_MS = re.compile(rb"server-timing: .*total;dur=([0-9.]+)", re.IGNORECASE)
 JOB_ID = re.compile(rb'^\{"id":"([0-9a-f]+)"')
@@ -107,11 +101,13 @@ async def capacity_of(caller: Caller, seconds: float, callers: int) -> float:
     return len(outcomes.served) / (outcomes.last_served_at - outcomes.began)
 
 
-async def overload(caller: Caller, rate: float, seconds: float, seed: int, pid: int) -> tuple[Outcomes, list[float]]:
+async def overload(
+    front: Served, caller: Caller, rate: float, seconds: float, seed: int
+) -> tuple[Outcomes, list[float]]:
     """What came of arrivals at `rate` a second, and the front's memory in MB meanwhile."""
     outcomes, memory = Outcomes(), list[float]()
     asking = set[asyncio.Task[None]]()
-    probing = asyncio.create_task(_probe(pid, memory))
+    probing = asyncio.create_task(_probe(front, memory))
     for arrival in plan_arrivals("poisson", rate, seconds, seed):
         await asyncio.sleep(max(outcomes.began + arrival.due_seconds - time.perf_counter(), 0))
         task = asyncio.create_task(caller.ask(outcomes))
@@ -122,47 +118,10 @@ async def overload(caller: Caller, rate: float, seconds: float, seed: int, pid: 
     return outcomes, memory
 
 
-async def _probe(pid: int, memory: list[float]) -> None:
+async def _probe(front: Served, memory: list[float]) -> None:
     while True:
-        memory.append(resident_megabytes(pid))
+        memory.append(front.resident_kilobytes / 1024)
         await asyncio.sleep(PROBE_SECONDS)
-
-
-def resident_megabytes(pid: int) -> float:
-    with open(f"/proc/{pid}/status") as file:
-        match = re.search(r"VmRSS:\s+(\d+) kB", file.read())
-    assert match is not None
-    return int(match[1]) / 1024
-
-
-def cpu_seconds(pid: int) -> float:
-    """Processor time that the front itself has used: what other programs do to our clocks, they don't do to this."""
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def astronaut(side: int) -> bytes:
-    """scikit-image's photograph of the astronaut Eileen Collins (NASA, public domain) as a JPEG."""
-    buffer = io.BytesIO()
-    Image.fromarray(skimage.data.astronaut()).resize((side, side)).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
-
-
-@contextlib.contextmanager
-def front(worker: str, step_seconds: float) -> Iterator[tuple[int, int]]:
-    """A front that is ready: its process id and port."""
-    command = REAL if worker == "real" else (*FAKE, "--step-seconds", f"{step_seconds:g}", "--", *SERVE)
-    with subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdout is not None
-        address = process.stdout.readline().split()[-1]
-        process.stdout.readline()  # ready
-        try:
-            yield process.pid, int(address.rsplit(":", 1)[1])
-        finally:
-            process.terminate()
 
 
 def at(values: list[float], share: float) -> float | None:
@@ -192,19 +151,20 @@ def main(
     goodput: float,
     seed: int,
 ) -> None:
-    with front(worker, step_seconds) as (pid, port):
-        caller = Caller(port, astronaut(side), deadline, steps)
+    sleeping = fake("--rows", "8", "--measure", "--step-seconds", f"{step_seconds:g}")
+    with served(REAL if worker == "real" else sleeping) as front:
+        caller = Caller(front.port, astronaut(side), deadline, steps)
         capacity = asyncio.run(capacity_of(caller, max(5.0, seconds / 4), callers=16))
-        before, used = resident_megabytes(pid), cpu_seconds(pid)
-        outcomes, memory = asyncio.run(overload(caller, factor * capacity, seconds, seed, pid))
-        after, used = resident_megabytes(pid), cpu_seconds(pid) - used
-    served, took = len(outcomes.served), outcomes.last_served_at - outcomes.began
+        before, used = front.resident_kilobytes / 1024, front.cpu_seconds
+        outcomes, memory = asyncio.run(overload(front, caller, factor * capacity, seconds, seed))
+        after, used = front.resident_kilobytes / 1024, front.cpu_seconds - used
+    num_served, took = len(outcomes.served), outcomes.last_served_at - outcomes.began
     twice = sum(count - 1 for count in outcomes.job_ids.values())
     result = {
         "capacity_per_second": round(capacity, 2),
         "offered_per_second": round(factor * capacity, 2),
-        "goodput_per_second": round(served / took, 2),
-        "goodput_share": round(served / took / capacity, 3),
+        "goodput_per_second": round(num_served / took, 2),
+        "goodput_share": round(num_served / took / capacity, 3),
         "outcomes": dict(outcomes.statuses.most_common()),
         "shed_p50_ms": round(1e3 * (at(outcomes.shed, 0.5) or 0), 2),
         "shed_p99_ms": round(1e3 * (at(outcomes.shed, 0.99) or 0), 2),

@@ -34,10 +34,10 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python scripts/...` puts scripts/ first
 
-from loadtest.overload import astronaut
 from scripts.bench_scheduler import decision_us
 from scripts.front_loads import cpu_of_requests, rate_on_one_core, resident_per_queued, throughput_share
-from scripts.served import REAL, fake, served
+from scripts.fronts.caller import astronaut
+from scripts.fronts.served import REAL, fake, served
 
 # Key of the result -> (what it is, at most or at least, limit). `rss_kb_per_queued`'s comes with its upload.
 LIMITS = {

@@ -9,29 +9,27 @@ it asks a service that already runs.
 
 import argparse
 import io
-import os
-import re
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
 import msgspec
 import pillow_heif
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from skimage import data
 
-READY_SECONDS = 600.0
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python scripts/...` puts scripts/ first
+
+from scripts.fronts.served import NotReady, served
+
 ANSWER_SECONDS = 150.0
-STOP_SECONDS = 20.0
 CONTENT_TYPES = {".png": "image/png", ".webp": "image/webp", ".heic": "image/heic", ".heif": "image/heif"}
 ASTRONAUT = "scikit-image's astronaut (NASA, public domain)"
 COLUMNS = ("face", "queue", "steps", "decode", "total")
@@ -99,7 +97,7 @@ def main() -> int:
                 first, warm = ask_twice(url, selfie, options)
         print_table(first, warm)
         write_pictures(options.out, selfie, first, warm)
-    except DemoError as error:
+    except (DemoError, NotReady) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -139,66 +137,12 @@ def read_selfie(path: Path | None) -> Selfie:
 
 @contextmanager
 def running_service() -> Iterator[str]:
-    """A service on a free port, warm when entered and stopped when left, whatever happens between."""
+    """The address of a warm service, which is stopped when this is left."""
     say("starting...")
     began = time.monotonic()
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service", "serve", "--port", "0"],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            process_group=0,  # Ctrl-C comes to us alone, and we stop the service in order
-        )
-        try:
-            url = wait_until_ready(process, log, began + READY_SECONDS)
-            say(f" ready in {time.monotonic() - began:.1f} s\n")
-            yield url
-        finally:
-            stop(process)
-
-
-def wait_until_ready(process: subprocess.Popen[bytes], log: IO[bytes], deadline: float) -> str:
-    url: str | None = None
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise DemoError(f"the service ended with status {process.returncode} before it was ready:\n{tail(log)}")
-        url = url or listening_at(log)
-        if url and is_ready(url):
-            return url
-        time.sleep(0.1)
-    raise DemoError(f"the service was not ready within {READY_SECONDS:.0f} s:\n{tail(log)}")
-
-
-def listening_at(log: IO[bytes]) -> str | None:
-    found = re.search(rb"listening on (http://\S+)", os.pread(log.fileno(), 1 << 20, 0))
-    return found.group(1).decode() if found else None
-
-
-def is_ready(url: str) -> bool:
-    try:
-        with open_url(f"{url}/readyz", timeout=2) as response:
-            return response.status == 200
-    except OSError:  # refused, timed out, or a 503 while it warms up
-        return False
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        say(f"the service did not stop within {STOP_SECONDS:.0f} s: killed\n")
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # and what it may have left behind
-    process.wait()
-
-
-def tail(log: IO[bytes], lines: int = 20) -> str:
-    """The end of what the service said, without our own asking whether it is ready."""
-    text = os.pread(log.fileno(), 1 << 20, max(0, os.fstat(log.fileno()).st_size - (1 << 16)))
-    told = [line for line in text.decode(errors="replace").splitlines() if "/readyz" not in line]
-    return "\n".join(told[-lines:])
+    with served() as front:
+        say(f" ready in {time.monotonic() - began:.1f} s\n")
+        yield front.url
 
 
 # ---- asking

@@ -11,8 +11,9 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from models.wire.messages import Done, FromWorker, Generate, Picture, Ready, Setup, Shutdown, encode_frame
-from scripts.served import Connection, Served, fake, request, served
-from tests.fakes import FakeWorker, Script
+from scripts.fronts.caller import Connection, request
+from scripts.fronts.fake_worker import FakeWorker, Script
+from scripts.fronts.served import Served, fake, served
 
 CALLERS = 4
 PICTURE_BYTES = 200_000  # of a JPEG of 1024x1024

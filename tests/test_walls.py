@@ -1,6 +1,7 @@
 """Imports run one way: models never knows the service or its framework, messages know neither torch nor numpy."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,3 +84,21 @@ def test_training_learns_from_drawings_and_judging_from_both(room, path):
     rooms = {name[2] for name in names if name[:2] == ["scripts", "train_tiny"] and len(name) > 2}
     assert rooms <= set(TRAINING_ABOVE) - TRAINING_ABOVE[room]
     assert room != "drawing" or "torch" not in {name[0] for name in names}
+
+
+def strings_of(path):
+    return [
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for folder in ("scripts", "loadtest") for path in (ROOT / folder).rglob("*.py")),
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_no_script_imports_or_runs_a_test(path):
+    assert not [name for name in imports_of(path) if name.split(".")[0] == "tests"]
+    assert not [text for text in strings_of(path) if re.search(r"\btests\.\w|\btests/\S*\.py\b", text)]

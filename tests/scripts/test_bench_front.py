@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from scripts.bench_front import LIMITS, _print_limits
-from scripts.served import Connection, request
+from scripts.fronts.caller import Connection, request
 
 BESIDE = {
     "decoder_cpu_ms_binary": 4.0,

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import dataclasses
 import socket
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -15,6 +14,7 @@ import msgspec
 from litestar import Litestar
 
 from models.wire.messages import Picture, Setup
+from scripts.fronts.fake_worker import FakeWorker, Script
 from service.app import create_app
 from service.errors import BadPicture
 from service.metrics import Metrics
@@ -24,11 +24,9 @@ from service.settings import Settings
 from service.styles import load_styles
 from service.telemetry import Tracer
 from service.workers.in_process import launch_thread
-from service.workers.process import launch_process
 from service.workers.protocol import Launcher
 from service.workers.supervised import SupervisedWorkers
 from service.workers.supervisor import Patience
-from tests.fakes import FakeWorker, Script
 
 QUICK = Patience(
     heartbeat_seconds=5.0,
@@ -78,11 +76,6 @@ class House:
 
     def figure(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(f"proofsheet_{name}", labels) or 0.0
-
-
-def fake_process(*arguments: str) -> Launcher:
-    """Launches `tests.fakes` as a real worker process."""
-    return partial(launch_process, command=(sys.executable, "-m", "tests.fakes", *arguments))
 
 
 def build_house(

@@ -8,7 +8,8 @@ import signal
 
 import pytest
 
-from tests.service.harness import JPEG, SELFIE, build_house, client_of, fake_process, until
+from scripts.fronts.with_fake import fake_process
+from tests.service.harness import JPEG, SELFIE, build_house, client_of, until
 
 NUM_JOBS = 40
 ALLOWED = {200, 503, 504}

@@ -7,13 +7,13 @@ import msgspec
 import pytest
 
 from models.wire.messages import FinalInfo, Generate
+from scripts.fronts import fake_worker
+from scripts.fronts.fake_worker import BUNDLE, Script
 from service.access.key_file import KeyEntry, add_key, parse_keys
 from service.access.keys import Keys
 from service.jobs.sealing import Sealer
 from service.jobs.tokens import Proof
 from service.secrets import Secrets
-from tests import fakes
-from tests.fakes import BUNDLE, Script
 from tests.service.harness import JPEG, SELFIE, build_house, client_of, parse_events
 
 SECRET = b"s" * 32
@@ -149,7 +149,7 @@ def test_a_plain_image_brings_its_proof_in_a_header_if_that_is_short():
 
 
 def test_a_long_proof_stays_out_of_the_header(monkeypatch):
-    monkeypatch.setattr(fakes, "_IDENTITY", bytes(16_000))
+    monkeypatch.setattr(fake_worker, "IDENTITY", bytes(16_000))
     image = run_in(build_house(), lambda client: preview(client, headers={"Accept": "image/*"}))
     assert image.status_code == 200
     assert "x-proof" not in image.headers
@@ -199,7 +199,7 @@ def test_a_proof_that_makes_no_final_is_refused_with_its_reason(wrong, status, c
 
 
 def test_a_bundle_without_finals_says_so(monkeypatch):
-    monkeypatch.setattr(fakes, "BUNDLE", msgspec.structs.replace(BUNDLE, finals=None))
+    monkeypatch.setattr(fake_worker, "BUNDLE", msgspec.structs.replace(BUNDLE, finals=None))
     house = build_house()
     answer = run_in(house, lambda client: client.post("/v1/finals", json={"proof": sealed(house)}))
     assert (answer.status_code, answer.json()["code"]) == (400, "finals_unavailable")

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from scripts.fronts.fake_worker import Script
 from service.errors import BadRequest
 from service.jobs.idempotency import fingerprint, read_key
-from tests.fakes import Script
 from tests.service.harness import JPEG, SELFIE, build_house, client_of, parse_events, until
 
 SLOW = Script(step_seconds=0.02)

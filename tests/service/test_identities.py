@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from models.wire.messages import Generate
+from scripts.fronts.fake_worker import BUNDLE
 from service.access.caller import Caller
 from service.jobs.sealing import Sealer
 from service.jobs.tokens import EnrolmentKeepsakes, KeptIdentity
-from tests.fakes import BUNDLE
 from tests.service.harness import JPEG, SELFIE, build_house, client_of
 
 PNG_NAME = ("selfie.png", SELFIE, "image/png")

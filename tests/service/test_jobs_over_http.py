@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from models.wire.messages import Portrait
+from scripts.fronts.fake_worker import Script
 from service.api.forms.portrait import PortraitForm
 from service.api.forms.upload import Upload
 from service.api.orders import Wish
@@ -16,7 +17,6 @@ from service.api.prefer import read_cancel_after, read_prefer
 from service.errors import BadRequest
 from service.jobs.job import Job
 from service.jobs.terms import Terms
-from tests.fakes import Script
 from tests.service.harness import JPEG, SELFIE, build_house, client_of, listening, parse_events, until
 
 SLOW = Script(step_seconds=0.02)

@@ -5,7 +5,7 @@ import base64
 
 import pytest
 
-from tests.fakes import Script
+from scripts.fronts.fake_worker import Script
 from tests.service.harness import JPEG, SELFIE, build_house, client_of, parse_events
 
 

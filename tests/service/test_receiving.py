@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fakes import Script
+from scripts.fronts.fake_worker import Script
 from tests.service.access.test_guard import Locked, bearer
 from tests.service.clients import PICTURE
 from tests.service.harness import JPEG, SELFIE, build_house, client_of, until

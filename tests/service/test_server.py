@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from scripts.fronts.fake_worker import Script
 from service.api.events import EventStream
 from service.api.record import RequestRecord
 from service.errors import DeadlineExceeded
-from tests.fakes import Script
 from tests.service.harness import JPEG, SELFIE, build_house, listening, post_request, until
 from tests.service.pictures import plain
 from tests.service.some_job import some_job
@@ -220,7 +220,7 @@ def test_a_running_job_is_finished_after_the_signal_to_stop_and_new_ones_are_ref
 @contextlib.contextmanager
 def front_process(tmp_path, *arguments, fake=()):
     """`proofsheet serve` with a fake worker behind it, as an operator would start it."""
-    command = [sys.executable, "-m", "tests.service.front_with_fake", *fake, "--", "serve", *arguments]
+    command = [sys.executable, "-m", "scripts.fronts.with_fake", *fake, "--", "serve", *arguments]
     ready = tmp_path / "ready"
     environment = dict(os.environ) | {"PROOFSHEET_PORT": "0", "PROOFSHEET_DECODERS": "1"}
     with subprocess.Popen(

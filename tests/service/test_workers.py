@@ -9,12 +9,13 @@ import msgspec
 import pytest
 
 from models.wire.messages import Done, Failed, Generate, Picture, Portrait, Setup, Started, Stepped
+from scripts.fronts.with_fake import fake_process
 from service.__main__ import build_workers
 from service.metrics import Metrics
 from service.settings import Settings
 from service.workers.process import launch_process
 from service.workers.supervised import SupervisedWorkers
-from tests.service.harness import JPEG, QUICK, SELFIE, build_house, client_of, fake_process, until
+from tests.service.harness import JPEG, QUICK, SELFIE, build_house, client_of, until
 
 
 def a_job(job_id="job", prompt="a person", seeds=(1,), deadline_seconds=10.0):

@@ -6,7 +6,7 @@ import dataclasses
 import msgspec
 
 from models.wire.messages import Done, Failed, Generate, Portrait, Ready, Started, Stepped, Timings
-from tests.fakes import BUNDLE
+from scripts.fronts.fake_worker import BUNDLE
 
 
 @dataclasses.dataclass(eq=False)

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fakes import Script
+from scripts.fronts.fake_worker import Script
 from tests.service.access.test_guard import Locked, bearer
 from tests.service.harness import JPEG, SELFIE, client_of, until
 

@@ -40,7 +40,7 @@ FOUND = {
 
 
 def proofsheet(*arguments, fake=()):
-    command = [sys.executable, "-m", "tests.service.front_with_fake", *fake, "--", *arguments]
+    command = [sys.executable, "-m", "scripts.fronts.with_fake", *fake, "--", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 

@@ -4,13 +4,13 @@ import msgspec
 import pytest
 
 from models.wire.groups import Delivery, Sampling
+from scripts.fronts.fake_worker import BUNDLE
 from service.api.body.limits import UploadLimits
 from service.api.openai.fields import read_wish, steps_of
 from service.api.openai.reading import read_entries
 from service.api.openai.stream import steps_with_partials
 from service.api.sizes import nearest_size
 from service.errors import ServiceError
-from tests.fakes import BUNDLE
 
 SIZES = [(1024, 1024), (896, 1152), (832, 1216), (768, 768)]
 PIXEL = "data:image/png;base64,iVBORw0KGgo="

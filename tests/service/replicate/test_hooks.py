@@ -8,12 +8,12 @@ from replicate.webhook import Webhooks as ReplicateWebhooks
 from replicate.webhook import WebhookSigningSecret
 
 from models.wire.messages import Done, Portrait, Started, Stepped
+from scripts.fronts.fake_worker import TIMINGS
 from service.api.replicate.catalogue import OWN
 from service.api.replicate.hooks import Hooks, Throttle
 from service.api.replicate.predictions import Prediction
 from service.api.replicate.requests import ALL_EVENTS
 from service.errors import JobCancelled
-from tests.fakes import TIMINGS
 from tests.service.clients import PICTURE
 from tests.service.harness import build_house, client_of, until
 from tests.service.some_job import some_job

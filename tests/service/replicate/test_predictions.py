@@ -5,10 +5,10 @@ import base64
 
 import pytest
 
+from scripts.fronts.fake_worker import Script
 from service.access.caller import ANONYMOUS
 from service.api.replicate.files import Files, read_uri
 from service.errors import ServiceError
-from tests.fakes import Script
 from tests.service.clients import PICTURE, calling, one
 from tests.service.harness import SELFIE, build_house, client_of, until
 

@@ -4,10 +4,10 @@ import msgspec
 import pytest
 
 from models.wire.groups import Delivery, Placing, Sampling
+from scripts.fronts.fake_worker import BUNDLE
 from service.api.replicate.catalogue import INSTANT_ID, OWN, PHOTOMAKER, PublishedModels
 from service.api.replicate.photomaker import place_subject
 from service.errors import ServiceError
-from tests.fakes import BUNDLE
 
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
 ADAPTERS = [msgspec.structs.replace(BUNDLE.adapters[0], name=name) for name in ("photomaker", "photomaker-v2")]

@@ -1,7 +1,7 @@
 """A worker that computes nothing: the real protocol, scripted behaviour. In a thread, or as a process:
 
-    python -m tests.fakes --fd N --rail M [--step-seconds 0.01] [--rows 8] [--start-seconds 0] [--broken MESSAGE]
-        [--silent] [--measure] [--image-bytes 0]
+    python -m scripts.fronts.fake_worker --fd N --rail M [--step-seconds 0.01] [--rows 8] [--start-seconds 0]
+        [--broken MESSAGE] [--silent] [--measure] [--image-bytes 0]
 
 Words in a prompt make a job misbehave: CRASH ends the process, HANG stops the whole worker without a word (no
 heartbeat either), STALL never finishes this job, BIG makes its images large, FAIL:<code>:<fault> fails it.
@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -72,7 +73,7 @@ BUNDLE = BundleInfo(
         )
     ],
 )
-_IDENTITY = b"an identity, as a worker packs it"
+IDENTITY = b"an identity, as a worker packs it"
 BIG_BYTES = 30_000_000  # more than the kernel buffers for a client that reads nothing
 TIMINGS = Timings(
     face_ms=1.0, identity_ms=2.0, text_ms=3.0, queue_ms=4.0, steps_ms=5.0, decode_ms=6.0, encode_ms=7.0, total_ms=28.0
@@ -157,7 +158,8 @@ class FakeWorker:
         if "HANG" in job.prompt:
             threading.Event().wait()
         if "FAIL:" in job.prompt:
-            code, fault = job.prompt.split("FAIL:")[1].split()[0].split(":")
+            scripted: list[Any] = job.prompt.split("FAIL:")[1].split()[0].split(":")
+            code, fault = scripted
             failed = Failed(
                 job_id=job.job_id, code=code, message="As scripted.", fault=fault, selfie=0, faces=[BAD_FACE]
             )
@@ -173,7 +175,7 @@ class FakeWorker:
                 steps=job.steps or BUNDLE.default_steps,
                 width=width,
                 height=height,
-                identity=_IDENTITY if job.wants_identity else None,
+                identity=IDENTITY if job.wants_identity else None,
             )
         )
         if job.seeds:
