@@ -18,12 +18,12 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from models.adapters.adapter import Wish
+from models.adapters.clip_pixels import clip_pixels
 from models.adapters.lora import fuse_loras, read_lora
 from models.adapters.lora_names import ModuleNames
 from models.adapters.photomaker.adapter import PhotoMaker
 from models.adapters.photomaker.checkpoint import build_encoder, read_shape, split_checkpoint
 from models.adapters.photomaker.encoder import EncoderShape, PhotoMakerEncoder
-from models.adapters.photomaker.pixels import clip_pixels
 from models.adapters.photomaker.trigger import TriggerError, expand, with_trigger
 from models.bundle.modules import EXACT, Place, build_process, build_text_encoder, build_unet, build_vae
 from models.engine.engine import Engine

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.adapters.decoupled import load_image_projection
+from models.adapters.prefixes import under
 from scripts.train_tiny.judging.judges import StyleNet, style_crop
 from scripts.train_tiny.lessons.augment import snapshot
 from scripts.train_tiny.lessons.export import PHOTOMAKER_FOLDERS
@@ -71,10 +72,10 @@ def restore_generator(bundle: Path, text: Path, folder: Path) -> None:
     for name in ("text_encoder", "text_encoder_2"):
         _load_text(generator.get_submodule(name), _floats(bundle / name / "model.safetensors"))
     stored = _floats(bundle / PHOTOMAKER_FOLDERS["v2"] / "photomaker-v2.safetensors")
-    generator.id_encoder.load_state_dict(_under("id_encoder.", stored))
+    generator.id_encoder.load_state_dict(under("id_encoder.", stored))
     adapter = _floats(bundle / "instantid" / "ip-adapter.safetensors")
-    instant, projections = generator.instant, load_image_projection(_under("ip_adapter.", adapter), generator.unet)
-    instant.resampler.load_state_dict(_under("image_proj.", adapter))
+    instant, projections = generator.instant, load_image_projection(under("ip_adapter.", adapter), generator.unet)
+    instant.resampler.load_state_dict(under("image_proj.", adapter))
     instant.projection.load_state_dict(projections.state_dict())
     instant.load_net_state(_floats(bundle / "instantid/ControlNetModel/diffusion_pytorch_model.safetensors"))
     channels_last(generator.unet)
@@ -86,12 +87,8 @@ def restore_tower(bundle: Path, folder: Path) -> None:
     """Without its heads, which learn anew in a minute."""
     lesson = TowerLesson()
     stored = _floats(bundle / PHOTOMAKER_FOLDERS["v1"] / "photomaker-v1.safetensors")
-    lesson.encoder.load_state_dict(_under("id_encoder.", stored))
+    lesson.encoder.load_state_dict(under("id_encoder.", stored))
     write_start("tower", lesson, folder)
-
-
-def _under(prefix: str, stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): tensor for key, tensor in stored.items() if key.startswith(prefix)}
 
 
 def _floats(path: Path) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from models.adapters.decoupled import ImageProjection, load_image_projection
 from models.adapters.instantid.adapter import InstantID
 from models.adapters.perceiver import QueryResampler, load_query_resampler
+from models.adapters.prefixes import under
 from models.sdxl.control import ControlNet
 from models.sdxl.text import TextEncoders
 
@@ -30,11 +31,7 @@ def load_instantid(
 
 
 def split_instantid(state: Mapping[str, Tensor], unet: nn.Module) -> tuple[QueryResampler, ImageProjection]:
-    resampler, attention = _under("image_proj.", state), _under("ip_adapter.", state)
+    resampler, attention = under("image_proj.", state), under("ip_adapter.", state)
     if not resampler or not attention:
         raise ValueError("the file has no 'image_proj.' or no 'ip_adapter.' entries: it is not an InstantID checkpoint")
     return load_query_resampler(resampler), load_image_projection(attention, unet)
-
-
-def _under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from models.adapters.adapter import Identity, Size, TokenShape, Wish
+from models.adapters.clip_pixels import clip_pixels
 from models.adapters.decoupled import ImageProjection
 from models.adapters.ip_adapter.image_encoder import ImageEncoder
 from models.adapters.perceiver import QueryResampler
-from models.adapters.photomaker.pixels import clip_pixels
 from models.adapters.text_prompt import check_prompts, text_conditioning
 from models.faces.align import aligned
 from models.faces.face import Face

@@ -9,6 +9,7 @@ from models.adapters.decoupled import ImageProjection, load_image_projection
 from models.adapters.ip_adapter.adapter import IPAdapter
 from models.adapters.ip_adapter.image_encoder import load_image_encoder
 from models.adapters.perceiver import QueryResampler, load_query_resampler
+from models.adapters.prefixes import under
 from models.sdxl.text import TextEncoders
 
 
@@ -33,13 +34,9 @@ def load_ip_adapter(
 
 def split_ip_adapter(state: Mapping[str, Tensor], unet: nn.Module) -> tuple[QueryResampler, ImageProjection]:
     """Raises ValueError for a file of the family that is not of the "plus" kind, too."""
-    resampler, attention = _under("image_proj.", state), _under("ip_adapter.", state)
+    resampler, attention = under("image_proj.", state), under("ip_adapter.", state)
     if "latents" not in resampler or not attention:
         raise ValueError(
             "the file has no 'image_proj.latents' or no 'ip_adapter.' entries: it is not an IP-Adapter plus checkpoint"
         )
     return load_query_resampler(resampler), load_image_projection(attention, unet)
-
-
-def _under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.adapters.clip import filled
 from models.adapters.photomaker.encoder import EncoderShape, PerceiverShape, PhotoMakerEncoder, VisionShape
+from models.adapters.prefixes import under
 
 V2_MARK = "qformer_perceiver.token_norm.weight"
 
@@ -26,12 +27,12 @@ def split_checkpoint(state: Mapping[str, Tensor], shape: EncoderShape | None = N
 
     Without `shape` the published full sizes are meant.
     """
-    encoder = _under("id_encoder.", state)
+    encoder = under("id_encoder.", state)
     if not encoder:
         raise ValueError("the PhotoMaker file has no 'id_encoder.' entries: it is not a PhotoMaker checkpoint")
     if shape is None:
         shape = EncoderShape(perceiver=PerceiverShape() if V2_MARK in encoder else None)
-    return PhotoMakerCheckpoint(encoder, _under("lora_weights.", state), shape)
+    return PhotoMakerCheckpoint(encoder, under("lora_weights.", state), shape)
 
 
 def read_shape(path: Path) -> EncoderShape:
@@ -51,7 +52,3 @@ def build_encoder(checkpoint: PhotoMakerCheckpoint, device: torch.device, dtype:
     with torch.device("meta"):
         encoder = PhotoMakerEncoder(checkpoint.shape)
     return filled(encoder, checkpoint.encoder, device, dtype)
-
-
-def _under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}

@@ -15,8 +15,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPAttention
 
+from models.adapters.clip_pixels import MEAN, STD
 from models.adapters.photomaker.encoder import EncoderShape, PhotoMakerEncoder, VisionShape
-from models.adapters.photomaker.pixels import MEAN, STD
 from scripts.train_tiny.drawing.identity import CATEGORIES, MEASURES
 from scripts.train_tiny.drawing.shards import SELFIES
 from scripts.train_tiny.lessons.augment import snapshot
