@@ -5,8 +5,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from models.adapters.registry import RegisteredSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "numpy", "diffusers", "transformers", "onnxruntime", "PIL", "cv2", "skimage")
@@ -37,6 +40,10 @@ def test_messages_load_nothing_that_computes():
     assert loaded_by("models.wire.messages").isdisjoint(HEAVY)
 
 
+def test_a_manifest_is_read_by_nothing_that_computes():
+    assert loaded_by("models.weights.manifest").isdisjoint(HEAVY)
+
+
 def test_the_scheduler_is_policy_alone():
     assert loaded_by("models.engine.scheduler").isdisjoint(HEAVY)
 
@@ -48,7 +55,7 @@ ABOVE = {
     "sdxl": ("faces", "finish", "weights", "adapters", "bundle", "worker"),
     "faces": ("engine", "sdxl", "weights", "adapters", "bundle", "worker"),
     "finish": ("engine", "sdxl", "weights", "adapters", "bundle", "worker"),
-    "weights": ("sdxl", "faces", "finish", "adapters", "bundle", "worker"),
+    "weights": ("sdxl", "faces", "finish", "bundle", "worker"),
     "adapters": ("weights", "bundle", "worker"),
     "bundle": ("worker",),
 }
@@ -67,6 +74,40 @@ def test_no_file_of_the_front_imports_what_computes(path):
     inside_the_sandbox = {"decoders/decoder.py", "decoders/pixels.py"}
     barred = () if str(path.relative_to(ROOT / "service")) in inside_the_sandbox else HEAVY
     assert not [name for name in imports_of(path) if name.split(".")[0] in barred]
+
+
+ADAPTERS = ROOT / "models" / "adapters"
+FOLDERS = {path.parent.name for path in ADAPTERS.glob("*/__init__.py")}
+NAMES = FOLDERS | {kind.__struct_config__.tag for kind in get_args(RegisteredSpec)}
+AROUND = ("weights", "bundle", "worker", "engine")
+
+
+def adapters_imported_by(path):
+    """Folders of adapters, of which the file knows something."""
+    names = [name.split(".") for name in imports_of(path)]
+    return {name[2] for name in names if name[:2] == ["models", "adapters"] and len(name) > 2} & FOLDERS
+
+
+@pytest.mark.parametrize("path", sorted(ADAPTERS.rglob("*.py")), ids=lambda path: str(path.relative_to(ADAPTERS)))
+def test_an_adapter_is_known_to_its_own_folder_and_the_registry(path):
+    known = FOLDERS if path.name == "registry.py" else {path.parent.name}
+    assert adapters_imported_by(path) <= known
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for around in AROUND for path in (ROOT / "models" / around).rglob("*.py")),
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_no_adapter_is_named_where_all_are_treated_alike(path):
+    text = path.read_text().lower()
+    assert not [name for name in NAMES if name in text]
+
+
+@pytest.mark.parametrize(("room", "known"), [("models/weights", {"models.adapters.registry"}), ("service", set())])
+def test_who_loads_nothing_knows_of_adapters_what_the_registry_lists_or_less(room, known):
+    names = {name for path in (ROOT / room).rglob("*.py") for name in imports_of(path)}
+    assert {name for name in names if name.startswith("models.adapters")} <= known
 
 
 TRAINING = ROOT / "scripts" / "train_tiny"

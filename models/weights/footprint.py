@@ -12,10 +12,6 @@ from models.weights.manifest import BundleSpec
 
 Sizes = dict[str, int]  # numbers in each tensor of a file
 
-PHOTOMAKER_ENCODER = "id_encoder."
-PHOTOMAKER_V2 = "id_encoder.qformer_perceiver."
-PHOTOMAKER_LORA = "lora_weights."
-
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
@@ -27,27 +23,31 @@ class Footprint:
 
 def expected_footprints(spec: BundleSpec, root: Path, bytes_per_parameter: int) -> dict[str, Footprint]:
     """By adapter. Raises OSError, ValueError or, for a pickle, what torch raises."""
-    unet = _folder_size(root / spec.unet)
+    headers = _Headers(root)
+    unet = headers.folder(spec.unet)
     vaes = [part for part in (spec.vae, spec.preview_vae) if part]
-    common = sum(_folder_size(root / part) for part in (spec.text_encoder, spec.text_encoder_2, *vaes))
-    counts: dict[str, tuple[int, int]] = {}
-    for path in spec.photomaker:
-        sizes = tensor_sizes(root / path)
-        encoder = sum(size for key, size in sizes.items() if key.startswith(PHOTOMAKER_ENCODER))
-        name = "photomaker-v2" if any(key.startswith(PHOTOMAKER_V2) for key in sizes) else "photomaker"
-        has_lora = any(key.startswith(PHOTOMAKER_LORA) for key in sizes)
-        counts[name] = (encoder + unet, common) if has_lora else (encoder, common + unet)
-    for name, path, network in (
-        ("instantid", spec.instantid, spec.identity_net),
-        ("ip-adapter", spec.ip_adapter, spec.image_encoder),
-    ):
-        if path is not None:
-            beside = _folder_size(root / network) if network else 0
-            counts[name] = (sum(tensor_sizes(root / path).values()) + beside, common + unet)
-    return {
-        name: Footprint(own * bytes_per_parameter, shared * bytes_per_parameter)
-        for name, (own, shared) in counts.items()
-    }
+    common = sum(headers.folder(part) for part in (spec.text_encoder, spec.text_encoder_2, *vaes))
+    footprints: dict[str, Footprint] = {}
+    for adapter in spec.adapters:
+        needs = adapter.parameters(headers)
+        own, shared = (needs.count + unet, common) if needs.owns_unet else (needs.count, common + unet)
+        footprints[adapter.name] = Footprint(own * bytes_per_parameter, shared * bytes_per_parameter)
+    return footprints
+
+
+@dataclass(frozen=True, slots=True)
+class _Headers:
+    """Of the files below a weights folder."""
+
+    root: Path
+
+    def checkpoint(self, path: str) -> Sizes:
+        return tensor_sizes(self.root / path)
+
+    def folder(self, path: str) -> int:
+        """Position ids are in old files, but count for nothing: they are numbers of places."""
+        sizes = [tensor_sizes(file) for file in (self.root / path).glob("*.safetensors")]
+        return sum(size for one in sizes for key, size in one.items() if not key.endswith("position_ids"))
 
 
 def tensor_sizes(path: Path) -> Sizes:
@@ -61,9 +61,3 @@ def tensor_sizes(path: Path) -> Sizes:
     with path.open("rb") as stream:
         header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     return {key: prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__"}
-
-
-def _folder_size(folder: Path) -> int:
-    """Position ids are in old files, but count for nothing: they are numbers of places."""
-    sizes = [tensor_sizes(path) for path in folder.glob("*.safetensors")]
-    return sum(size for one in sizes for key, size in one.items() if not key.endswith("position_ids"))

@@ -7,10 +7,11 @@ downloads. Paths are relative to the weights folder; those of the embedded bundl
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from models.adapters.registry import RegisteredSpec, entries
 from models.engine.plan import MAX_STEPS
 from models.weights.errors import WeightsError
 from models.wire.groups import Framing
@@ -162,16 +163,11 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tokenizer: str
     tokenizer_2: str
     scheduler: str
-    photomaker: list[str] = []  # checkpoint files, each an adapter; the bundle's first adapter is the default
-    instantid: str | None = None  # checkpoint file, an adapter too
-    identity_net: str | None = None  # its ControlNet, a folder
-    ip_adapter: str | None = None  # checkpoint file, an adapter too
-    image_encoder: str | None = None  # its image encoder, a folder
+    adapters: list[RegisteredSpec]  # the first is the default
     preview_vae: str | None = None
     loras: list[Lora] = []
     style_loras: list[StyleLora] = []
     embedded: bool = False
-    face_spaces: dict[str, str] = {}  # by adapter: the recogniser whose embeddings it was trained on
     face_analyzers: tuple[str, ...] = (
         "bundled",
     )  # unless the operator chooses; an adapter takes the first of its space
@@ -188,6 +184,9 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     final: FinalSpec | None = None
 
     def __post_init__(self) -> None:
+        names = [adapter.name for adapter in self.adapters]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"a bundle needs adapters, and each once; this one has {', '.join(names) or 'none'}")
         for width, height in self.final.sizes if self.final else ():
             if not any(width * h == height * w and width > w for w, h in self.sizes):
                 raise ValueError(f"the final size {width}x{height} is no enlargement of any of the bundle's sizes")
@@ -195,10 +194,15 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def parts(self, *, faces: bool = True) -> list[str]:
         """Every folder or file that this bundle reads."""
         folders = [self.unet, self.vae, self.text_encoder, self.text_encoder_2, self.tokenizer, self.tokenizer_2]
-        adapters = (self.instantid, self.identity_net, self.ip_adapter, self.image_encoder)
-        optional = [part for part in (self.preview_vae, *adapters) if part]
+        optional = [self.preview_vae] if self.preview_vae else []
+        adapters = [part for adapter in self.adapters for part in adapter.parts]
         loras = [lora.path for lora in (*self.loras, *self.style_loras)]
-        return [*folders, self.scheduler, *optional, *self.photomaker, *loras, *(self.faces if faces else [])]
+        return [*folders, self.scheduler, *optional, *adapters, *loras, *(self.faces if faces else [])]
+
+    @property
+    def companions(self) -> set[str]:
+        """Files that are read where the manifest lists them."""
+        return {path for adapter in self.adapters for path in adapter.companions}
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -215,6 +219,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise WeightsError(f"bundle {name!r} is not in the manifest; it has {', '.join(sorted(self.bundles))}")
         return self.bundles[name]
 
+    @property
+    def fetchable(self) -> dict[str, str]:
+        """By adapter: the first bundle that has it and that `fetch` brings."""
+        brought = [(name, bundle) for name, bundle in self.bundles.items() if not bundle.embedded]
+        return {adapter.name: name for name, bundle in reversed(brought) for adapter in bundle.adapters}
+
     def files_of(self, bundle: BundleSpec, *, faces: bool = True) -> list[WeightFile]:
         """The manifest's entries under the bundle's parts. Raises WeightsError for a part that has none."""
         found: dict[str, WeightFile] = {}
@@ -222,9 +232,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             inside = [f for f in self.files if f.path == part or f.path.startswith(f"{part}/")]
             if not inside:
                 raise WeightsError(f"the manifest lists no file under {part!r}, which the bundle needs")
-            # A checkpoint's companion config describes its shapes; it lies beside it.
-            beside = [f for f in self.files if f.path == f"{Path(part).parent}/config.json" and part.count("/") > 0]
-            found |= {f.path: f for f in [*inside, *(beside if part in bundle.photomaker else [])]}
+            found |= {f.path: f for f in inside}
+        found |= {f.path: f for f in self.files if f.path in bundle.companions}
         return list(found.values())
 
     def profile(self, name: str) -> list[WeightFile]:
@@ -235,9 +244,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def read_manifest(path: Path = DEFAULT_MANIFEST) -> Manifest:
     """Raises WeightsError naming the file and the field."""
-    manifest = _read_toml(path, Manifest)
+    table = _read_toml(path)
+    _refuse_missing_adapters(path, table.get("bundles"))
+    manifest = _convert(path, table, Manifest)
+    included = [_convert(path.parent / name, _read_toml(path.parent / name), _FileList) for name in manifest.include]
     published = [file for repository in manifest.repositories for file in repository.weight_files()]
-    included = [_read_toml(path.parent / name, _FileList) for name in manifest.include]
     files = [*manifest.files, *(f for part in included for f in part.files), *published]
     manifest = msgspec.structs.replace(manifest, files=files)
     _refuse_strange_paths(path, files)
@@ -249,11 +260,30 @@ class _FileList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: list[WeightFile]
 
 
-def _read_toml(path: Path, kind: type[T]) -> T:
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return msgspec.convert(tomllib.loads(path.read_text()), kind)
-    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        return tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise WeightsError(f"{path}: {error}") from error
+
+
+def _convert(path: Path, table: dict[str, Any], kind: type[T]) -> T:
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        hint = f"; an adapter is one of {entries()}" if ".adapters[" in str(error) else ""
+        raise WeightsError(f"{path}: {error}{hint}") from error
+
+
+def _refuse_missing_adapters(path: Path, bundles: Any) -> None:
+    """With the way to write them, for a manifest from before there was a list: its bundles have keys for each kind."""
+    for name, bundle in bundles.items() if isinstance(bundles, dict) else ():
+        if isinstance(bundle, dict) and "adapters" not in bundle:
+            unknown = ", ".join(key for key in bundle if key not in BundleSpec.__struct_fields__)
+            raise WeightsError(
+                f"{path}: bundle {name!r} lists no adapters{f' (unknown here: {unknown})' if unknown else ''}: write "
+                f"adapters = [...], the default first, each as one of {entries()}"
+            )
 
 
 def _refuse_strange_paths(manifest: Path, files: Iterable[WeightFile]) -> None:

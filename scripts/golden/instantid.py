@@ -21,7 +21,7 @@ from transformers import CLIPTokenizer
 
 from models.adapters.adapter import Identity, Pose, Wish
 from models.adapters.instantid.adapter import FULL_SCALE, IDENTITY_NET, InstantID
-from models.adapters.instantid.checkpoint import load_instantid
+from models.adapters.instantid.checkpoint import build_instantid
 from models.adapters.instantid.keypoints import draw_keypoints
 from models.adapters.perceiver import load_query_resampler
 from models.bundle.modules import (
@@ -162,7 +162,7 @@ class InstantIDFolder:
         adapter = {f"{part}.{key}": tensor for part, inner in pickle.items() for key, tensor in inner.items()}
         net, extra = (ControlNet(build_control_net(config, state, self.place)) for _ in range(2))
         denoiser = Denoiser(self.unet, nets={IDENTITY_NET: net, EXTRA_NET: extra})  # pyright: ignore[reportArgumentType]
-        return load_instantid(adapter, net, self.unet, self.text, face_space="golden"), denoiser, extra
+        return build_instantid(adapter, net, self.unet, self.text, face_space="golden"), denoiser, extra
 
     # ---- single networks
 

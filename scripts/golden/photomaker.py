@@ -82,7 +82,7 @@ class PhotoMakerFolder:
         return first, second
 
     def encoder(self, version: str) -> tuple[PhotoMakerEncoder, dict[str, Tensor], EncoderShape]:
-        shape = read_shape(self.folder / f"photomaker_{version}.json")
+        shape = read_shape(json.loads((self.folder / f"photomaker_{version}.json").read_text()))
         checkpoint = split_checkpoint(self.tensors(f"photomaker_{version}"), shape)
         return build_encoder(checkpoint, self.place.device, self.place.dtype), checkpoint.lora, shape
 

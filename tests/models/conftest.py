@@ -25,7 +25,7 @@ text_encoder_2 = "base/text_encoder_2"
 tokenizer = "base/tokenizer"
 tokenizer_2 = "base/tokenizer_2"
 scheduler = "base/scheduler"
-photomaker = ["photomaker/photomaker-v1.bin"]
+adapters = [{ type = "photomaker", path = "photomaker/photomaker-v1.bin" }]
 loras = [{ path = "distillation/lora.safetensors", scale = 1.0 }]
 size = [64, 64]
 sizes = [[64, 64], [96, 64]]

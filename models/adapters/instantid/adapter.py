@@ -15,6 +15,7 @@ from models.adapters.adapter import Identity, Pose, TokenShape, Wish
 from models.adapters.decoupled import ImageProjection
 from models.adapters.instantid.framing import Placed, place
 from models.adapters.instantid.keypoints import draw_keypoints
+from models.adapters.instantid.spec import NAME
 from models.adapters.perceiver import QueryResampler
 from models.adapters.text_prompt import check_prompts, text_conditioning
 from models.faces.face import Face
@@ -44,7 +45,7 @@ class InstantID:
     Keeps no request: strengths, keypoints, regions and windows go with each row.
     """
 
-    name = "instantid"
+    name = NAME
     takes_pose = True
     # Its training pictures had agencies' watermarks at this size, and so have its portraits.
     spoiled_sizes = frozenset({(1024, 1024)})

@@ -12,7 +12,7 @@ from models.sdxl.control import ControlNet
 from models.sdxl.text import TextEncoders
 
 
-def load_instantid(
+def build_instantid(
     state: Mapping[str, Tensor], net: ControlNet, unet: nn.Module, text: TextEncoders, *, face_space: str | None
 ) -> InstantID:
     """`state` is flat, with the published prefixes. Of `unet` only the layers' order and widths are read.

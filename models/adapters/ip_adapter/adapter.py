@@ -15,6 +15,7 @@ from models.adapters.adapter import Identity, Size, TokenShape, Wish
 from models.adapters.clip_pixels import clip_pixels
 from models.adapters.decoupled import ImageProjection
 from models.adapters.ip_adapter.image_encoder import ImageEncoder
+from models.adapters.ip_adapter.spec import NAME
 from models.adapters.perceiver import QueryResampler
 from models.adapters.text_prompt import check_prompts, text_conditioning
 from models.faces.align import aligned
@@ -32,7 +33,7 @@ CROP_SIZE = 224
 class IPAdapter:
     """Owns the image encoder, the resampler and the projection; shares the text encoders. Keeps no request."""
 
-    name = "ip-adapter"
+    name = NAME
     face_space: str | None = None
     takes_pose = False
     spoiled_sizes = frozenset[Size]()

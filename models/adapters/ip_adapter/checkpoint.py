@@ -13,7 +13,7 @@ from models.adapters.prefixes import under
 from models.sdxl.text import TextEncoders
 
 
-def load_ip_adapter(
+def build_ip_adapter(
     state: Mapping[str, Tensor],
     encoder_config: Mapping[str, Any],
     encoder_state: Mapping[str, Tensor],

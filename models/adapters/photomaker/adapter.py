@@ -10,13 +10,12 @@ from transformers import CLIPTokenizer
 from models.adapters.adapter import Identity, Size, TokenShape, Wish
 from models.adapters.clip_pixels import clip_pixels
 from models.adapters.photomaker.encoder import PhotoMakerEncoder
+from models.adapters.photomaker.spec import NAMES
 from models.adapters.photomaker.trigger import check_budget, expand, place_trigger, with_trigger
 from models.faces.face import Face
 from models.sdxl.conditioning import Prompt, RowConditioning, time_ids_for, zeros_like
 from models.sdxl.text import TextEncoders
 from models.wire.messages import Picture
-
-NAMES = {"v1": "photomaker", "v2": "photomaker-v2"}  # an adapter for each version of the checkpoint
 
 
 class PhotoMaker:

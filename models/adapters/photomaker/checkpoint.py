@@ -1,15 +1,15 @@
 """The published PhotoMaker files: a dict of `id_encoder` and `lora_weights`, as pickle or safetensors."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.adapters.clip import filled
 from models.adapters.photomaker.encoder import EncoderShape, PerceiverShape, PhotoMakerEncoder, VisionShape
+from models.adapters.photomaker.spec import ENCODER, LORA
 from models.adapters.prefixes import under
 
 V2_MARK = "qformer_perceiver.token_norm.weight"
@@ -27,17 +27,16 @@ def split_checkpoint(state: Mapping[str, Tensor], shape: EncoderShape | None = N
 
     Without `shape` the published full sizes are meant.
     """
-    encoder = under("id_encoder.", state)
+    encoder = under(ENCODER, state)
     if not encoder:
-        raise ValueError("the PhotoMaker file has no 'id_encoder.' entries: it is not a PhotoMaker checkpoint")
+        raise ValueError(f"the PhotoMaker file has no '{ENCODER}' entries: it is not a PhotoMaker checkpoint")
     if shape is None:
         shape = EncoderShape(perceiver=PerceiverShape() if V2_MARK in encoder else None)
-    return PhotoMakerCheckpoint(encoder, under("lora_weights.", state), shape)
+    return PhotoMakerCheckpoint(encoder, under(LORA, state), shape)
 
 
-def read_shape(path: Path) -> EncoderShape:
-    """A `config.json` beside a checkpoint of other than the published sizes."""
-    config = json.loads(path.read_text())
+def read_shape(config: Mapping[str, Any]) -> EncoderShape:
+    """Of the `config.json` beside a checkpoint of other than the published sizes."""
     perceiver = config.get("perceiver")
     vision_names = VisionShape.__dataclass_fields__
     return EncoderShape(

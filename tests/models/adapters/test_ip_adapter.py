@@ -15,7 +15,7 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 
 from models.adapters.adapter import Wish
 from models.adapters.ip_adapter.adapter import face_crop
-from models.adapters.ip_adapter.checkpoint import load_ip_adapter, split_ip_adapter
+from models.adapters.ip_adapter.checkpoint import build_ip_adapter, split_ip_adapter
 from models.bundle.modules import build_process, build_unet
 from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row
@@ -100,7 +100,7 @@ PARTS = ("weight", "bias")
 
 @pytest.fixture(scope="module")
 def adapter(golden, published, tower):
-    return load_ip_adapter(published, VISION, tower.state_dict(), make_unet(golden), golden.text)
+    return build_ip_adapter(published, VISION, tower.state_dict(), make_unet(golden), golden.text)
 
 
 @pytest.fixture(scope="module")
@@ -305,4 +305,4 @@ def test_an_image_encoder_of_another_width_is_refused_with_both(golden, publishe
     config = VISION | {"hidden_size": 16}
     other = CLIPVisionModelWithProjection(CLIPVisionConfig(**config)).state_dict()
     with pytest.raises(ValueError, match="width 24; this one has 16"):
-        load_ip_adapter(published, config, other, make_unet(golden), golden.text)
+        build_ip_adapter(published, config, other, make_unet(golden), golden.text)

@@ -8,6 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from models.adapters.instantid.spec import InstantIDSpec
+from models.adapters.photomaker.spec import PhotoMakerSpec, PhotoMakerV2Spec
 from models.bundle.bundle import load_bundle
 from models.faces.analyzers import load_analyzer
 from models.weights.errors import WeightsError
@@ -21,6 +23,7 @@ V1 = "tiny/photomaker-v1/photomaker-v1.safetensors"
 INSTANTID = "tiny/instantid/ip-adapter.safetensors"
 NET = "tiny/instantid/ControlNetModel"
 V2_WITH_LORA = "lora/photomaker-v2.safetensors"
+SPACE = "proofsheet-tiny"
 TO_K = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
 FLOAT32_BYTES = 4
 
@@ -60,6 +63,18 @@ def write_photomaker_with_lora(folder):
     return up @ down
 
 
+def v1(path=V1):
+    return PhotoMakerSpec(path=path)
+
+
+def v2(path=V2):
+    return PhotoMakerV2Spec(path=path, face_space=SPACE)
+
+
+def instantid(path=INSTANTID, identity_net=NET):
+    return InstantIDSpec(path=path, identity_net=identity_net, face_space=SPACE)
+
+
 def unets(bundle):
     return {name: stack.denoiser.name for name, stack in bundle.stacks.items()}
 
@@ -79,7 +94,7 @@ def test_adapters_without_a_lora_share_one_unet():
 
 def test_a_photomaker_with_a_lora_has_a_unet_of_its_own_and_the_others_see_nothing_of_it(folder):
     update = write_photomaker_with_lora(folder)
-    bundle = load(folder, photomaker=[V2_WITH_LORA, V1])
+    bundle = load(folder, adapters=[v2(V2_WITH_LORA), v1(), instantid()])
     assert unets(bundle) == {"photomaker-v2": "photomaker-v2", "photomaker": "plain", "instantid": "plain"}
     plain = weight_of(bundle, "instantid")
     assert weight_of(bundle, "photomaker") is plain
@@ -88,16 +103,15 @@ def test_a_photomaker_with_a_lora_has_a_unet_of_its_own_and_the_others_see_nothi
 
 def test_the_first_of_the_manifest_is_the_default_whichever_unet_it_runs_on(folder):
     write_photomaker_with_lora(folder)
-    for order in ([V1, V2_WITH_LORA], [V2_WITH_LORA, V1]):
-        bundle = load(folder, photomaker=order)
-        names = ["photomaker" if path == V1 else "photomaker-v2" for path in order]
-        assert [*bundle.stacks] == [*names, "instantid"]
-        assert bundle.info.default_adapter == names[0]
+    for adapters in ([v1(), v2(V2_WITH_LORA), instantid()], [instantid(), v2(V2_WITH_LORA), v1()]):
+        bundle = load(folder, adapters=adapters)
+        assert [*bundle.stacks] == [adapter.name for adapter in adapters]
+        assert bundle.info.default_adapter == adapters[0].name
 
 
 def test_the_files_foretell_who_owns_a_unet(folder):
     write_photomaker_with_lora(folder)
-    manifest = made_manifest(folder, photomaker=[V2_WITH_LORA, V1])
+    manifest = made_manifest(folder, adapters=[v2(V2_WITH_LORA), v1(), instantid()])
     foretold = expected_footprints(manifest.bundle("tiny"), folder, FLOAT32_BYTES)
     loaded = load_bundle(manifest, "tiny", weights_dir=folder).info.adapters
     told = {one.name: (one.own_bytes, one.shared_bytes) for one in loaded}
@@ -106,12 +120,12 @@ def test_the_files_foretell_who_owns_a_unet(folder):
 
 
 def test_a_bundle_can_do_without_photomaker(folder):
-    assert [*load(folder, photomaker=[]).stacks] == ["instantid"]
+    assert [*load(folder, adapters=[instantid()]).stacks] == ["instantid"]
 
 
 def test_a_bundle_of_photomakers_with_loras_keeps_no_plain_unet(folder):
     write_photomaker_with_lora(folder)
-    assert unets(load(folder, photomaker=[V2_WITH_LORA], instantid=None)) == {"photomaker-v2": "photomaker-v2"}
+    assert unets(load(folder, adapters=[v2(V2_WITH_LORA)])) == {"photomaker-v2": "photomaker-v2"}
 
 
 def test_matrices_stored_as_float8_are_float32_once_loaded_on_a_cpu(folder):
@@ -123,7 +137,7 @@ def test_matrices_stored_as_float8_are_float32_once_loaded_on_a_cpu(folder):
         (folder / "float8" / name).parent.mkdir(parents=True, exist_ok=True)
         save_file(stored[name], folder / "float8" / f"{name}.safetensors")
     shutil.copy(PACKAGE / NET / "config.json", folder / "float8" / "net")
-    bundle = load(folder, photomaker=[], instantid="float8/ip-adapter.safetensors", identity_net="float8/net")
+    bundle = load(folder, adapters=[instantid("float8/ip-adapter.safetensors", "float8/net")])
     parameters = [p for module in bundle.stacks["instantid"].adapter.modules() for p in module.parameters()]
     assert {parameter.dtype for parameter in parameters} == {torch.float32}
     numbers = [tensor.float().flatten() for state in stored.values() for tensor in state.values()]
@@ -131,23 +145,21 @@ def test_matrices_stored_as_float8_are_float32_once_loaded_on_a_cpu(folder):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("adapter", "message"),
     [
-        ({"photomaker": [], "instantid": V2}, rf"{V2}: .*it is not an InstantID checkpoint"),
-        ({"photomaker": [INSTANTID]}, rf"{INSTANTID}: .* is not a PhotoMaker checkpoint"),
+        (instantid(V2), rf"^{V2}: .*it is not an InstantID checkpoint"),
+        (v2(INSTANTID), rf"^{INSTANTID}: .* is not a PhotoMaker checkpoint"),
+        (v1(V2), rf"^{V2}: the checkpoint is of the type 'photomaker-v2', and the manifest says 'photomaker'"),
         (
-            {"photomaker": [], "identity_net": "tiny/unet"},
-            r"tiny/unet: the file is of another kind or version: it lacks \d+ weights of a ControlNetModel, like contr",
+            instantid(INSTANTID, "tiny/unet"),
+            r"^tiny/unet: the file is of another kind or version: it lacks \d+ weights of a ControlNetModel, like",
         ),
-        ({"photomaker": [], "identity_net": None}, rf"{INSTANTID} needs its ControlNet: say where with identity_net"),
-        ({"photomaker": [], "instantid": None}, "needs adapters, and each once; this one has none"),
-        ({"photomaker": [V2, V2], "instantid": None}, "each once; this one has photomaker-v2, photomaker-v2"),
     ],
-    ids=["v2-as-instantid", "instantid-as-v2", "unet-as-net", "no-net", "no-adapter", "twice"],
+    ids=["v2-as-instantid", "instantid-as-v2", "v2-as-v1", "unet-as-net"],
 )
-def test_a_file_in_anothers_place_is_told_by_its_name(folder, changes, message):
+def test_a_file_in_anothers_place_is_told_by_its_name(folder, adapter, message):
     with pytest.raises(WeightsError, match=message):
-        load(folder, **changes)
+        load(folder, adapters=[adapter])
 
 
 def test_a_lora_that_does_not_fit_is_told_by_its_files_name(folder):
@@ -155,12 +167,13 @@ def test_a_lora_that_does_not_fit_is_told_by_its_files_name(folder):
     state = load_file(folder / V2_WITH_LORA)
     save_file({key.replace("mid_block", "far_block"): t for key, t in state.items()}, folder / V2_WITH_LORA)
     with pytest.raises(WeightsError, match=rf"{V2_WITH_LORA}: .*far_block.* names a module that this model does not"):
-        load(folder, photomaker=[V2_WITH_LORA])
+        load(folder, adapters=[v2(V2_WITH_LORA)])
 
 
 def test_an_adapter_whose_recogniser_is_not_there_is_refused(folder):
     path = folder / "manifest.toml"
-    path.write_text(DEFAULT_MANIFEST.read_text().replace('instantid = "proofsheet-tiny"', 'instantid = "antelopev2"'))
+    net = f'identity_net = "{NET}", face_space = '
+    path.write_text(DEFAULT_MANIFEST.read_text().replace(f'{net}"{SPACE}"', f'{net}"antelopev2"'))
     setup = Setup(bundle="tiny", manifest=str(path), face_analyzer="bundled", device="cpu")
     with pytest.raises(
         WeightsError, match="adapter instantid needs face embeddings of 'antelopev2', and bundled makes"

@@ -25,8 +25,8 @@ from scripts.train_tiny.judging.reading import Judges, Reading
 
 MEGABYTE = 1_000_000
 SPEC = read_manifest().bundle("tiny")
-MERGING = ["photomaker-v2" if path.endswith("v2.safetensors") else "photomaker" for path in SPEC.photomaker]
-ADAPTERS = [*MERGING, *(["instantid"] if getattr(SPEC, "instantid", None) else [])]
+ADAPTERS = [adapter.name for adapter in SPEC.adapters]
+MERGING = [name for name in ADAPTERS if name.startswith("photomaker")]
 ENOUGH = 0.75  # of twelve people, of whom eleven or twelve were found; chance: 0.08
 # Of likeness, from a quarter of the strength to all: the last step alone says most.
 GAIN = {"photomaker": 0.03, "photomaker-v2": 0.05}

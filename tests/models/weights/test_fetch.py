@@ -23,7 +23,7 @@ PACK = {"det.onnx": b"detector" * 400, "rec.onnx": b"recogniser" * 700}
 BUNDLE = """
 [bundles.all]
 title = "a base, an adapter in a pickle, and a pack of face models"
-photomaker = ["adapter/adapter.bin"]
+adapters = [{ type = "photomaker", path = "adapter/adapter.bin" }]
 faces = ["faces/pack"]
 """
 BUNDLE += "".join(

@@ -29,6 +29,15 @@ def test_what_needs_insightface_is_for_research_alone():
     assert all(file.note and file.profiles == ("research",) for file in PUBLISHED if file.path in barred)
 
 
+def test_each_adapter_is_fetched_with_the_first_bundle_that_has_it():
+    assert MANIFEST.fetchable == {
+        "photomaker": "commercial",
+        "photomaker-v2": "research",
+        "instantid": "research",
+        "ip-adapter": "commercial-ip",
+    }
+
+
 def test_the_embedded_bundle_is_the_default_and_needs_no_fetch():
     assert MANIFEST.bundles["tiny"].embedded
     assert all(file.remote is None for file in MANIFEST.profile("tiny"))
@@ -83,6 +92,46 @@ def test_a_path_that_leads_out_of_the_weights_folder_is_refused(tmp_path, path):
 def test_a_file_that_is_listed_twice_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="'a/b' is listed twice"):
         read_manifest(manifest_with(tmp_path, entry("a/b") + entry("a/b")))
+
+
+BUNDLE = DEFAULT_MANIFEST.read_text().partition("[bundles.commercial]")[0]
+
+
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        ("[]", "a bundle needs adapters, and each once; this one has none"),
+        (
+            '[{ type = "photomaker", path = "a" }, { type = "photomaker", path = "b" }]',
+            "and each once; this one has photomaker, photomaker",
+        ),
+        (
+            '[{ type = "magic", path = "a" }]',
+            r"'magic' - at `\$\.bundles.*; an adapter is one of .* \{ type = \"instantid\",",
+        ),
+        ('[{ type = "instantid", path = "a", face_space = "b" }]', "`identity_net` .*identity_net = "),
+        ('[{ type = "ip-adapter", path = "a", face_space = "b" }]', "unknown field `face_space` .*image_encoder = "),
+    ],
+    ids=["none", "twice", "unknown", "lacking", "surplus"],
+)
+def test_adapters_that_can_not_be_are_refused_with_how_they_are_written(tmp_path, entries, why):
+    (tmp_path / "manifest.toml").write_text(
+        re.sub(r"adapters = \[\n.*?\n\]", f"adapters = {entries}", BUNDLE, flags=re.S)
+    )
+    with pytest.raises(WeightsError, match=why):
+        read_manifest(tmp_path / "manifest.toml")
+
+
+def test_a_manifest_from_before_adapters_were_a_list_is_told_how_to_write_them(tmp_path):
+    former = 'photomaker = ["a.bin"]\ninstantid = "b.bin"\nidentity_net = "net"\nface_spaces = { instantid = "c" }'
+    (tmp_path / "manifest.toml").write_text(re.sub(r"adapters = \[\n.*?\n\]", former, BUNDLE, flags=re.S))
+    why = (
+        r"bundle 'tiny' lists no adapters \(unknown here: photomaker, instantid, identity_net, face_spaces\): write "
+        r'adapters = \[\.\.\.\], the default first, each as one of \{ type = "photomaker", path = "\.\.\." \}, .*'
+        r'\{ type = "instantid", path = "\.\.\.", identity_net = "\.\.\.", face_space = "\.\.\." \}'
+    )
+    with pytest.raises(WeightsError, match=why):
+        read_manifest(tmp_path / "manifest.toml")
 
 
 def test_a_bundle_may_only_read_what_its_profile_fetches(tmp_path):

@@ -12,6 +12,7 @@ PARTS = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenize
 MANIFEST = f"""
 [bundles.mine]
 title = "one file"
+adapters = [{{ type = "photomaker", path = "base" }}]
 {"".join(f'{part} = "base"' + chr(10) for part in PARTS)}
 [[repositories]]
 source = "hub"
