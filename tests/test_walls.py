@@ -79,7 +79,7 @@ def test_no_file_of_the_front_imports_what_computes(path):
 ADAPTERS = ROOT / "models" / "adapters"
 FOLDERS = {path.parent.name for path in ADAPTERS.glob("*/__init__.py")}
 NAMES = FOLDERS | {kind.__struct_config__.tag for kind in get_args(RegisteredSpec)}
-AROUND = ("weights", "bundle", "worker", "engine")
+AROUND = ("weights", "bundle", "worker", "engine", "wire")
 
 
 def adapters_imported_by(path):

@@ -17,12 +17,6 @@ from models.wire.tray import Tray
 
 MAX_SELFIES = 8  # in one job
 SeveralFaces = Literal["largest", "refuse"]
-KNOWN_ADAPTERS = {  # every adapter that we can serve, and the bundle that has it
-    "photomaker": "commercial",
-    "photomaker-v2": "research",
-    "instantid": "research",
-    "ip-adapter": "commercial-ip",
-}
 
 
 class Picture(Struct, frozen=True, kw_only=True):
@@ -230,6 +224,7 @@ class Ready(Struct, frozen=True, kw_only=True, tag="ready"):
     load_seconds: float
     warm_up_seconds: float
     speed: SpeedInfo | None = None
+    fetchable: dict[str, str] = {}  # the manifest's adapters that can be fetched, each with a bundle that has it
 
 
 class FaceReport(Struct, frozen=True, kw_only=True):

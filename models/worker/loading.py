@@ -1,6 +1,7 @@
 """From a Setup to everything that a worker serves with, checked against each other before the first job."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -28,6 +29,7 @@ class WorkerParts:
     speed: Speed = EAGER
     cache: CompileCache | None = None  # of what is compiled, if anything is and there is a folder for it
     jpeg: JpegEncoder = ON_CPU
+    fetchable: Mapping[str, str] = field(default_factory=dict[str, str])  # see Ready
 
 
 def load_parts(setup: Setup) -> WorkerParts:
@@ -66,7 +68,8 @@ def load_parts(setup: Setup) -> WorkerParts:
     _check_spaces(bundle, analyzer)
     jpeg = ON_CPU if speed == EAGER else choose_jpeg_encoder(device)
     buckets = buckets_for(device, setup.max_rows)
-    return WorkerParts(bundle, analyzer, buckets, speed, _compile_cache(setup, speed, device), jpeg)
+    cache = _compile_cache(setup, speed, device)
+    return WorkerParts(bundle, analyzer, buckets, speed, cache, jpeg, manifest.fetchable)
 
 
 def _compile_cache(setup: Setup, speed: Speed, device: torch.device) -> CompileCache | None:

@@ -138,6 +138,7 @@ class Worker:
                 load_seconds=read - began,
                 warm_up_seconds=self._clock() - read,
                 speed=_speed(loaded),
+                fetchable=dict(loaded.fetchable),
             )
         )
         return bundle

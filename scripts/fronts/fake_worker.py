@@ -119,7 +119,13 @@ class FakeWorker:
             return
         self._send(
             Ready(
-                device="fake:0", bundle=BUNDLE, max_rows=8, face_analyzer="fake", load_seconds=0.1, warm_up_seconds=0.2
+                device="fake:0",
+                bundle=BUNDLE,
+                max_rows=8,
+                face_analyzer="fake",
+                load_seconds=0.1,
+                warm_up_seconds=0.2,
+                fetchable={"ip-adapter": "commercial-ip"},
             )
         )
         next_figures = time.monotonic()

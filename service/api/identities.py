@@ -44,8 +44,9 @@ async def create_identity(request: AnyRequest, front: NamedDependency[Front]) ->
     """Judge the photos, encode who is in them, and give it back sealed. The service keeps no copy."""
     upload = await receive(request, front, IdentityForm)
     try:
-        bundle = front.jobs.warm().bundle
-        check_adapter(upload.form.adapter, bundle)
+        warm = front.jobs.warm()
+        bundle = warm.bundle
+        check_adapter(upload.form.adapter, warm)
         keepsakes = EnrolmentKeepsakes(front.vault, caller_of(request.scope), bundle.revision)
         terms = terms_of(request, front, upload.form.terms)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from models.wire.messages import KNOWN_ADAPTERS, BundleInfo, Generate, Picture
+from models.wire.messages import BundleInfo, Generate, Picture, Ready
 from service.api.forms.portrait import PortraitForm
 from service.errors import BadRequest
 from service.jobs.job import Summary
@@ -30,13 +30,14 @@ class Wish:
     """What the caller asked for after every check that needs no pixels. `style` is None for a prompt of their own."""
 
     def __init__(
-        self, form: PortraitForm, styles: Styles, bundle: BundleInfo, *, max_images: int, has_pose: bool = False
+        self, form: PortraitForm, styles: Styles, warm: Ready, *, max_images: int, has_pose: bool = False
     ) -> None:
+        bundle = warm.bundle
         if form.style is not None and form.prompt is not None:
             raise BadRequest("style_and_prompt", "Send a style or a prompt, not both.", value=form.style)
         _check_known("subject", form.subject, SUBJECTS)
         _check_known("sampler", form.sampling.sampler, bundle.samplers)
-        check_adapter(form.adapter, bundle)
+        check_adapter(form.adapter, warm)
         _check_pose(form, bundle, has_pose)
         _check_known("lora", form.sampling.lora, [lora.name for lora in bundle.loras])
         _check_at_most("n", form.n, max_images)
@@ -126,15 +127,15 @@ def _check_known(field: str, value: str | None, allowed: Sequence[str]) -> None:
         )
 
 
-def check_adapter(name: str | None, bundle: BundleInfo) -> None:
+def check_adapter(name: str | None, ready: Ready) -> None:
     """An adapter that we could serve but that has no weights here is told apart from one that nobody knows."""
-    warm = [adapter.name for adapter in bundle.adapters]
-    if name in KNOWN_ADAPTERS and name not in warm:
+    warm = [adapter.name for adapter in ready.bundle.adapters]
+    if name is not None and name not in warm and (bundle := ready.fetchable.get(name)):
         raise BadRequest(
             "adapter_not_warm",
             f"The adapter '{name}' is known, but its weights are not loaded here. Choose one that is "
-            f"({', '.join(warm)}), or have the operator run `proofsheet fetch {KNOWN_ADAPTERS[name]}` and serve with "
-            f"`--bundle {KNOWN_ADAPTERS[name]}`.",
+            f"({', '.join(warm)}), or have the operator run `proofsheet fetch {bundle}` and serve with "
+            f"`--bundle {bundle}`.",
             value=name,
             extra={"field": "adapter", "allowed": warm},
         )

@@ -41,8 +41,8 @@ async def generate(
         posed = None if pose is None else await decoders.decode(pose.read_bytes())
         click.echo("loading the models ...", err=True)
         await warm(workers, settings.start_seconds)
-        bundle = workers.describe()[0].bundle
-        wish = Wish(form, styles, bundle, max_images=settings.max_images, has_pose=posed is not None)
+        ready = workers.describe()[0]
+        wish = Wish(form, styles, ready, max_images=settings.max_images, has_pose=posed is not None)
         order = wish.order("generate", Photos(pictures, posed), form.terms.deadline or PATIENT_SECONDS)
         return await run(workers, order, output)
 

@@ -45,13 +45,14 @@ async def place(request: AnyRequest, front: Front, upload: Upload[PortraitForm],
     try:
         terms = await with_fingerprint(request, terms, upload)
         await check_webhook(front, terms)
-        bundle, settings = front.jobs.warm().bundle, front.settings
+        warm, settings = front.jobs.warm(), front.settings
+        bundle = warm.bundle
         caller = caller_of(request.scope)
         form, kept = upload.form, None
         if form.identity is not None:
             kept = front.vault.open_identity(form.identity, caller, bundle, form.adapter)
             form = msgspec.structs.replace(form, adapter=kept.adapter)
-        wish = Wish(form, front.styles, bundle, max_images=settings.max_images, has_pose=upload.pose is not None)
+        wish = Wish(form, front.styles, warm, max_images=settings.max_images, has_pose=upload.pose is not None)
 
         async def prepare(job: Job) -> Generate:
             photos = await decode_photos(job, record, front.decoders, upload)

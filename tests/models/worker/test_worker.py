@@ -97,6 +97,7 @@ def test_a_thread_takes_the_gpu_that_it_is_told_and_no_other(monkeypatch):
 def test_ready_tells_the_bundle_and_its_licences(harness):
     ready = harness.wait(Ready)
     assert ready.bundle.default_adapter == "photomaker"
+    assert ready.fetchable == {"photomaker": "golden"}
     assert {file.licence for file in ready.bundle.files} == {"CC0-1.0"}
     assert ready.max_rows == 4
 
