@@ -77,6 +77,14 @@ def test_files_that_it_names_exist(page: Path) -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+@pytest.mark.parametrize("folder", ["scripts", "loadtest"])
+def test_every_script_is_named_where_scripts_are_described(folder: str) -> None:
+    runnable = [path for path in (ROOT / folder).glob("*.py") if '__name__ == "__main__"' in path.read_text()]
+    page = (ROOT / folder / "README.md").read_text()
+    assert runnable
+    assert [path.name for path in runnable if path.stem not in page] == []
+
+
 @by_name
 def test_modules_that_it_runs_exist(page: Path) -> None:
     named = re.findall(r"python -m ((?:scripts|loadtest|service|models)[\w.]*\w)", page.read_text())
