@@ -73,8 +73,12 @@ def headings(page: Path) -> set[str]:
 
 @by_name
 def test_files_that_it_names_exist(page: Path) -> None:
-    named = re.findall(r"\b(?:service|models|scripts|loadtest|tests)/[\w/.]*\w\.(?:py|toml|jpg|md)\b", page.read_text())
+    """Paths from the root anywhere, and in code also a module's from the page's own folder."""
+    text = page.read_text()
+    named = re.findall(r"\b(?:service|models|scripts|loadtest|tests)/[\w/.]*\w\.(?:py|toml|jpg|md)\b", text)
+    beside = re.findall(r"`([\w/]+\.py)`", text)
     assert [name for name in named if not (ROOT / name).exists()] == []
+    assert [name for name in beside if not ((page.parent / name).exists() or (ROOT / name).exists())] == []
 
 
 @pytest.mark.parametrize("folder", ["scripts", "loadtest"])
