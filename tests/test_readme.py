@@ -2,16 +2,20 @@
 
 import re
 import shlex
+import tomllib
 from functools import cache
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import click
+import msgspec
 import pytest
 
+from models.adapters.registry import RegisteredSpec
 from models.engine.plan import Process
 from models.engine.rectified_flow import RectifiedFlow
 from models.engine.variance_preserving import VariancePreserving
-from models.weights.manifest import Repository, read_manifest
+from models.weights.manifest import BundleSpec, Repository, read_manifest
 from scripts.write_tables import DOCUMENTS, written
 from service.__main__ import main
 from service.api.codes import codes
@@ -19,10 +23,12 @@ from service.api.forms.fields import flat_fields
 from service.api.forms.portrait import PortraitForm
 from service.metrics import Metrics
 from service.settings import Settings, env_key, load_settings
+from service.styles import load_styles
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("service", "models", "scripts", "loadtest", "tests")
 PAGES = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
+MODULES = [str(path) for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
 DECISIONS = [path for path in PAGES if path.name == "DECISIONS.md"]
 WHERE_READERS_STAND = ("service", "service/api", "models", "models/weights", "scripts", "loadtest")
 OPERATING = (ROOT / "service" / "README.md").read_text()
@@ -73,12 +79,12 @@ def headings(page: Path) -> set[str]:
 
 @by_name
 def test_files_that_it_names_exist(page: Path) -> None:
-    """Paths from the root anywhere, and in code also a module's from the page's own folder."""
+    """Paths from the root anywhere, and in code also the ends of a module's path."""
     text = page.read_text()
     named = re.findall(r"\b(?:service|models|scripts|loadtest|tests)/[\w/.]*\w\.(?:py|toml|jpg|md)\b", text)
-    beside = re.findall(r"`([\w/]+\.py)`", text)
+    modules = re.findall(r"`([\w/]+\.py)`", text)
     assert [name for name in named if not (ROOT / name).exists()] == []
-    assert [name for name in beside if not ((page.parent / name).exists() or (ROOT / name).exists())] == []
+    assert [name for name in modules if not any(path.endswith(f"/{name}") for path in MODULES)] == []
 
 
 @pytest.mark.parametrize("folder", ["scripts", "loadtest"])
@@ -162,6 +168,27 @@ def test_codes_that_the_interface_names_have_a_meaning() -> None:
 )
 def test_the_tables_of_samplers_have_every_sampler(head: str, process: Process) -> None:
     assert re.findall(r"`([\w-]+)`", " ".join(first_column(COMPUTING, head))) == list(process.samplers)
+
+
+def test_the_table_of_adapters_has_every_adapter() -> None:
+    tags = [kind.__struct_config__.tag for kind in get_args(RegisteredSpec)]
+    assert re.findall(r"`([\w-]+)`", " ".join(first_column(COMPUTING, "adapter"))) == tags
+
+
+def test_the_manifest_entries_shown_are_such_as_a_manifest_has() -> None:
+    shown = [tomllib.loads(code)["bundles"] for code in re.findall(r"^```toml\n(.*?)^```$", COMPUTING, re.M | re.S)]
+    bundles = [bundle for entry in shown for bundle in entry.values()]
+    fields = get_type_hints(BundleSpec, include_extras=True)
+    values = [(name, value) for bundle in bundles for name, value in bundle.items()]
+    assert {name for name, _ in values} >= {"adapters", "style_loras"}
+    for name, value in values:
+        msgspec.convert(value, fields[name])
+
+
+def test_the_style_shown_is_one(tmp_path: Path) -> None:
+    [code] = re.findall(r"^```toml\n(\[\[style\]\].*?)^```$", FRONT_PAGE, re.M | re.S)
+    (tmp_path / "styles.toml").write_text(code)
+    assert load_styles(tmp_path / "styles.toml", default="rainy-day")
 
 
 def test_the_table_of_profiles_has_every_bundle() -> None:
