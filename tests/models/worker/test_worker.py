@@ -19,6 +19,7 @@ from models.engine.engine import Engine
 from models.engine.rows import Row
 from models.faces.face import Face
 from models.sdxl.conditioning import RowConditioning
+from models.sdxl.denoiser import Denoiser
 from models.wire.messages import (
     Broken,
     Cancel,
@@ -212,35 +213,35 @@ def test_a_noncommercial_face_analyzer_needs_the_operators_word(setup):
     harness.stop()
 
 
-def test_an_engine_failure_ends_its_jobs_and_the_worker_lives(harness, astronaut):
-    engine = harness.worker._engines["photomaker"]
-    denoiser = engine._denoiser
+def failing_with(error):
+    """A network's `predict` that raises."""
 
-    class Planted:
-        device = denoiser.device
+    def predict(*_):
+        raise error
 
-        def predict(self, *_):
-            raise RuntimeError("a secret prompt")
+    return predict
 
-    engine._denoiser = Planted()
-    harness.worker.receive(generate(astronaut, "bad"))
-    failed = harness.wait(Failed, "bad")
+
+def test_an_engine_failure_ends_its_jobs_and_the_worker_lives(harness, astronaut, monkeypatch):
+    with monkeypatch.context() as planted:
+        planted.setattr(Denoiser, "predict", failing_with(RuntimeError("a secret prompt")))
+        harness.worker.receive(generate(astronaut, "bad"))
+        failed = harness.wait(Failed, "bad")
     assert (failed.code, failed.fault) == ("engine_failed", "worker")
-    engine._denoiser = denoiser
     harness.worker.receive(generate(astronaut, "good"))
     harness.wait(Done, "good")
 
 
+def test_when_no_job_is_left_the_engines_check_their_books(harness, astronaut, monkeypatch):
+    checked = threading.Event()
+    monkeypatch.setattr(Engine, "check_books", lambda _: checked.set())
+    harness.worker.receive(generate(astronaut))
+    harness.wait(Done)
+    assert checked.wait(5)
+
+
 def test_a_device_out_of_memory_says_so_and_asks_to_try_again(harness, astronaut, monkeypatch):
-    engine = harness.worker._engines["photomaker"]
-
-    class Full:
-        device = engine._denoiser.device
-
-        def predict(self, *_):
-            raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(engine, "_denoiser", Full())
+    monkeypatch.setattr(Denoiser, "predict", failing_with(torch.OutOfMemoryError()))
     harness.worker.receive(generate(astronaut, "large", seeds=(1, 2)))
     failed = harness.wait(Failed, "large")
     assert (failed.code, failed.fault) == ("out_of_memory", "capacity")
@@ -324,16 +325,8 @@ def test_a_failed_preparation_is_logged_with_its_job_and_trace(harness, astronau
     assert "secret" not in caplog.text
 
 
-def test_no_log_line_holds_a_prompt_or_a_pixel(harness, astronaut, caplog):
-    engine = harness.worker._engines["photomaker"]
-
-    class Planted:
-        device = engine._denoiser.device
-
-        def predict(self, *_):
-            raise RuntimeError("a secret prompt")
-
-    engine._denoiser = Planted()
+def test_no_log_line_holds_a_prompt_or_a_pixel(harness, astronaut, caplog, monkeypatch):
+    monkeypatch.setattr(Denoiser, "predict", failing_with(RuntimeError("a secret prompt")))
     harness.worker.receive(generate(astronaut, prompt="secret woman"))
     harness.wait(Failed)
     assert "RuntimeError at" in caplog.text
