@@ -39,7 +39,12 @@ import skimage.data
 import torch
 
 from models.weights.manifest import PACKAGE
-from models.wire.messages import Broken, Done, Failed, FromWorker, Generate, Picture, Ready, Setup, Shutdown, Timings
+from models.wire.events import Done, Failed, Timings
+from models.wire.messages import FromWorker, Shutdown
+from models.wire.order import Generate
+from models.wire.picture import Picture
+from models.wire.reports import Broken, Ready
+from models.wire.setup import Setup
 from models.worker.worker import Worker
 from scripts.mixed import ONE_AT_A_TIME, REQUEST_BATCHES, STEP_BATCHES, Mixed, policies
 from scripts.stock import Stock, compare_with_stock

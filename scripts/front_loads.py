@@ -10,7 +10,13 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from models.wire.messages import Done, FromWorker, Generate, Picture, Ready, Setup, Shutdown, encode_frame
+from models.wire.events import Done
+from models.wire.frames import encode_frame
+from models.wire.messages import FromWorker, Shutdown
+from models.wire.order import Generate
+from models.wire.picture import Picture
+from models.wire.reports import Ready
+from models.wire.setup import Setup
 from scripts.fronts.caller import Connection, request
 from scripts.fronts.fake_worker import FakeWorker, Script
 from scripts.fronts.served import Served, fake, served

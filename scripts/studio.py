@@ -28,7 +28,9 @@ from models.faces.network import Network
 from models.faces.recogniser import Recogniser
 from models.finish.presenting import present
 from models.weights.manifest import PACKAGE, FinalSpec, Manifest, WeightFile, read_manifest
-from models.wire.messages import Final, Generate, Picture, Setup
+from models.wire.order import Final, Generate
+from models.wire.picture import Picture
+from models.wire.setup import Setup
 from models.worker.devices import buckets_for
 from models.worker.job import Job
 from models.worker.loading import WorkerParts, load_parts

@@ -10,7 +10,7 @@ from socket import socket
 import click
 import uvloop
 
-from models.wire.messages import Setup
+from models.wire.setup import Setup
 from service.api.forms.portrait import PortraitForm
 from service.app import create_app
 from service.cli.doctor import DoctorError, examine, is_usable, report

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
-from models.wire.messages import FaceReport, Figures, Timings
+from models.wire.events import FaceReport, Timings
+from models.wire.reports import Figures
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 

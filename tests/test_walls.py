@@ -37,7 +37,7 @@ def test_models_load_neither_the_service_nor_its_framework(module):
 
 
 def test_messages_load_nothing_that_computes():
-    assert loaded_by("models.wire.messages").isdisjoint(HEAVY)
+    assert loaded_by("models.wire.frames").isdisjoint(HEAVY)
 
 
 def test_a_manifest_is_read_by_nothing_that_computes():

@@ -12,7 +12,8 @@ from models.faces.face import Face
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.lora_choice import LoraChoice
 from models.wire.groups import Framing, Region
-from models.wire.messages import MAX_SELFIES, Picture
+from models.wire.order import MAX_SELFIES
+from models.wire.picture import Picture
 
 Size = tuple[int, int]  # width, height
 
@@ -60,7 +61,7 @@ class TokenShape:
 class Wish:
     """The part of a request that steers the picture. `strength` is 0 (no identity) to 1 (as much as is good).
 
-    The last five are for adapters with `takes_pose`, and mean what they do in `messages.Generate`.
+    The last five are for adapters with `takes_pose`, and mean what they do in `models.wire.order`.
     """
 
     prompt: str

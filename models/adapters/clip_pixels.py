@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

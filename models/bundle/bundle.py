@@ -18,7 +18,7 @@ from models.sdxl.vae import Decoder
 from models.weights.errors import WeightsError
 from models.weights.integrity import verify
 from models.weights.manifest import BundleSpec, FinalSpec, Manifest, refuse_noncommercial, root_of
-from models.wire.messages import AdapterInfo, BundleInfo, FileInfo, FinalInfo, LoraInfo
+from models.wire.bundle_info import AdapterInfo, BundleInfo, FileInfo, FinalInfo, LoraInfo
 
 __all__ = ["Bundle", "Stack", "load_bundle"]
 

@@ -25,7 +25,7 @@ from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
 from models.weights.errors import WeightsError
 from models.weights.manifest import BundleSpec
-from models.wire.messages import FileInfo
+from models.wire.bundle_info import FileInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from models.sdxl.control import ControlNet
 from models.weights.checkpoints import read_checkpoint
 from models.weights.errors import WeightsError
 from models.weights.manifest import BundleSpec
-from models.wire.messages import FileInfo
+from models.wire.bundle_info import FileInfo
 
 LONGEST = 400  # characters of a library's error: torch lists every key of a file that doesn't fit
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from models.faces.face import Face, Rgb
 from models.faces.measures import Measures, measured
-from models.wire.messages import FaceReport
+from models.wire.events import FaceReport
 
 SeveralFaces = Literal["largest", "refuse"]
 Code = Literal[

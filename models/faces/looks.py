@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from models.faces.face import Face, FaceAnalyzer, Rgb
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 
 
 class Looks:

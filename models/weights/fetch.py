@@ -18,7 +18,7 @@ from models.weights.integrity import verify_one
 from models.weights.listing import listing
 from models.weights.lock import Lock
 from models.weights.manifest import DEFAULT_MANIFEST, Manifest, WeightFile, read_manifest
-from models.wire.messages import FileInfo
+from models.wire.bundle_info import FileInfo
 
 SHOWN = 6
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from models.weights.errors import AlteredFile, MissingFile
 from models.weights.lock import Lock
 from models.weights.manifest import WeightFile
-from models.wire.messages import FileInfo
+from models.wire.bundle_info import FileInfo
 
 _BLOCK = 1 << 20
 

@@ -3,7 +3,8 @@
 import logging
 import socket
 
-from models.wire.messages import HEADER, FromWorker, ToWorker, encode_frame, to_worker_decoder
+from models.wire.frames import HEADER, encode_frame, to_worker_decoder
+from models.wire.messages import FromWorker, ToWorker
 from models.wire.tray import Tray, take_over
 
 log = logging.getLogger("proofsheet.worker")

@@ -26,6 +26,8 @@ LoraScale = Annotated[
     float, Meta(ge=-2, le=2, description="a number from -2 to 2 (0 is without it; below, its opposite)")
 ]
 
+SeveralFaces = Literal["largest", "refuse"]  # in one selfie: take the largest, or refuse the photo
+
 Framing = Literal["selfie", "front", "slight-left", "slight-right", "closer", "wider"]  # left and right of the picture
 Region = Literal["picture", "face"]
 ChosenFraming = Annotated[

@@ -7,7 +7,8 @@ import threading
 import click
 
 from models.wire.channel import Channel
-from models.wire.messages import Setup, Shutdown
+from models.wire.messages import Shutdown
+from models.wire.setup import Setup
 from models.worker.worker import Worker
 
 

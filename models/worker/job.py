@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.wire.messages import Failed, Generate, Started, Timings
+from models.wire.events import Failed, Started, Timings
+from models.wire.order import Generate
 
 Fault = Literal["caller", "capacity", "worker"]
 

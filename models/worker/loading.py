@@ -16,7 +16,7 @@ from models.finish.jpeg_choice import choose_jpeg_encoder
 from models.sdxl.speed import EAGER, Speed
 from models.weights.errors import WeightsError
 from models.weights.manifest import DEFAULT_MANIFEST, PACKAGE, faces_folder, read_manifest
-from models.wire.messages import Setup
+from models.wire.setup import Setup
 from models.worker.compile_cache import CompileCache, key_of
 from models.worker.devices import buckets_for, choose_device
 

@@ -8,7 +8,9 @@ from models.engine.plan import Level, Plan, make_plan
 from models.engine.rows import BatchKey
 from models.sdxl.lora_choice import LoraChoice
 from models.weights.manifest import FinalSpec
-from models.wire.messages import BundleInfo, Failed, Generate
+from models.wire.bundle_info import BundleInfo
+from models.wire.events import Failed
+from models.wire.order import Generate
 from models.worker.job import JobRefused
 
 

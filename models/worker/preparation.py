@@ -16,7 +16,9 @@ from models.faces.agreement import disagreement
 from models.faces.face import Face, FaceAnalyzer
 from models.faces.judge import Judgement, PhotoLimits, judge
 from models.faces.looks import Looks, pixels_of
-from models.wire.messages import FaceReport, Failed, Generate, Picture, Started
+from models.wire.events import FaceReport, Failed, Started
+from models.wire.order import Generate
+from models.wire.picture import Picture
 from models.worker.job import Job, JobRefused
 from models.worker.orders import FinalOrder, Order, read_order
 

@@ -26,7 +26,7 @@ from models.finish.jpeg import Encode
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.speed import Speed
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 
 log = logging.getLogger(__name__)
 

@@ -21,24 +21,11 @@ from models.engine.engine import Engine, Exit, Finished, TickReport
 from models.engine.rows import Row
 from models.finish.encoding import encode_image, encode_preview
 from models.finish.presenting import present
-from models.wire.messages import (
-    Broken,
-    Cancel,
-    Done,
-    Dropped,
-    Failed,
-    Figures,
-    FromWorker,
-    Generate,
-    Portrait,
-    Ready,
-    Setup,
-    Shutdown,
-    SpeedInfo,
-    Stepped,
-    Tick,
-    ToWorker,
-)
+from models.wire.events import Done, Dropped, Failed, Portrait, Stepped
+from models.wire.messages import Cancel, FromWorker, Shutdown, ToWorker
+from models.wire.order import Generate
+from models.wire.reports import Broken, Figures, Ready, SpeedInfo, Tick
+from models.wire.setup import Setup
 from models.worker.devices import choose_device, device_name, enter, exit_on_cuda_fault, trace_of
 from models.worker.job import Fault, Job, JobRefused
 from models.worker.loading import WorkerParts, load_parts

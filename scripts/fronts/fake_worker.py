@@ -21,32 +21,13 @@ from typing import Any
 
 import msgspec
 
+from models.wire.bundle_info import AdapterInfo, BundleInfo, FileInfo, FinalInfo, LoraInfo
 from models.wire.channel import Channel
-from models.wire.messages import (
-    AdapterInfo,
-    Broken,
-    BundleInfo,
-    Cancel,
-    Done,
-    Dropped,
-    FaceReport,
-    Failed,
-    Figures,
-    FileInfo,
-    FinalInfo,
-    FromWorker,
-    Generate,
-    LoraInfo,
-    Portrait,
-    Ready,
-    Setup,
-    Shutdown,
-    Started,
-    Stepped,
-    Tick,
-    Timings,
-    ToWorker,
-)
+from models.wire.events import Done, Dropped, FaceReport, Failed, Portrait, Started, Stepped, Timings
+from models.wire.messages import Cancel, FromWorker, Shutdown, ToWorker
+from models.wire.order import Generate
+from models.wire.reports import Broken, Figures, Ready, Tick
+from models.wire.setup import Setup
 
 BUNDLE = BundleInfo(
     name="fake",

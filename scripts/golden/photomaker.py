@@ -34,7 +34,7 @@ from models.sdxl.conditioning import RowConditioning
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 from scripts.golden.outcome import PIXEL_TOLERANCE, Outcome, difference
 
 ENCODER_TOLERANCE = 1e-4

@@ -6,7 +6,7 @@ import msgspec
 from litestar.response.base import ASGIResponse
 from msgspec import Meta, Struct
 
-from models.wire.messages import FaceReport, Portrait, Timings
+from models.wire.events import FaceReport, Portrait, Timings
 from service.api.record import RequestRecord
 from service.jobs.job import Finished, Job
 

@@ -11,7 +11,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Meta, Struct
 
-from models.wire.messages import BundleInfo, Ready
+from models.wire.bundle_info import BundleInfo
+from models.wire.reports import Ready
 from service.api.front import Front
 from service.api.replicate.catalogue import PublishedModels, model_object
 from service.api.replicate.objects import ModelObject

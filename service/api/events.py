@@ -11,7 +11,7 @@ import msgspec
 from litestar.types import HTTPResponseBodyEvent, Receive, Scope, Send
 from msgspec import Struct
 
-from models.wire.messages import Done, FaceReport, Portrait, Started, Stepped
+from models.wire.events import Done, FaceReport, Portrait, Started, Stepped
 from service.api.answers import TimingsAnswer, image_answer, note_timings, timings_answer
 from service.api.presence import disconnected, settle
 from service.api.record import RequestRecord

@@ -6,7 +6,8 @@ from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
-from models.wire.messages import BundleInfo, Final, FinalInfo, Generate
+from models.wire.bundle_info import BundleInfo, FinalInfo
+from models.wire.order import Final, Generate
 from service.access.caller import caller_of, require
 from service.api.accept import choose_form
 from service.api.forms.final import FinalForm

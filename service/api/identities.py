@@ -9,7 +9,9 @@ from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.response.base import ASGIResponse
 
-from models.wire.messages import BundleInfo, Generate, Picture
+from models.wire.bundle_info import BundleInfo
+from models.wire.order import Generate
+from models.wire.picture import Picture
 from service.access.caller import caller_of
 from service.api.answers import IdentityAnswer, note_timings
 from service.api.forms.identity import IdentityForm

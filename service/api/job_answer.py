@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from models.wire.messages import FaceReport
+from models.wire.events import FaceReport
 from service.api.answers import ImageAnswer, TimingsAnswer, image_answer, timings_answer
 from service.jobs.job import Job, JobState
 

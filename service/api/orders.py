@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from models.wire.messages import BundleInfo, Generate, Picture, Ready
+from models.wire.bundle_info import BundleInfo
+from models.wire.order import Generate
+from models.wire.picture import Picture
+from models.wire.reports import Ready
 from service.api.forms.portrait import PortraitForm
 from service.errors import BadRequest
 from service.jobs.job import Summary

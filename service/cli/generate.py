@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from models.wire.messages import Done, Generate, Portrait, Started, Stepped
+from models.wire.events import Done, Portrait, Started, Stepped
+from models.wire.order import Generate
 from service.api.forms.portrait import PortraitForm
 from service.api.orders import Photos, Wish
 from service.decoders.pool import Decoders

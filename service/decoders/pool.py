@@ -7,7 +7,7 @@ import asyncio
 import logging
 from typing import NoReturn
 
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 from service.decoders.process import DecoderDied, DecoderProcess
 from service.decoders.protocol import ImageLimits, Refused
 from service.errors import NoCapacity

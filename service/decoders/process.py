@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 from models.wire.tray import Tray, hand_over
 from service.decoders.protocol import (
     HEADER,

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from models.wire.messages import Failed
+from models.wire.events import Failed
 from service.errors import BadRequest, BadSelfie, DeadlineExceeded, JobFailed, NoCapacity, ServiceError
 
 # Failures that are about a field and not about a photo. What is missing here and the caller's fault is a BadSelfie.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from models.wire.messages import Timings
+from models.wire.events import Timings
 
 REMEMBERED = 32  # jobs and errors
 SERVICE_SECONDS = 300.0  # how old the quickest job may be that still refuses others in an empty house

@@ -9,8 +9,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from models.wire.events import Done, Failed, JobEvent, Portrait, Started, Stepped, Timings
 from models.wire.groups import ImageFormat
-from models.wire.messages import Done, Failed, JobEvent, Portrait, Started, Stepped, Timings
 from service.access.caller import Caller
 from service.errors import JobCancelled, ServiceError
 from service.jobs.log import Ended, EventLog, Logged, Queued

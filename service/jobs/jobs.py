@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 
 import msgspec
 
-from models.wire.messages import Done, Failed, Generate, JobEvent, Portrait, Ready, Started
+from models.wire.events import Done, Failed, JobEvent, Portrait, Started
+from models.wire.order import Generate
+from models.wire.reports import Ready
 from service.access.caller import Caller
 from service.errors import DeadlineExceeded, JobCancelled, JobFailed, NoCapacity, NotFound, ServiceError
 from service.jobs import admission

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from models.wire.messages import Done, Portrait, Started, Stepped
+from models.wire.events import Done, Portrait, Started, Stepped
 from service.errors import ServiceError
 
 MAX_STEPS = 256  # progress kept for those who come late; portraits and ends are always kept

@@ -10,8 +10,10 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from models.wire.bundle_info import BundleInfo
+from models.wire.events import JobEvent, Portrait, Started
 from models.wire.groups import ImageFormat
-from models.wire.messages import BundleInfo, Final, Generate, JobEvent, Portrait, Started
+from models.wire.order import Final, Generate
 from service.access.caller import Caller
 from service.errors import BadRequest
 from service.jobs.sealing import MAX_TOKEN_CHARS, Sealer

@@ -6,7 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from models.wire.messages import Done, Failed, Generate, JobEvent, Portrait, Started, Stepped
+from models.wire.events import Done, Failed, JobEvent, Portrait, Started, Stepped
+from models.wire.order import Generate
 from service.workers.supervisor import Supervisor
 
 MAX_WAITING_STEPS = 64  # progress a slow reader has not taken; more is dropped, portraits never are

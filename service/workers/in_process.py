@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from models.wire.messages import Broken, FromWorker, Setup, Shutdown, ToWorker
+from models.wire.messages import FromWorker, Shutdown, ToWorker
+from models.wire.reports import Broken
+from models.wire.setup import Setup
 
 logger = logging.getLogger("proofsheet.worker")
 

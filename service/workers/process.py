@@ -15,15 +15,9 @@ from pathlib import Path
 import msgspec
 
 import models
-from models.wire.messages import (
-    HEADER,
-    MAX_FRAME_BYTES,
-    FromWorker,
-    Setup,
-    ToWorker,
-    decode_from_worker,
-    encode_frame,
-)
+from models.wire.frames import HEADER, MAX_FRAME_BYTES, decode_from_worker, encode_frame
+from models.wire.messages import FromWorker, ToWorker
+from models.wire.setup import Setup
 from models.wire.tray import Tray, hand_over
 from models.worker.spinning import short_spin
 from service.frames import Frames

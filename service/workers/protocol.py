@@ -10,7 +10,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from models.wire.messages import Figures, FromWorker, Generate, JobEvent, Ready, Setup, SpeedInfo, ToWorker
+from models.wire.events import JobEvent
+from models.wire.messages import FromWorker, ToWorker
+from models.wire.order import Generate
+from models.wire.reports import Figures, Ready, SpeedInfo
+from models.wire.setup import Setup
 
 
 class WorkerStatus(Struct, frozen=True, kw_only=True):

@@ -8,21 +8,11 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 
-from models.wire.messages import (
-    Cancel,
-    Done,
-    Dropped,
-    Failed,
-    Figures,
-    FromWorker,
-    Generate,
-    JobEvent,
-    Portrait,
-    Ready,
-    Setup,
-    Started,
-    Stepped,
-)
+from models.wire.events import Done, Dropped, Failed, JobEvent, Portrait, Started, Stepped
+from models.wire.messages import Cancel, FromWorker
+from models.wire.order import Generate
+from models.wire.reports import Figures, Ready
+from models.wire.setup import Setup
 from service.workers.held_job import HeldJob
 from service.workers.placing import choose_worker
 from service.workers.process import launch_process

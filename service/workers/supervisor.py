@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from models.wire.messages import Broken, FromWorker, Generate, Ready, Setup, Shutdown, ToWorker
+from models.wire.messages import FromWorker, Shutdown, ToWorker
+from models.wire.order import Generate
+from models.wire.reports import Broken, Ready
+from models.wire.setup import Setup
 from service.workers.protocol import Launcher, Link, WorkerStatus
 
 logger = logging.getLogger("proofsheet.worker")

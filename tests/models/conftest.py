@@ -9,7 +9,8 @@ import skimage.data
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.wire.messages import Ready, Setup
+from models.wire.reports import Ready
+from models.wire.setup import Setup
 from tests.models.running import Harness, picture_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "photomaker"

@@ -6,7 +6,9 @@ import threading
 import numpy as np
 from PIL import Image
 
-from models.wire.messages import Generate, Picture, Shutdown
+from models.wire.messages import Shutdown
+from models.wire.order import Generate
+from models.wire.picture import Picture
 from models.worker.worker import Worker
 
 PATIENCE_SECONDS = 60

@@ -2,7 +2,9 @@
 
 import asyncio
 
-from models.wire.messages import Done, Generate, Picture, Portrait
+from models.wire.events import Done, Portrait
+from models.wire.order import Generate
+from models.wire.picture import Picture
 from service.access.caller import ANONYMOUS, SCOPES, Caller
 from service.jobs.jobs import Jobs
 from service.jobs.log import Ended

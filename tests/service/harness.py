@@ -13,7 +13,8 @@ import httpx
 import msgspec
 from litestar import Litestar
 
-from models.wire.messages import Picture, Setup
+from models.wire.picture import Picture
+from models.wire.setup import Setup
 from scripts.fronts.fake_worker import FakeWorker, Script
 from service.app import create_app
 from service.errors import BadPicture

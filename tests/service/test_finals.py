@@ -6,7 +6,8 @@ import base64
 import msgspec
 import pytest
 
-from models.wire.messages import FinalInfo, Generate
+from models.wire.bundle_info import FinalInfo
+from models.wire.order import Generate
 from scripts.fronts import fake_worker
 from scripts.fronts.fake_worker import BUNDLE, Script
 from service.access.key_file import KeyEntry, add_key, parse_keys

@@ -6,7 +6,7 @@ import time
 import msgspec
 import pytest
 
-from models.wire.messages import Generate
+from models.wire.order import Generate
 from scripts.fronts.fake_worker import BUNDLE
 from service.access.caller import Caller
 from service.jobs.sealing import Sealer

@@ -5,7 +5,9 @@ import time
 
 import pytest
 
-from models.wire.messages import Done, Generate, Picture, Portrait, Started, Stepped
+from models.wire.events import Done, Portrait, Started, Stepped
+from models.wire.order import Generate
+from models.wire.picture import Picture
 from service.access.caller import ANONYMOUS
 from service.errors import BadPicture, DeadlineExceeded, JobCancelled, JobFailed, NoCapacity, NotFound
 from service.jobs.log import Ended, EventLog, Queued

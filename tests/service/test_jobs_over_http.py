@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from models.wire.messages import Portrait
+from models.wire.events import Portrait
 from scripts.fronts.fake_worker import Script
 from service.api.forms.portrait import PortraitForm
 from service.api.forms.upload import Upload

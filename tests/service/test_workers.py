@@ -8,7 +8,10 @@ import httpx
 import msgspec
 import pytest
 
-from models.wire.messages import Done, Failed, Generate, Picture, Portrait, Setup, Started, Stepped
+from models.wire.events import Done, Failed, Portrait, Started, Stepped
+from models.wire.order import Generate
+from models.wire.picture import Picture
+from models.wire.setup import Setup
 from scripts.fronts.with_fake import fake_process
 from service.__main__ import build_workers
 from service.metrics import Metrics

@@ -5,7 +5,9 @@ import dataclasses
 
 import msgspec
 
-from models.wire.messages import Done, Failed, Generate, Portrait, Ready, Started, Stepped, Timings
+from models.wire.events import Done, Failed, Portrait, Started, Stepped, Timings
+from models.wire.order import Generate
+from models.wire.reports import Ready
 from scripts.fronts.fake_worker import BUNDLE
 
 

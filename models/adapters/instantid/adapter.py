@@ -24,7 +24,7 @@ from models.sdxl.conditioning import RowConditioning
 from models.sdxl.control import Control, ControlNet
 from models.sdxl.region import Region
 from models.sdxl.text import TextEncoders
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 
 IDENTITY_NET = "identity"
 # The scale of both channels at strength 1: the one of every published example. Above it pictures look burnt.

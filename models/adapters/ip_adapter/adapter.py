@@ -23,7 +23,7 @@ from models.faces.face import Face
 from models.sdxl.attention import ImagePrompt
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.text import TextEncoders
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 
 # What the weights were trained on: the face laid on ArcFace's template at twice its size, which is insightface's
 # `norm_crop` at 224 (the authors' wiki, "IP-Adapter-Face").

@@ -15,7 +15,7 @@ from models.adapters.photomaker.trigger import check_budget, expand, place_trigg
 from models.faces.face import Face
 from models.sdxl.conditioning import Prompt, RowConditioning, time_ids_for, zeros_like
 from models.sdxl.text import TextEncoders
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 
 
 class PhotoMaker:

@@ -4,8 +4,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from models.wire.groups import NAME, Delivery, Placing, Sampling
-from models.wire.messages import SeveralFaces
+from models.wire.groups import NAME, Delivery, Placing, Sampling, SeveralFaces
 from service.api.body.expected import FileField
 from service.api.forms.fields import PROSE, TOKEN
 from service.api.forms.form import NO_SELFIE, POSE, SELFIES, Form

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 from service.api.forms.form import POSE, Form
 from service.api.forms.upload import Upload
 from service.api.orders import Photos

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Request
 
-from models.wire.messages import Generate
+from models.wire.order import Generate
 from service.access.caller import Scope, caller_of, require
 from service.api.forms.form import Form
 from service.api.forms.portrait import PortraitForm

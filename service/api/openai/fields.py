@@ -20,8 +20,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from models.wire.bundle_info import BundleInfo
 from models.wire.groups import Delivery, ImageFormat
-from models.wire.messages import BundleInfo
 from service.api.forms.fields import flat_fields
 from service.api.forms.portrait import AnyPrompt, PortraitForm
 from service.api.forms.values import read_fields, unknown_field

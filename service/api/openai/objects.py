@@ -4,7 +4,7 @@ from base64 import b64encode
 
 from msgspec import UNSET, Struct, UnsetType
 
-from models.wire.messages import FaceReport, Portrait, Timings
+from models.wire.events import FaceReport, Portrait, Timings
 from service.api.openai.fields import ImagesWish, Quality
 from service.jobs.job import Finished, Job
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from models.wire.messages import Portrait, Started, Stepped
+from models.wire.events import Portrait, Started, Stepped
 from service.api.dialects import openai_error
 from service.api.openai.fields import ImagesWish
 from service.api.openai.objects import CompletedEvent, PartialImageEvent, proof_of

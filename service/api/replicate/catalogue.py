@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from models.wire.messages import BundleInfo
+from models.wire.bundle_info import BundleInfo
 from service.api.forms.fields import flat_struct
 from service.api.forms.portrait import PortraitForm
 from service.api.forms.values import read_fields

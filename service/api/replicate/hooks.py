@@ -9,7 +9,7 @@ import contextlib
 
 import msgspec
 
-from models.wire.messages import Done, Portrait, Started, Stepped
+from models.wire.events import Done, Portrait, Started, Stepped
 from service.api.replicate.predictions import Prediction, prediction_object
 from service.api.replicate.requests import HookEvent
 from service.jobs.log import Ended, JobNews

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from models.wire.bundle_info import BundleInfo
 from models.wire.groups import Delivery, Placing, Sampling
-from models.wire.messages import BundleInfo
 from service.api.forms.portrait import AnyPrompt, PortraitForm, Seed
 from service.api.replicate.photomaker import place_subject
 from service.api.replicate.translation import (

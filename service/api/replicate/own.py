@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from models.wire.messages import BundleInfo
+from models.wire.bundle_info import BundleInfo
 from service.api.forms.fields import flat_fields
 from service.api.forms.portrait import PortraitForm
 from service.api.forms.values import read_fields, unknown_field

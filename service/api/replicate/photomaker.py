@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from models.wire.bundle_info import BundleInfo
 from models.wire.groups import Delivery, Sampling
-from models.wire.messages import BundleInfo
 from service.api.forms.portrait import AnyPrompt, PortraitForm, Seed
 from service.api.replicate.translation import Translated, Uri, YesNo, fit_guidance, fit_steps, refuse
 from service.styles import SUBJECTS

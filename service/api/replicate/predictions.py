@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
-from models.wire.messages import Portrait
+from models.wire.events import Portrait
 from service.access.caller import Caller
 from service.api.replicate.catalogue import PublishedModel
 from service.api.replicate.objects import PredictionMetrics, PredictionObject, PredictionUrls, Status

@@ -5,7 +5,7 @@ The client drops an event without an id and fails on one of another name.
 
 import msgspec
 
-from models.wire.messages import Done, Portrait, Stepped
+from models.wire.events import Done, Portrait, Stepped
 from service.api.replicate.predictions import as_data_url, progress_line
 from service.errors import JobCancelled
 from service.jobs.log import Ended, Logged

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from models.wire.messages import BundleInfo
+from models.wire.bundle_info import BundleInfo
 from service.api.forms.portrait import PortraitForm
 from service.api.sizes import nearest_size
 from service.errors import BadInput

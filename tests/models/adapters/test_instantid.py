@@ -10,7 +10,7 @@ from models.adapters.instantid.checkpoint import split_instantid
 from models.faces.face import Face
 from models.sdxl.attention import attention_layers
 from models.sdxl.text import PromptTooLong
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 from scripts.golden.instantid import InstantIDFolder
 from tests.models.conftest import GOLDEN_INSTANTID
 

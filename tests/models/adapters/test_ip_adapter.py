@@ -23,7 +23,7 @@ from models.faces.face import Face
 from models.sdxl.attention import attention_layers
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.text import PromptTooLong
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 from scripts.golden.photomaker import PhotoMakerFolder
 from tests.models.conftest import GOLDEN
 from tests.models.engine.test_invariance import run

@@ -13,7 +13,11 @@ from PIL import Image
 from models.bundle.bundle import load_bundle
 from models.faces.analyzers import load_analyzer
 from models.weights.manifest import PACKAGE, read_manifest
-from models.wire.messages import Done, Failed, Generate, Picture, Portrait, Ready, Setup, Started
+from models.wire.events import Done, Failed, Portrait, Started
+from models.wire.order import Generate
+from models.wire.picture import Picture
+from models.wire.reports import Ready
+from models.wire.setup import Setup
 from models.worker.job import Job
 from models.worker.preparation import Preparer
 from tests.models.running import Harness

@@ -15,7 +15,7 @@ from models.faces.analyzers import load_analyzer
 from models.weights.errors import WeightsError
 from models.weights.footprint import expected_footprints
 from models.weights.manifest import DEFAULT_MANIFEST, PACKAGE, WeightFile, read_manifest
-from models.wire.messages import Setup
+from models.wire.setup import Setup
 from models.worker.loading import load_parts
 
 V2 = "tiny/photomaker/photomaker-v2.safetensors"

@@ -3,7 +3,7 @@
 import pytest
 
 from models.faces.looks import Looks
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 
 
 class CountingAnalyzer:

@@ -7,7 +7,9 @@ import skimage.data
 
 from models.weights.fetch import fetch
 from models.weights.manifest import read_manifest
-from models.wire.messages import Done, Portrait, Ready, Setup
+from models.wire.events import Done, Portrait
+from models.wire.reports import Ready
+from models.wire.setup import Setup
 from tests.models.conftest import MANIFEST
 from tests.models.running import Harness, generate, picture_of
 from tests.models.weights.hub import Hub

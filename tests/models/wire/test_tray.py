@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from models.wire.channel import Channel
-from models.wire.messages import Generate, Picture, encode_frame
+from models.wire.frames import encode_frame
+from models.wire.order import Generate
+from models.wire.picture import Picture
 from models.wire.tray import Tray, hand_over, take_over
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="trays are Linux's")

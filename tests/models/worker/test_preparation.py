@@ -5,7 +5,9 @@ import pytest
 
 from models.faces.agreement import SAME_PERSON
 from models.faces.judge import PhotoLimits, judge
-from models.wire.messages import Generate, Picture, Setup
+from models.wire.order import Generate
+from models.wire.picture import Picture
+from models.wire.setup import Setup
 from models.worker.job import Job, JobRefused
 from models.worker.loading import load_parts
 from models.worker.preparation import Preparer

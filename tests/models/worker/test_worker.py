@@ -20,19 +20,10 @@ from models.engine.rows import Row
 from models.faces.face import Face
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.denoiser import Denoiser
-from models.wire.messages import (
-    Broken,
-    Cancel,
-    Done,
-    Dropped,
-    Failed,
-    Figures,
-    Generate,
-    Portrait,
-    Ready,
-    Started,
-    Stepped,
-)
+from models.wire.events import Done, Dropped, Failed, Portrait, Started, Stepped
+from models.wire.messages import Cancel
+from models.wire.order import Generate
+from models.wire.reports import Broken, Figures, Ready
 from models.worker.__main__ import feed
 from models.worker.devices import enter
 from models.worker.job import Job

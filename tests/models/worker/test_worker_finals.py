@@ -9,7 +9,9 @@ import torch
 from PIL import Image
 
 from models.engine.engine import Engine
-from models.wire.messages import Cancel, Done, Failed, Final, Portrait, Started, Stepped
+from models.wire.events import Done, Failed, Portrait, Started, Stepped
+from models.wire.messages import Cancel
+from models.wire.order import Final
 from models.worker.job import Job
 from models.worker.loading import load_parts
 from models.worker.preparation import Preparer

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
 
-from models.wire.messages import Picture
+from models.wire.picture import Picture
 from models.wire.tray import Tray
 from service.decoders import decoder
 from service.decoders.content import name_content

@@ -7,7 +7,7 @@ import pytest
 from replicate.webhook import Webhooks as ReplicateWebhooks
 from replicate.webhook import WebhookSigningSecret
 
-from models.wire.messages import Done, Portrait, Started, Stepped
+from models.wire.events import Done, Portrait, Started, Stepped
 from scripts.fronts.fake_worker import TIMINGS
 from service.api.replicate.catalogue import OWN
 from service.api.replicate.hooks import Hooks, Throttle
