@@ -120,7 +120,7 @@ def create_app(
         logging_config=None,  # ours is set up once, by the process; Litestar's would log nothing of a 500
         debug=False,  # a traceback page would show callers' values
     )
-    app.state.jobs = jobs
+    app.state.front = front
     app.asgi_handler = Envelope(app.asgi_handler, metrics_page, tracer)
     return app
 

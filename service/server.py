@@ -178,7 +178,7 @@ def make_server(
         timeout_graceful_shutdown=settings.drain_seconds,
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return FrontServer(config, app.state.jobs, workers, f"http://{host}:{port}", ready_file)
+    return FrontServer(config, app.state.front.jobs, workers, f"http://{host}:{port}", ready_file)
 
 
 def listen(settings: Settings) -> socket.socket:

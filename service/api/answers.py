@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from models.wire.events import FaceReport, Portrait, Timings
 from service.api.record import RequestRecord
-from service.jobs.job import Finished, Job
+from service.jobs.job import Job, JobResult
 
 MAX_PROOF_HEADER = 6000  # characters; servers in between refuse header fields from 8 KB on
 
@@ -75,8 +75,8 @@ def note_timings(record: RequestRecord, timings: Timings) -> None:
 
 def timings_answer(job: Job, timings: Timings, total_ms: float) -> TimingsAnswer:
     return TimingsAnswer(
-        upload=job.front_ms.get("upload", 0.0),
-        decode_upload=job.front_ms.get("decode_upload", 0.0),
+        upload=job.origin.stages.get("upload", 0.0),
+        decode_upload=job.origin.stages.get("decode_upload", 0.0),
         face=timings.face_ms,
         identity=timings.identity_ms,
         text=timings.text_ms,
@@ -97,11 +97,11 @@ def image_answer(job: Job, portrait: Portrait) -> ImageAnswer:
         width=portrait.width,
         height=portrait.height,
         b64=portrait.data,
-        proof=job.keepsakes.proofs.get(portrait.index),
+        proof=job.tokens.proofs.get(portrait.index),
     )
 
 
-def json_response(job: Job, record: RequestRecord, finished: Finished) -> ASGIResponse:
+def json_response(job: Job, record: RequestRecord, finished: JobResult) -> ASGIResponse:
     note_timings(record, finished.timings)
     answer = PortraitsAnswer(
         id=job.id,
@@ -115,11 +115,11 @@ def json_response(job: Job, record: RequestRecord, finished: Finished) -> ASGIRe
     return ASGIResponse(body=msgspec.json.encode(answer), media_type="application/json")
 
 
-def image_response(job: Job, record: RequestRecord, finished: Finished) -> ASGIResponse:
+def image_response(job: Job, record: RequestRecord, finished: JobResult) -> ASGIResponse:
     note_timings(record, finished.timings)
     portrait = finished.portraits[0]
     headers = {"X-Seed": str(portrait.seed), "X-Job-Id": job.id}
-    proof = job.keepsakes.proofs.get(portrait.index)
+    proof = job.tokens.proofs.get(portrait.index)
     if proof is not None and len(proof) <= MAX_PROOF_HEADER:
         headers["X-Proof"] = proof
     return ASGIResponse(body=portrait.data, media_type=f"image/{portrait.format}", headers=headers)

@@ -13,9 +13,9 @@ from service.api.accept import choose_form
 from service.api.forms.final import FinalForm
 from service.api.forms.upload import Upload
 from service.api.front import Front
+from service.api.intake.options import options_of
 from service.api.intake.placing import check_webhook, enter, with_fingerprint
 from service.api.intake.receiving import receive
-from service.api.intake.terms import terms_of
 from service.api.intake.waiting import prepared
 from service.api.openapi import FinalsOperation
 from service.api.orders import read_size
@@ -49,8 +49,8 @@ async def create_final(request: AnyRequest, front: NamedDependency[Front]) -> AS
 
 async def place_final(request: AnyRequest, front: Front, form: FinalForm) -> Job:
     """The final of the form's proof, on its way. Raises as `enter` does, and for a token that is no good."""
-    terms = await with_fingerprint(request, terms_of(request, front, form.terms), Upload(form, []))
-    await check_webhook(front, terms)
+    options = await with_fingerprint(request, options_of(request, front, form.terms), Upload(form, []))
+    await check_webhook(front, options)
     bundle = front.jobs.warm().bundle
     proof = front.vault.open_proof(form.proof, caller_of(request.scope), bundle)
     final = final_of(form, proof, bundle)
@@ -65,7 +65,7 @@ async def place_final(request: AnyRequest, front: Front, form: FinalForm) -> Job
             deadline_seconds=job.seconds_left,
         )
 
-    job = enter(request, front, final_summary(form, proof, bundle, final), terms, prepare, needs="final")
+    job = enter(request, front, final_summary(form, proof, bundle, final), options, prepare, needs="final")
     return await prepared(request, job)
 
 

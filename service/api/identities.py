@@ -16,16 +16,16 @@ from service.access.caller import caller_of
 from service.api.answers import IdentityAnswer, note_timings
 from service.api.forms.identity import IdentityForm
 from service.api.front import Front
+from service.api.intake.options import options_of
 from service.api.intake.photos import decode_photos
 from service.api.intake.placing import enter
 from service.api.intake.receiving import receive
-from service.api.intake.terms import terms_of
 from service.api.intake.waiting import answered, prepared
 from service.api.openapi import IdentitiesOperation
 from service.api.orders import check_adapter
 from service.api.record import record_of
-from service.jobs.job import Finished, Job, Summary
-from service.jobs.tokens import EnrolmentKeepsakes
+from service.jobs.job import Job, JobResult, Summary
+from service.jobs.tokens import EnrolmentTokens
 from service.memory import wipe
 
 AnyRequest = Request[Any, Any, Any]
@@ -49,20 +49,20 @@ async def create_identity(request: AnyRequest, front: NamedDependency[Front]) ->
         warm = front.jobs.warm()
         bundle = warm.bundle
         check_adapter(upload.form.adapter, warm)
-        keepsakes = EnrolmentKeepsakes(front.vault, caller_of(request.scope), bundle.revision)
-        terms = terms_of(request, front, upload.form.terms)
+        tokens = EnrolmentTokens(front.vault, caller_of(request.scope), bundle.revision)
+        options = options_of(request, front, upload.form.terms)
 
         async def prepare(job: Job) -> Generate:
-            job.keepsakes = keepsakes
             photos = await decode_photos(job, record_of(request.scope), front.decoders, upload)
             return enrolment(job.id, upload.form, photos.selfies, job.seconds_left)
 
-        job = enter(request, front, enrolment_summary(upload.form, bundle), terms, prepare, photos=upload.files)
+        summary = enrolment_summary(upload.form, bundle)
+        job = enter(request, front, summary, options, prepare, photos=upload.files, tokens=tokens)
     except BaseException:
         wipe(upload.files)
         raise
     await prepared(request, job)
-    return _answer(request, await answered(request, job), keepsakes, bundle)
+    return _answer(request, await answered(request, job), tokens, bundle)
 
 
 def enrolment(job_id: str, form: IdentityForm, selfies: Sequence[Picture], seconds_left: float) -> Generate:
@@ -94,14 +94,14 @@ def enrolment_summary(form: IdentityForm, bundle: BundleInfo) -> Summary:
     )
 
 
-def _answer(request: AnyRequest, finished: Finished, keepsakes: EnrolmentKeepsakes, bundle: BundleInfo) -> ASGIResponse:
+def _answer(request: AnyRequest, finished: JobResult, tokens: EnrolmentTokens, bundle: BundleInfo) -> ASGIResponse:
     note_timings(record_of(request.scope), finished.timings)
-    assert keepsakes.identity is not None, "a finished enrolment has started"
+    assert tokens.identity is not None, "a finished enrolment has started"
     answer = IdentityAnswer(
-        identity=keepsakes.identity,
+        identity=tokens.identity,
         model=bundle.name,
         adapter=finished.started.adapter,
-        expires_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(keepsakes.expires_at)),
+        expires_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(tokens.expires_at)),
         faces=finished.started.faces,
     )
     return ASGIResponse(

@@ -9,9 +9,9 @@ from litestar.types import ASGIApp
 from service.api.accept import choose_form
 from service.api.forms.portrait import PortraitForm
 from service.api.front import Front
+from service.api.intake.options import options_of
 from service.api.intake.placing import place
 from service.api.intake.receiving import receive
-from service.api.intake.terms import terms_of
 from service.api.openapi import PortraitsOperation
 from service.api.record import record_of
 from service.api.respond import respond
@@ -36,8 +36,8 @@ async def create_portraits(request: AnyRequest, front: NamedDependency[Front]) -
     upload = await receive(request, front, PortraitForm)
     try:
         accepted.check(upload.form.n, upload.form.delivery.format)
-        terms = terms_of(request, front, upload.form.terms)
+        options = options_of(request, front, upload.form.terms)
     except BaseException:
         wipe(upload.files)
         raise
-    return await respond(request, front, await place(request, front, upload, terms), accepted)
+    return await respond(request, front, await place(request, front, upload, options), accepted)

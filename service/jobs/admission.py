@@ -7,55 +7,18 @@ are the caller's, are 429 and live in service/access.
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from statistics import fmean
 
 from service.access.caller import ANONYMOUS, Caller
 from service.errors import NoCapacity
 from service.jobs.job import Job
+from service.jobs.outlook import Outlook
+from service.jobs.places import Places
 
 REMEMBERED_JOBS = 32
 LONGEST_RETRY_SECONDS = 60
 FIRST_GUESS_SECONDS = 5.0
 NEWCOMER_WEIGHT = 1.0  # of the one caller more for whom there is always room
-
-
-class Places:
-    """A counted bound. `take` and `give_back` are mirror images; used from the event loop's thread only."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.taken = 0
-
-    def has_room(self, count: int = 1) -> bool:
-        return self.taken + count <= self.limit
-
-    def take(self, count: int = 1) -> None:
-        self.taken += count
-
-    def give_back(self, count: int = 1) -> None:
-        assert self.taken >= count
-        self.taken -= count
-
-
-@dataclass(frozen=True, slots=True)
-class Outlook:
-    """What a job that came now would meet. Seconds are from now to its end, None before anything was measured.
-
-    `promised_seconds` is what a deadline is held against: later than expected, by the errors of late and by one more
-    caller who may join the line.
-    """
-
-    position: int
-    expected_seconds: float | None
-    promised_seconds: float | None
-
-    def in_words(self) -> dict[str, object]:
-        """What a refusal says of it."""
-        words: dict[str, object] = {"position": self.position}
-        if self.expected_seconds is not None:
-            words["eta_seconds"] = round(self.expected_seconds, 2)
-        return words
 
 
 class RecentDurations:

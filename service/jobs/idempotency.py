@@ -7,13 +7,14 @@ failed, that was cancelled or came too late is forgotten at its end, and the key
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from service.errors import BadRequest, KeyReused
+from service.jobs.books import Books
 from service.jobs.job import Job
-from service.jobs.terms import Terms
+from service.jobs.options import JobOptions
 
 MAX_KEY_LENGTH = 255
 KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*)"|([\x21\x23-\x5b\x5d-\x7e]+)')
@@ -51,12 +52,12 @@ class Replays:
     def __init__(self) -> None:
         self._jobs: dict[tuple[str, str], Job] = {}
 
-    def find(self, caller_id: str, terms: Terms) -> Job | None:
+    def find(self, caller_id: str, options: JobOptions) -> Job | None:
         """The job of the same request. Raises KeyReused when the key belongs to another one."""
-        if terms.idempotency_key is None or terms.fingerprint is None:
+        if options.idempotency_key is None or options.fingerprint is None:
             return None
-        job = self._jobs.get((caller_id, terms.idempotency_key))
-        if job is not None and job.fingerprint != terms.fingerprint:
+        job = self._jobs.get((caller_id, options.idempotency_key))
+        if job is not None and job.options.fingerprint != options.fingerprint:
             raise KeyReused(
                 "idempotency_key_reused",
                 "This Idempotency-Key was sent with other fields or photos before: use a new key for a new request.",
@@ -67,12 +68,9 @@ class Replays:
     def knows(self, caller_id: str, key: str | None) -> bool:
         return key is not None and (caller_id, key) in self._jobs
 
-    def remember(self, job: Job, terms: Terms) -> None:
+    def remember(self, job: Job) -> None:
         """From acceptance on, so that a duplicate never runs beside it."""
-        if terms.idempotency_key is not None and terms.fingerprint is not None:
-            job.replay_key = (job.caller.id, terms.idempotency_key)
-            job.fingerprint = terms.fingerprint
-            job.keep = True
+        if job.replay_key is not None:
             self._jobs[job.replay_key] = job
             job.when_over(lambda: None if is_final_word(job) else self.forget(job))
 
@@ -80,6 +78,10 @@ class Replays:
         """Forgetting again, or a job without a key, does nothing."""
         if job.replay_key is not None and self._jobs.get(job.replay_key) is job:
             del self._jobs[job.replay_key]
+
+    def books(self, found: Callable[[str], bool]) -> Books:
+        """`found` tells whether a job of this id runs or is kept."""
+        return {"replays": (len(self._jobs), sum(found(job.id) for job in self._jobs.values()))}
 
 
 def is_final_word(job: Job) -> bool:

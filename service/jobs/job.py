@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from typing import Literal
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -14,9 +14,11 @@ from models.wire.groups import ImageFormat
 from service.access.caller import Caller
 from service.errors import JobCancelled, ServiceError
 from service.jobs.log import Ended, EventLog, Logged, Queued
-from service.jobs.terms import Terms
-from service.jobs.tokens import Keepsakes
-from service.memory import wipe
+from service.jobs.options import JobOptions
+from service.jobs.origin import Origin
+from service.jobs.outlook import Outlook
+from service.jobs.photos import HeldPhotos
+from service.jobs.tokens import CallerTokens
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
@@ -40,7 +42,7 @@ class Summary(Struct, frozen=True, kw_only=True):
         return len(self.seeds)
 
 
-class Finished(Struct, frozen=True, kw_only=True):
+class JobResult(Struct, frozen=True, kw_only=True):
     """A job's good end."""
 
     started: Started
@@ -48,58 +50,74 @@ class Finished(Struct, frozen=True, kw_only=True):
     timings: Timings
 
 
+class Runner(Protocol):
+    """What a job asks of whoever runs it."""
+
+    def position(self, job: "Job") -> int:
+        """Jobs before it in line, and itself."""
+        ...
+
+    def seconds_to_end(self, job: "Job") -> float | None:
+        """The predicted time; None while nothing was measured yet."""
+        ...
+
+    def abort(self, job: "Job") -> None:
+        """Let go of a job that was ended from outside."""
+        ...
+
+
 class Job:
     """Made and run by `Jobs`; everybody else reads, follows, attaches and cancels. Event loop's thread only.
 
-    `created` is wall-clock time and only for people; all else is counted on the loop's monotonic clock.
+    No other module assigns an attribute of a job: what is known at acceptance is in the constructor, and what comes
+    later comes as an event or by a method. `created` is wall-clock time and only for people; all else is counted on
+    the loop's monotonic clock.
     """
 
     def __init__(
         self,
         caller: Caller,
         summary: Summary,
-        terms: Terms,
+        options: JobOptions,
         *,
+        runner: Runner,
+        outlook: Outlook,
         deadline_seconds: float,
-        photos: Sequence[bytearray] = (),
+        photos: HeldPhotos,
+        tokens: CallerTokens,
+        origin: Origin,
     ) -> None:
         self.id = secrets.token_hex(16)
         self.caller = caller
         self.summary = summary
-        self.keep = terms.keep
-        self.on_disconnect = terms.on_disconnect
+        self.options = options
+        self.origin = origin
+        self.photos = photos
+        self.tokens = tokens  # that the caller gets with the result
+        self.predicted_seconds = outlook.expected_seconds  # from acceptance to the end, as it was said at acceptance
         self.deadline_seconds = deadline_seconds
-        self.photos = photos  # as they came, until a worker is given their pixels
-        self.num_bytes = sum(map(len, photos))  # that it holds of photos: as they came, then as pixels
         self.created = time.time()
         self.clock = asyncio.get_running_loop().time
         self.accepted_at = self.clock()
         self.started_at: float | None = None
         self.ended_at: float | None = None
+        self.stopped_at: float | None = None  # when it was ended from outside, before its worker had let go
         self.state: JobState = "queued"
+        self.is_prepared = False
         self.error: ServiceError | None = None
         self.started: Started | None = None
         self.portraits: list[Portrait] = []
         self.last_step: Stepped | None = None
         self.timings: Timings | None = None
-        self.front_ms: dict[str, float] = {}  # the front's own stages, by their names in Server-Timing
-        self.keepsakes = Keepsakes()  # what the caller keeps; set before the job's first event
         self.log = EventLog()
-        self.predicted_seconds: float | None = None  # from acceptance to the end, as it was said at acceptance
-        self.stopped_at: float | None = None  # when it was ended from outside, before its worker had let go
+        self.log.add(Queued(outlook.position, outlook.expected_seconds))
+        self._runner = runner
         self._steps_made = 0
-        self.replay_key: tuple[str, str] | None = None  # its caller's id and Idempotency-Key
-        self.fingerprint: bytes | None = None  # of the request, where it has such a key
-        self.is_prepared = False
-        self.traceparent: str | None = None  # of the request that asked for it
-        self._when_over: list[Callable[[], None]] = []
         self._num_followers = 0
+        self._ends_with_followers = options.on_disconnect == "cancel"
+        self._when_over: list[Callable[[], None]] = []
         self._moved = asyncio.Event()  # prepared, or ended before
         self._over = asyncio.Event()
-        # Set by the desk, which knows the line and the clock's predictions, and owns the task; gone after the end.
-        self.place_in_line: Callable[[], int] = lambda: 1
-        self.predict: Callable[[], float | None] = lambda: None
-        self.abort: Callable[[], None] = lambda: None
 
     def __repr__(self) -> str:
         return f"Job({self.id}, {self.state})"
@@ -113,12 +131,12 @@ class Job:
     @property
     def position(self) -> int:
         """Jobs before it in line and itself; 0 from its start on."""
-        return self.place_in_line() if self.state == "queued" else 0
+        return self._runner.position(self) if self.state == "queued" else 0
 
     @property
     def eta_seconds(self) -> float | None:
         """Until the predicted end; None once it has ended, and while nothing was measured yet."""
-        return None if self.has_ended else self.predict()
+        return None if self.has_ended else self._runner.seconds_to_end(self)
 
     @property
     def elapsed_seconds(self) -> float:
@@ -134,12 +152,25 @@ class Job:
     @property
     def total_ms(self) -> float:
         """As `elapsed_seconds`, and the upload before it."""
-        return self.front_ms.get("upload", 0.0) + self.elapsed_seconds * 1e3
+        return self.origin.stages.get("upload", 0.0) + self.elapsed_seconds * 1e3
 
     @property
     def seconds_left(self) -> float:
         """Until the deadline; negative after it."""
         return self.accepted_at + self.deadline_seconds - self.clock()
+
+    @property
+    def replay_key(self) -> tuple[str, str] | None:
+        """Its caller's id and Idempotency-Key, if the request had one."""
+        options = self.options
+        if options.idempotency_key is None or options.fingerprint is None:
+            return None
+        return self.caller.id, options.idempotency_key
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its result can be fetched for a while after the end."""
+        return self.options.keep or self.replay_key is not None
 
     def follow(self, after: int = 0) -> AsyncGenerator[Logged, None]:
         """The events with a greater id than `after`, as they come, up to the end."""
@@ -151,14 +182,14 @@ class Job:
         if self.error is not None:
             raise self.error.again()
 
-    async def finished(self) -> Finished:
+    async def finished(self) -> JobResult:
         """Wait for the end. Raises the job's ServiceError."""
         await self._over.wait()
         if self.error is not None:
             raise self.error.again()
         assert self.started is not None
         assert self.timings is not None
-        return Finished(started=self.started, portraits=self.portraits, timings=self.timings)
+        return JobResult(started=self.started, portraits=self.portraits, timings=self.timings)
 
     def cancel(self, reason: str = "The job was cancelled.") -> bool:
         """End it and free its rows at the next step; False when it had ended already. `reason` is a sentence."""
@@ -172,7 +203,7 @@ class Job:
         """Somebody waits no more. The last one takes the job along, unless it is to be finished for later."""
         assert self._num_followers > 0
         self._num_followers -= 1
-        if self._num_followers == 0 and self.on_disconnect == "cancel" and not self.has_ended:
+        if self._num_followers == 0 and self._ends_with_followers and not self.has_ended:
             self.stop(JobCancelled("client_left", "Everybody who waited for the job has left."))
 
     @contextlib.contextmanager
@@ -183,33 +214,23 @@ class Job:
         finally:
             self.detach()
 
+    def outlive_followers(self) -> None:
+        """Let it run to its end, whoever leaves: its result is fetched later."""
+        self._ends_with_followers = False
+
     def when_over(self, callback: Callable[[], None]) -> None:
         """Call this once, at the job's end, whichever it is."""
         self._when_over.append(callback)
 
-    # ---- for the desk that runs it
+    # ---- for the runner
 
     def stop(self, error: ServiceError) -> bool:
         """End with an error from outside and abort the work. False when it had ended already."""
         if not self.end(error):
             return False
         self.stopped_at = self.ended_at
-        self.abort()
+        self._runner.abort(self)
         return True
-
-    def queue(self, position: int, eta_seconds: float | None) -> None:
-        """The first event: the job has its place."""
-        self.predicted_seconds = eta_seconds
-        self.log.add(Queued(position, eta_seconds))
-
-    def forget_photos(self) -> None:
-        wipe(self.photos)
-        self.photos = ()
-
-    def untie(self) -> None:
-        """From the desk, after the end. What the desk has set leads back to the job: in such a ring its pictures would
-        stay until a garbage collector comes by."""
-        del self.place_in_line, self.predict, self.abort
 
     def set_prepared(self) -> None:
         self.is_prepared = True
@@ -219,7 +240,7 @@ class Job:
         """One event of its worker's, other than Failed."""
         if self.has_ended:
             return
-        event = self.keepsakes.take(event)
+        event = self.tokens.take(event)
         match event:
             case Started():
                 self.started, self.started_at, self.state = event, self.clock(), "running"
@@ -247,7 +268,7 @@ class Job:
 
     def _close(self, state: JobState) -> None:
         self.state, self.ended_at = state, self.clock()
-        self.keepsakes.forget()
+        self.tokens.forget()
         self._moved.set()
         self._over.set()
         for callback in self._when_over:

@@ -1,4 +1,4 @@
-"""The desk: takes jobs in, runs each as a task of its own, and finds them again for their callers."""
+"""All jobs: takes them in, runs each as a task of its own, and finds them again for their callers."""
 
 import asyncio
 import contextlib
@@ -13,13 +13,19 @@ from models.wire.reports import Ready
 from service.access.caller import Caller
 from service.errors import DeadlineExceeded, JobCancelled, JobFailed, NoCapacity, NotFound, ServiceError
 from service.jobs import admission
-from service.jobs.admission import Outlook, Places, RecentDurations
+from service.jobs.admission import RecentDurations
+from service.jobs.books import Books, discrepancies
 from service.jobs.failures import to_error
 from service.jobs.forecast import Forecast
 from service.jobs.idempotency import Replays
 from service.jobs.job import Job, Summary
-from service.jobs.shelf import Shelf
-from service.jobs.terms import Terms
+from service.jobs.options import JobOptions
+from service.jobs.origin import Origin
+from service.jobs.outlook import Outlook
+from service.jobs.photos import HeldPhotos
+from service.jobs.places import Places
+from service.jobs.result_cache import ResultCache
+from service.jobs.tokens import CallerTokens
 from service.jobs.turns import Turns
 from service.logs import describe_exception
 from service.metrics import Metrics
@@ -42,9 +48,9 @@ class Jobs:
         self._jobs: dict[str, Job] = {}  # accepted, and not gone from the workers yet
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._forecast = Forecast(lambda: asyncio.get_running_loop().time())
-        self._turns = Turns(workers, self._forecast)
+        self.turns = Turns(workers, self._forecast)
         self._replays = Replays()
-        self._shelf = Shelf(
+        self._results = ResultCache(
             seconds=settings.result_seconds, max_bytes=settings.max_result_bytes, on_drop=self._replays.forget
         )
         self._places = Places(settings.max_jobs)
@@ -55,7 +61,7 @@ class Jobs:
         metrics.jobs_running.set_function(lambda: self.in_flight)
         metrics.uploads_running.set_function(lambda: self._uploads.taken)
         metrics.held_bytes.labels("photos").set_function(lambda: self._bytes.taken)
-        metrics.held_bytes.labels("results").set_function(lambda: self._shelf.num_bytes)
+        metrics.held_bytes.labels("results").set_function(lambda: self._results.num_bytes)
         metrics.ready.set_function(lambda: float(self.is_ready))
 
     # ---- how things stand
@@ -83,7 +89,7 @@ class Jobs:
 
     def find(self, job_id: str, caller: Caller) -> Job:
         """This caller's job, running or kept. Raises NotFound, which never tells whether another caller has it."""
-        job = self._jobs.get(job_id) or self._shelf.find(job_id)
+        job = self._jobs.get(job_id) or self._results.find(job_id)
         if job is None or job.caller.id != caller.id:
             seconds = self.settings.result_seconds
             raise NotFound(
@@ -95,13 +101,43 @@ class Jobs:
 
     def of(self, caller: Caller) -> list[Job]:
         """This caller's jobs that can be found, newest first."""
-        known = {job.id: job for job in (*self._shelf, *self._jobs.values())}
+        known = {job.id: job for job in (*self._results, *self._jobs.values())}
         mine = [job for job in known.values() if job.caller.id == caller.id]
         return sorted(mine, key=lambda job: job.accepted_at, reverse=True)
 
-    def joined(self, caller: Caller, terms: Terms) -> Job | None:
+    def joined(self, caller: Caller, options: JobOptions) -> Job | None:
         """The job that the same request made before, running or kept. Raises KeyReused."""
-        return self._replays.find(caller.id, terms)
+        return self._replays.find(caller.id, options)
+
+    # ---- the books
+
+    @property
+    def is_idle(self) -> bool:
+        """No job runs, and the workers have let go of all."""
+        return not self._jobs
+
+    def discrepancies(self) -> Books:
+        """Every place, byte, row and task that is not accounted for exactly once; empty when all is right."""
+        jobs = self._jobs
+        return discrepancies(
+            {
+                "places": (self._places.taken, len(jobs)),
+                "places_over": (self._places.over, 0),
+                "uploads_over": (self._uploads.over, 0),
+                "photo_bytes": (self._bytes.taken, sum(job.photos.num_bytes for job in jobs.values())),
+                "tasks": (len(self._tasks), len(jobs)),
+                "tasks_of_jobs": (len(self._tasks), sum(job_id in jobs for job_id in self._tasks)),
+                **self.turns.books(jobs),
+                **self._results.books(),
+                **self._replays.books(lambda job_id: job_id in jobs or self._results.find(job_id) is not None),
+            }
+        )
+
+    def _check_books(self) -> None:
+        """Said to the operator and to nobody else: what is wrong with the books is no reason to stop serving."""
+        if wrong := self.discrepancies():
+            fields = {name: {"counted": counted, "found": found} for name, (counted, found) in wrong.items()}
+            logger.error("the books of the jobs do not balance", extra={"fields": fields})
 
     # ---- the way in
 
@@ -113,7 +149,7 @@ class Jobs:
         if self.stopping:
             raise NoCapacity("stopping", "The service is stopping; try again shortly.", retry_after_seconds=5)
         bundle = self.warm().bundle
-        outlook = self._turns.outlook(caller, bundle.default_steps, 1)
+        outlook = self.turns.outlook(caller, bundle.default_steps, 1)
         self._check_places(caller, outlook)
         if not self._uploads.has_room():
             raise admission.queue_full(self._uploads, outlook, self._retry_after())
@@ -131,28 +167,42 @@ class Jobs:
             self._uploads.give_back()
 
     def accept(
-        self, caller: Caller, summary: Summary, terms: Terms, prepare: Prepare, photos: Sequence[bytearray] = ()
+        self,
+        caller: Caller,
+        summary: Summary,
+        options: JobOptions,
+        prepare: Prepare,
+        *,
+        photos: Sequence[bytearray] = (),
+        tokens: CallerTokens | None = None,
+        origin: Origin | None = None,
     ) -> Job:
         """A job that runs from now on, in its own task, whoever stays or leaves. Raises NoCapacity.
 
         `prepare` makes the worker's message out of the photos, at once and again if the job had to wait; what it
         raises is the job's end. From here on the job owns the photos and wipes them.
         """
-        deadline_seconds = terms.deadline_seconds or self.settings.deadline_seconds
-        outlook = self._turns.outlook(caller, summary.cost, summary.num_images)
+        deadline_seconds = options.deadline_seconds or self.settings.deadline_seconds
+        outlook = self.turns.outlook(caller, summary.cost, summary.num_images)
         self._check_places(caller, outlook)
         if not self._bytes.has_room(sum(map(len, photos))):
             raise admission.too_many_bytes(self._bytes, outlook, self._retry_after())
         _check_deadline(outlook, deadline_seconds)
         self._places.take()
-        job = Job(caller, summary, terms, deadline_seconds=deadline_seconds, photos=photos)
-        self._bytes.take(job.num_bytes)
+        job = Job(
+            caller,
+            summary,
+            options,
+            runner=self,
+            outlook=outlook,
+            deadline_seconds=deadline_seconds,
+            photos=HeldPhotos(photos, self._bytes),
+            tokens=tokens or CallerTokens(),
+            origin=origin or Origin(),
+        )
         self._jobs[job.id] = job
-        self._replays.remember(job, terms)
-        self._turns.join(job)
-        job.place_in_line = lambda: self._turns.position(job)
-        job.predict = lambda: self._turns.seconds_to_end(job)
-        job.queue(outlook.position, outlook.expected_seconds)
+        self._replays.remember(job)
+        self.turns.join(job)
         self._start(job, prepare)
         return job
 
@@ -166,6 +216,18 @@ class Jobs:
     def _retry_after(self) -> int:
         return self._durations.retry_after_seconds()
 
+    # ---- what a job asks of its runner
+
+    def position(self, job: Job) -> int:
+        return self.turns.position(job)
+
+    def seconds_to_end(self, job: Job) -> float | None:
+        return self.turns.seconds_to_end(job)
+
+    def abort(self, job: Job) -> None:
+        """Not at once: a task that is cancelled before its first step would never clean up."""
+        asyncio.get_running_loop().call_soon(self._tasks[job.id].cancel)
+
     # ---- a job's life
 
     def _start(self, job: Job, prepare: Prepare) -> None:
@@ -176,14 +238,10 @@ class Jobs:
         )
         timer = loop.call_at(job.accepted_at + job.deadline_seconds, job.stop, late)
 
-        def abort() -> None:
-            loop.call_soon(task.cancel)  # not at once: cancelled before its first step, it would never clean up
-
         def leave(_task: asyncio.Task[None]) -> None:
             timer.cancel()
             self._leave(job)
 
-        job.abort = abort
         task.add_done_callback(leave)
 
     async def _run(self, job: Job, prepare: Prepare) -> None:
@@ -191,12 +249,12 @@ class Jobs:
         try:
             order = await prepare(job)
             job.set_prepared()
-            if not self._turns.may_go(job):
+            if not self.turns.may_go(job):
                 del order  # pixels are many times what they came as: a job waits with its photos as they came
-                await self._turns.wait(job)
+                await self.turns.wait(job)
                 order = await prepare(job)
-            self._hold_pixels(job, order)
-            await self._work(job, msgspec.structs.replace(order, traceparent=job.traceparent))
+            job.photos.become_pixels(_num_pixel_bytes(order))
+            await self._work(job, msgspec.structs.replace(order, traceparent=job.origin.traceparent))
         except ServiceError as error:
             job.end(error)
         except asyncio.CancelledError:
@@ -204,13 +262,6 @@ class Jobs:
         except Exception as error:  # the task's edge: logged with types only, told to the caller
             logger.error(describe_exception(error), extra={"fields": {"job_id": job.id}})
             job.end(JobFailed("internal_error", "This is a bug; the request id finds it in our log."))
-
-    def _hold_pixels(self, job: Job, order: Generate) -> None:
-        """In place of the photos as they came. They may be over the bound, by what a window of jobs has more."""
-        job.forget_photos()
-        self._bytes.give_back(job.num_bytes)
-        job.num_bytes = _num_pixel_bytes(order)
-        self._bytes.take(job.num_bytes)
 
     async def _work(self, job: Job, order: Generate) -> None:
         async with contextlib.aclosing(self.workers.submit(order)) as events:
@@ -220,7 +271,7 @@ class Jobs:
                     raise to_error(event, retry_after_seconds=self._retry_after())
                 job.take(event)
                 if isinstance(event, Portrait):
-                    self._turns.free_row(job)
+                    self.turns.free_row(job)
 
     def _note(self, job: Job, event: JobEvent) -> None:
         match event:
@@ -238,7 +289,7 @@ class Jobs:
         """A finished job teaches us about the next ones."""
         summary = job.summary
         if summary.num_images:
-            running = self._turns.num_rows_out + summary.num_images  # its own have left by now
+            running = self.turns.num_rows_out + summary.num_images  # its own have left by now
             self._forecast.note_job(summary.cost / summary.num_images, done.timings, running)
         self._durations.add(job.elapsed_seconds)
         if job.predicted_seconds is not None:
@@ -249,15 +300,17 @@ class Jobs:
         """The mirror of `accept`, when the workers have let go of the job too."""
         assert job.has_ended
         del self._jobs[job.id], self._tasks[job.id]
-        job.forget_photos()  # no decoder reads them any more
+        job.photos.release()  # no decoder reads them any more
         self._places.give_back()
-        self._bytes.give_back(job.num_bytes)
         if job.stopped_at is not None and job.error is not None:
             self.metrics.cancel_seconds.labels(job.error.code).observe(job.clock() - job.stopped_at)
-        if job.keep and not self.stopping:
-            self._shelf.put(job)
-        self._turns.leave(job)
-        job.untie()
+        if job.is_kept and not self.stopping:
+            self._results.put(job)
+        else:
+            self._replays.forget(job)
+        self.turns.leave(job)
+        if self.is_idle:
+            self._check_books()
 
     async def stop(self) -> None:
         """End what still runs: jobs that nobody waits for on a connection. Returns when all are gone."""
@@ -266,7 +319,7 @@ class Jobs:
             job.stop(NoCapacity("stopping", "The service is stopping; try again shortly.", retry_after_seconds=5))
         if self._tasks:
             await asyncio.wait(set(self._tasks.values()), timeout=self.settings.drain_seconds)
-        self._shelf.clear()
+        self._results.clear()
 
 
 def _check_deadline(outlook: Outlook, deadline_seconds: float) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from service.jobs.books import Books
+
 T = TypeVar("T", bound=Hashable)
 
 
@@ -121,6 +123,21 @@ class Line(Generic[T]):
                 cost += beside
                 num += round(len(other.entries) * beside / other.cost) if other.cost else 0
         return num, cost
+
+    @property
+    def num_callers(self) -> int:
+        """Callers that are remembered: those in line, and those whose turns still count."""
+        return len(self._queues)
+
+    def books(self) -> Books:
+        queues = self._queues.values()
+        return {
+            "line_entries": (len(self._places), sum(len(queue.entries) for queue in queues)),
+            "line_cost": (
+                sum(queue.cost for queue in queues),
+                sum(entry.cost for queue in queues for entry in queue.entries),
+            ),
+        }
 
     def _take_out(self, caller_id: str, entry: Entry[T]) -> None:
         queue = self._queues[caller_id]

@@ -2,7 +2,7 @@
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,6 +60,10 @@ class EventLog:
                 self._drop_oldest_step()
         self.is_closed = isinstance(event, Done | Ended)
         self._tell()
+
+    def __iter__(self) -> Iterator[Logged]:
+        """All that is kept of what has happened so far."""
+        return iter(self._entries)
 
     async def follow(self, after: int = 0) -> AsyncGenerator[Logged, None]:
         """Every event with a greater id than `after`, as they come; it ends after the job's end."""

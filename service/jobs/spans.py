@@ -8,7 +8,7 @@ STAGES = ("queue", "face", "identity", "text", "steps", "decode", "encode")
 
 def add_job_span(tracer: Tracer, job: Job) -> None:
     """Tell of a job that has ended. Names, numbers and ids alone; the stages are what Server-Timing shows as well."""
-    summary, stages = job.summary, dict(job.front_ms)
+    summary, stages = job.summary, job.origin.front_ms
     if job.timings is not None:
         stages |= {name: getattr(job.timings, f"{name}_ms") for name in STAGES}
     attributes: dict[str, str | int | float] = {
@@ -24,4 +24,4 @@ def add_job_span(tracer: Tracer, job: Job) -> None:
     if job.error is not None:
         attributes["error.type"] = job.error.code
     end = job.created + job.elapsed_seconds
-    tracer.add("job", job.traceparent, job.created, end, attributes, failed=job.state == "failed")
+    tracer.add("job", job.origin.traceparent, job.created, end, attributes, failed=job.state == "failed")

@@ -113,7 +113,7 @@ class Vault:
         return proof
 
 
-class Keepsakes:
+class CallerTokens:
     """The tokens of one job, made as it runs. This base makes none, and only lets the identity out of the events."""
 
     identity: str | None = None
@@ -129,7 +129,7 @@ class Keepsakes:
         """The job has ended: what tokens were made of goes, the tokens stay."""
 
 
-class EnrolmentKeepsakes(Keepsakes):
+class EnrolmentTokens(CallerTokens):
     """The identity, sealed."""
 
     def __init__(self, vault: Vault, caller: Caller, revision: str) -> None:
@@ -147,7 +147,7 @@ class EnrolmentKeepsakes(Keepsakes):
         return super().take(event)
 
 
-class ProofKeepsakes(Keepsakes):
+class ProofTokens(CallerTokens):
     """A proof of each picture."""
 
     def __init__(self, vault: Vault, caller: Caller, order: Generate, *, style: str | None, bundle: BundleInfo) -> None:
@@ -156,15 +156,15 @@ class ProofKeepsakes(Keepsakes):
         bare = msgspec.structs.replace(
             order, job_id="", selfies=[], pose=None, previews=False, mark=None, longest_side=None, wants_identity=False
         )
-        self._proof: Proof | None = Proof(bare, style, bundle.name, bundle.revision)
+        self.proof: Proof | None = Proof(bare, style, bundle.name, bundle.revision)
 
     def take(self, event: JobEvent) -> JobEvent:
         match event:
-            case Started() if self._proof is not None:
-                self._proof = msgspec.structs.replace(self._proof, order=_in_full(self._proof.order, event))
-            case Portrait() if self._proof is not None:
-                order = msgspec.structs.replace(self._proof.order, seeds=[event.seed])
-                token = self._vault.seal_proof(msgspec.structs.replace(self._proof, order=order), self._caller)
+            case Started() if self.proof is not None:
+                self.proof = msgspec.structs.replace(self.proof, order=_in_full(self.proof.order, event))
+            case Portrait() if self.proof is not None:
+                order = msgspec.structs.replace(self.proof.order, seeds=[event.seed])
+                token = self._vault.seal_proof(msgspec.structs.replace(self.proof, order=order), self._caller)
                 if token is not None:
                     self.proofs[event.index] = token
             case _:
@@ -172,7 +172,7 @@ class ProofKeepsakes(Keepsakes):
         return super().take(event)
 
     def forget(self) -> None:
-        self._proof = None
+        self.proof = None
 
 
 def _in_full(order: Generate, started: Started) -> Generate:

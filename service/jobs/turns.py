@@ -1,13 +1,16 @@
 """Who is next: the line, and what the workers have already. They get only what they can soon run."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from service.access.caller import Caller
-from service.jobs.admission import Outlook, newcomer_weight
+from service.jobs.admission import newcomer_weight
+from service.jobs.books import Books
 from service.jobs.forecast import Forecast
 from service.jobs.job import Job
 from service.jobs.line import Line
+from service.jobs.outlook import Outlook
 from service.workers.protocol import Workers
 
 AHEAD_SHARE = 0.5  # of a worker's rows: images that it prepares while its batch is full
@@ -71,6 +74,16 @@ class Turns:
     def num_rows_out(self) -> int:
         """Images that the workers have."""
         return self._rows_out
+
+    def books(self, job_ids: Collection[str]) -> Books:
+        """Each of these jobs is in line or has had its turn, and never both."""
+        return {
+            "jobs_with_turns": (len(self._waiters), sum(job_id in self._waiters for job_id in job_ids)),
+            "jobs_in_line": (len(self.line), sum(job_id not in self._out for job_id in job_ids)),
+            "turns_given": (len(self._out), sum(waiter.is_set() for waiter in self._waiters.values())),
+            "rows_out": (self._rows_out, sum(out.rows for out in self._out.values())),
+            **self.line.books(),
+        }
 
     # ---- what is ahead
 

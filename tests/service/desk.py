@@ -8,7 +8,7 @@ from models.wire.picture import Picture
 from service.access.caller import ANONYMOUS, SCOPES, Caller
 from service.jobs.jobs import Jobs
 from service.jobs.log import Ended
-from service.jobs.terms import Terms
+from service.jobs.options import JobOptions
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.service.some_job import some_summary
@@ -59,33 +59,31 @@ class Desk:
                 deadline_seconds=job.seconds_left,
             )
 
-        terms = Terms(deadline_seconds=deadline, on_disconnect=on_disconnect, keep=keep)
+        options = JobOptions(deadline_seconds=deadline, on_disconnect=on_disconnect, keep=keep)
         summary = some_summary(images, steps)
-        return self.jobs.accept(who, summary, terms, prepare, [bytearray(num_bytes)])
+        return self.jobs.accept(who, summary, options, prepare, photos=[bytearray(num_bytes)])
 
     def figure(self, name, **labels):
         return self.metrics.registry.get_sample_value(f"proofsheet_{name}", labels) or 0.0
 
     def check_is_empty(self):
-        assert not self.jobs._jobs
-        assert not self.jobs._tasks
-        assert (self.jobs._places.taken, self.jobs._bytes.taken) == (0, 0)
-        assert self.jobs._turns.num_rows_out == 0
-        assert len(self.jobs._turns.line) == 0
-        assert not self.jobs._turns._waiters
+        assert self.jobs.is_idle
+        assert self.jobs.discrepancies() == {}
+        assert self.figure("held_bytes", kind="photos") == 0
         assert not self.workers.jobs
 
 
 async def settled(jobs):
     """Wait until every job has ended and its worker has let go of it."""
-    while jobs._tasks:
+    while not jobs.is_idle:
+        assert jobs.discrepancies() == {}
         await asyncio.sleep(0.05)
 
 
 def check_ended_once(job):
     """The log of an ended job: one end, after everything else, and every portrait once if it is a good end."""
-    events = [logged.event for logged in job.log._entries]
-    ids = [logged.id for logged in job.log._entries]
+    events = [logged.event for logged in job.log]
+    ids = [logged.id for logged in job.log]
     assert ids == sorted(set(ids))
     ends = [event for event in events if isinstance(event, Done | Ended)]
     assert ends == [events[-1]]

@@ -16,6 +16,7 @@ from litestar import Litestar
 from models.wire.picture import Picture
 from models.wire.setup import Setup
 from scripts.fronts.fake_worker import FakeWorker, Script
+from service.api.front import Front
 from service.app import create_app
 from service.errors import BadPicture
 from service.metrics import Metrics
@@ -70,6 +71,10 @@ class House:
     decoders: FakeDecoders
     metrics: Metrics
     fakes: list[FakeWorker]  # of in-process workers, in the order of their starts
+
+    @property
+    def front(self) -> Front:
+        return self.app.state.front
 
     @property
     def cancelled(self) -> list[str]:

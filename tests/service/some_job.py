@@ -2,7 +2,12 @@
 
 from service.access.caller import ANONYMOUS
 from service.jobs.job import Job, Summary
-from service.jobs.terms import Terms
+from service.jobs.options import JobOptions
+from service.jobs.origin import Origin
+from service.jobs.outlook import Outlook
+from service.jobs.photos import HeldPhotos
+from service.jobs.places import Places
+from service.jobs.tokens import CallerTokens
 
 
 def some_summary(num_images=1, steps=4, cost=None):
@@ -19,6 +24,29 @@ def some_summary(num_images=1, steps=4, cost=None):
     )
 
 
-def some_job(caller=ANONYMOUS, *, terms=None, deadline_seconds=30.0, **summary):
+class Nobody:
+    """Runs no job."""
+
+    def position(self, job):
+        return 1
+
+    def seconds_to_end(self, job):
+        return None
+
+    def abort(self, job):
+        pass
+
+
+def some_job(caller=ANONYMOUS, *, options=None, deadline_seconds=30.0, **summary):
     """Accepted by nobody: `take` and `end` move it. Inside a running loop."""
-    return Job(caller, some_summary(**summary), terms or Terms(), deadline_seconds=deadline_seconds)
+    return Job(
+        caller,
+        some_summary(**summary),
+        options or JobOptions(),
+        runner=Nobody(),
+        outlook=Outlook(1, None, None),
+        deadline_seconds=deadline_seconds,
+        photos=HeldPhotos([], Places(1_000_000)),
+        tokens=CallerTokens(),
+        origin=Origin(),
+    )

@@ -55,5 +55,5 @@ def test_every_job_ends_once_while_workers_are_killed_and_clients_leave():
     for seed, answer in finished:
         if answer.status_code == 200:
             assert [image["seed"] for image in answer.json()["images"]] == [seed * 10, seed * 10 + 1]
-    assert house.app.state.jobs.in_flight == 0
-    assert house.app.state.jobs.waiting == 0
+    assert house.front.jobs.in_flight == 0
+    assert house.front.jobs.waiting == 0

@@ -49,7 +49,7 @@ def test_every_hostile_file_gets_its_refusal():
             return [await post(file) for file in FILES if file.name != "empty"]
 
     assert [wrong for wrong in asyncio.run(run()) if wrong] == []
-    assert house.app.state.jobs.in_flight == 0
+    assert house.front.jobs.in_flight == 0
 
 
 def test_every_hostile_request_gets_its_refusal():
@@ -66,4 +66,4 @@ def test_every_hostile_request_gets_its_refusal():
             return [await post(form) for form in FORMS]
 
     assert [wrong for wrong in asyncio.run(run()) if wrong] == []
-    assert house.app.state.jobs.in_flight == 0
+    assert house.front.jobs.in_flight == 0

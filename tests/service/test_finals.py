@@ -36,14 +36,10 @@ async def proof_of(client, query="", headers=None):
     return (await preview(client, query, headers)).json()["images"][0]["proof"]
 
 
-def vault_of(house):
-    return house.app.dependencies["front"].dependency().vault
-
-
 def sealed(house, *, caller_id="anonymous", kind="proof", seconds=60.0, revision=BUNDLE.revision, **order):
     made = Generate(job_id="", selfies=[], prompt="", seeds=[1], deadline_seconds=1, width=256, height=256, steps=4)
     proof = Proof(msgspec.structs.replace(made, **order), None, "fake", revision)
-    return vault_of(house)._sealer.seal(kind, msgspec.msgpack.encode(proof), caller_id, seconds)
+    return house.front.sealer.seal(kind, msgspec.msgpack.encode(proof), caller_id, seconds)
 
 
 def test_every_picture_has_a_proof_and_a_final_has_none():

@@ -10,7 +10,7 @@ from models.wire.order import Generate
 from scripts.fronts.fake_worker import BUNDLE
 from service.access.caller import Caller
 from service.jobs.sealing import Sealer
-from service.jobs.tokens import EnrolmentKeepsakes, KeptIdentity
+from service.jobs.tokens import KeptIdentity
 from tests.service.harness import JPEG, SELFIE, build_house, client_of
 
 PNG_NAME = ("selfie.png", SELFIE, "image/png")
@@ -32,14 +32,10 @@ async def token_of(client, query=""):
     return (await enrol(client, query)).json()["identity"]
 
 
-def vault_of(house):
-    return house.app.dependencies["front"].dependency().vault
-
-
 def sealed(house, *, caller_id="anonymous", kind="identity", seconds=60.0, revision=BUNDLE.revision):
     """A token that the house would open, but for what is asked to be wrong."""
     kept = KeptIdentity("photomaker-v2", revision, b"an identity")
-    return vault_of(house)._sealer.seal(kind, msgspec.msgpack.encode(kept), caller_id, seconds)
+    return house.front.sealer.seal(kind, msgspec.msgpack.encode(kept), caller_id, seconds)
 
 
 def test_selfies_become_a_token_and_a_report_and_no_picture_is_made():
@@ -181,7 +177,7 @@ def test_nothing_of_an_identity_stays_in_the_house():
         async with asyncio.timeout(5):
             while (await client.get(kept.headers["location"])).json()["status"] != "succeeded":
                 await asyncio.sleep(0.01)
-        jobs = house.app.state.jobs
+        jobs = house.front.jobs
         job = jobs.find(kept.json()["id"], Caller(id="anonymous", scopes=frozenset()))
         events = [logged.event async for logged in job.follow()]
         return job, events
@@ -189,16 +185,15 @@ def test_nothing_of_an_identity_stays_in_the_house():
     job, events = run_in(house, scenario)
     assert job.started.identity is None
     assert all(getattr(event, "identity", None) is None for event in events)
-    assert job.keepsakes._proof is None
-    assert len(job.keepsakes.proofs) == 1
+    assert job.tokens.proof is None
+    assert len(job.tokens.proofs) == 1
 
 
 def test_an_identity_that_no_token_holds_is_refused_with_the_sizes():
     house = build_house()
     caller = Caller(id="me", scopes=frozenset())
-    keepsakes = EnrolmentKeepsakes(vault_of(house), caller, "1")
     with pytest.raises(Exception, match="identity_too_large") as caught:
-        keepsakes._vault.seal_identity(KeptIdentity("ip-adapter", "1", bytes(500_000)), caller)
+        house.front.vault.seal_identity(KeptIdentity("ip-adapter", "1", bytes(500_000)), caller)
     assert caught.value.value > caught.value.limit
 
 

@@ -11,7 +11,7 @@ from models.wire.picture import Picture
 from service.access.caller import ANONYMOUS
 from service.errors import BadPicture, DeadlineExceeded, JobCancelled, JobFailed, NoCapacity, NotFound
 from service.jobs.log import Ended, EventLog, Queued
-from service.jobs.terms import Terms
+from service.jobs.options import JobOptions
 from tests.service.desk import Desk, caller, check_ended_once, run_desk
 from tests.service.some_job import some_job, some_summary
 from tests.service.virtual_workers import VirtualWorkers
@@ -93,7 +93,7 @@ def test_a_job_runs_to_its_end_without_anybody_following():
     assert [one.index for one in finished.portraits] == [0, 1]
     assert job.state == "succeeded"
     check_ended_once(job)
-    kinds = [type(logged.event) for logged in job.log._entries]
+    kinds = [type(logged.event) for logged in job.log]
     assert kinds == [Queued, Started, *[Stepped] * 7, Portrait, Stepped, Portrait, Done]
 
 
@@ -271,7 +271,7 @@ class Pixels(bytes):
 
 
 class TestPhotos:
-    def accept(self, desk, photo, terms=None):
+    def accept(self, desk, photo, options=None):
         """A job with one photo, which counts its decodings."""
         decoded = []
 
@@ -284,7 +284,7 @@ class TestPhotos:
                 job_id=job.id, selfies=[selfie], prompt="a person", seeds=[0], deadline_seconds=job.seconds_left
             )
 
-        return desk.jobs.accept(ANONYMOUS, some_summary(), terms or Terms(), prepare, [photo]), decoded
+        return desk.jobs.accept(ANONYMOUS, some_summary(), options or JobOptions(), prepare, photos=[photo]), decoded
 
     def held(self, desk):
         return desk.figure("held_bytes", kind="photos")
@@ -321,12 +321,12 @@ class TestPhotos:
         async def scenario(desk):
             blockers = [desk.accept(images=8, steps=3) for _ in range(2)]
             photo = bytearray(b"photo")
-            job, _ = self.accept(desk, photo, terms=Terms(keep=True))
+            job, _ = self.accept(desk, photo, options=JobOptions(keep=True))
             await job.prepared()
             assert any(photo)
             job.cancel()
             await asyncio.sleep(0.01)
-            left = any(photo), job.photos
+            left = any(photo), job.photos.files
             await ended(*blockers)
             return left
 
@@ -574,3 +574,53 @@ def test_the_desk_forgets_nothing_it_should_remember_when_built():
         Desk().check_is_empty()
 
     run_virtually(run())
+
+
+class TestBooks:
+    def with_a_running_job(self, spoil, caplog):
+        """What the books say once `spoil(jobs, job)` has happened, and what the log says when all has ended."""
+
+        async def scenario():
+            desk = Desk()
+            job = desk.accept(steps=10, num_bytes=100, keep=True)
+            await asyncio.sleep(0.5)
+            assert desk.jobs.discrepancies() == {}
+            spoil(desk.jobs, job)
+            while_running = desk.jobs.discrepancies()
+            await ended(job)
+            while not desk.jobs.is_idle:
+                await asyncio.sleep(0.01)
+            return while_running
+
+        wrong = run_virtually(scenario())
+        return wrong, [record for record in caplog.records if "books" in record.getMessage()]
+
+    def test_they_balance_while_jobs_wait_run_and_are_kept(self):
+        async def scenario(desk):
+            jobs = [desk.accept(caller(f"c{number % 3}"), images=3, num_bytes=10, keep=True) for number in range(9)]
+            while not all(job.has_ended for job in jobs):
+                assert desk.jobs.discrepancies() == {}
+                await asyncio.sleep(0.03)
+            await asyncio.sleep(1)
+            assert (desk.jobs.is_idle, desk.jobs.discrepancies()) == (True, {})
+
+        run_desk(scenario)
+
+    @pytest.mark.parametrize(
+        ("spoil", "name"),
+        [
+            (lambda jobs, job: jobs._places.take(), "places"),
+            (lambda jobs, job: jobs._bytes.take(7), "photo_bytes"),
+            (lambda jobs, job: jobs._tasks.update(lost=jobs._tasks[job.id]), "tasks"),
+            (lambda jobs, job: setattr(jobs.turns, "_rows_out", 5), "rows_out"),
+            (lambda jobs, job: jobs._replays._jobs.update({("me", "key"): some_job()}), "replays"),
+            (lambda jobs, job: setattr(jobs._results, "num_bytes", 3), "result_bytes"),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_what_is_booked_wrongly_is_named_and_logged_when_idle_and_stops_nothing(self, spoil, name, caplog):
+        wrong, logged = self.with_a_running_job(spoil, caplog)
+        assert name in wrong
+        [record] = logged
+        assert set(record.fields[name]) == {"counted", "found"}
+        assert all(isinstance(number, int | float) for pair in record.fields.values() for number in pair.values())

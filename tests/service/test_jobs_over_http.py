@@ -16,7 +16,7 @@ from service.api.orders import Wish
 from service.api.prefer import read_cancel_after, read_prefer
 from service.errors import BadRequest
 from service.jobs.job import Job
-from service.jobs.terms import Terms
+from service.jobs.options import JobOptions
 from tests.service.harness import JPEG, SELFIE, build_house, client_of, listening, parse_events, until
 
 SLOW = Script(step_seconds=0.02)
@@ -288,7 +288,7 @@ def test_prefer_is_read_as_a_list_whatever_its_case(header, is_async, waits, sec
 
 
 def test_terms_show_neither_key_nor_address():
-    assert "secret" not in repr(Terms(idempotency_key="secret", webhook="https://secret"))
+    assert "secret" not in repr(JobOptions(idempotency_key="secret", webhook="https://secret"))
 
 
 def test_the_openapi_document_knows_the_jobs():

@@ -134,7 +134,7 @@ def test_nothing_is_lost_or_served_twice_and_the_foretold_order_is_the_order(act
     rest = drained(line)
     assert sorted(rest) == sorted(inside)
     assert not set(rest) & set(out)
-    assert not line._queues
+    assert line.num_callers == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -142,10 +142,9 @@ def test_no_backlogged_caller_falls_behind_its_share_by_more_than_one_job(seed):
     chance = random.Random(seed)
     line, served = Line(), Counter()
     biggest = 32
-    for caller, weight in WEIGHTS.items():
-        for index in range(400):
-            line.add((caller, index), caller_id=caller, weight=weight, cost=chance.randint(1, biggest))
-    costs = {entry.item: entry.cost for queue in line._queues.values() for entry in queue.entries}
+    costs = {(caller, index): chance.randint(1, biggest) for caller in WEIGHTS for index in range(400)}
+    for (caller, index), cost in costs.items():
+        line.add((caller, index), caller_id=caller, weight=WEIGHTS[caller], cost=cost)
     for _ in range(500):
         item = line.pop()
         served[item[0]] += costs[item]

@@ -107,7 +107,7 @@ def test_on_a_full_service_a_new_request_is_refused_and_a_replay_joins(door: Doo
     async def run() -> Any:
         async with client_of(house) as client:
             first = asyncio.create_task(send(client, door, **KEY))
-            await until(lambda: house.app.state.jobs.in_flight)
+            await until(lambda: house.front.jobs.in_flight)
             refused = await send(client, door)
             again = await send(client, door, **KEY)
             return refused, again, await first
@@ -127,7 +127,7 @@ def test_a_replay_with_a_token_in_place_of_selfies_joins_on_a_full_service_too(d
     async def run() -> Any:
         async with client_of(house) as client:
             with_token = await with_a_real_token(client, door)
-            await until(lambda: not house.app.state.jobs.in_flight)
+            await until(lambda: not house.front.jobs.in_flight)
             made = len(house.fakes[0].generates)
             first = asyncio.create_task(send(client, with_token, **KEY))
             await until(lambda: len(house.fakes[0].generates) > made)

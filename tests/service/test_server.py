@@ -45,7 +45,7 @@ def test_a_client_that_leaves_frees_its_rows_and_its_place(accept):
                 writer.write(post_request("prompt=STALL", accept=accept))
                 await until(lambda: house.fakes[0].generates)
             await until(lambda: house.cancelled)
-            assert house.app.state.jobs.in_flight == 0
+            assert house.front.jobs.in_flight == 0
             await until(lambda: house.figure("requests_total", route="/v1/portraits", outcome="disconnected"))
 
     asyncio.run(run())
@@ -62,7 +62,7 @@ def test_a_client_that_leaves_while_its_photo_is_decoded_never_costs_a_worker_an
             async with connection(port) as (_, writer):
                 writer.write(post_request())
                 await until(lambda: house.decoders.seen)
-            await until(lambda: house.app.state.jobs.in_flight == 0)
+            await until(lambda: house.front.jobs.in_flight == 0)
 
     asyncio.run(run())
     assert not house.fakes[0].generates
@@ -121,7 +121,7 @@ def test_a_client_that_never_reads_its_answer_is_cut_off_and_holds_nothing(accep
             writer.write(post_request("prompt=BIG", accept=accept))
             reader._transport.pause_reading()  # pyright: ignore - a client that is there and does not read
             await until(lambda: house.figure("images_total", format="jpeg"))
-            await until(lambda: house.app.state.jobs.in_flight == 0)
+            await until(lambda: house.front.jobs.in_flight == 0)
             await asyncio.sleep(0.6)
             reader._transport.resume_reading()  # pyright: ignore
             return await asyncio.wait_for(read_to_end(reader), 5)
@@ -203,7 +203,7 @@ def test_a_running_job_is_finished_after_the_signal_to_stop_and_new_ones_are_ref
             url = f"http://127.0.0.1:{port}/v1/portraits?steps=5"
             job = asyncio.create_task(client.post(url, content=SELFIE, headers=JPEG))
             await until(lambda: house.fakes[0].generates)
-            house.app.state.jobs.stopping = True  # what the server does on SIGTERM
+            house.front.jobs.stopping = True  # what the server does on SIGTERM
             late = await client.post(url, content=SELFIE, headers=JPEG)
             probe = await client.get(f"http://127.0.0.1:{port}/readyz")
             return await job, late, probe

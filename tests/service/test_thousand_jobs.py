@@ -87,15 +87,15 @@ class Day:
 
     async def _watch(self, desk):
         """The bounds, looked at all the time."""
-        workers, turns = desk.workers, desk.jobs._turns
+        workers, jobs = desk.workers, desk.jobs
         window = workers.max_rows + workers.max_rows // 2
         while True:
-            assert desk.jobs._places.taken <= MAX_JOBS
-            assert desk.jobs._bytes.taken <= MAX_BYTES
-            assert desk.jobs._shelf.num_bytes <= 2_000
-            assert turns.num_rows_out < window + 4
-            assert workers.images_held <= turns.num_rows_out
-            assert len(turns.line._queues) <= 1 + len(MODEST)
+            assert jobs.discrepancies() == {}
+            assert desk.figure("held_bytes", kind="photos") <= MAX_BYTES
+            assert desk.figure("held_bytes", kind="results") <= 2_000
+            assert jobs.turns.num_rows_out < window + 4
+            assert workers.images_held <= jobs.turns.num_rows_out
+            assert jobs.turns.line.num_callers <= 1 + len(MODEST)
             await asyncio.sleep(0.05)
 
 

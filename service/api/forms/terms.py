@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from service.jobs.terms import OnDisconnect
+from service.jobs.options import OnDisconnect
 
 Deadline = Annotated[
     float, Meta(ge=0.1, le=600, description="a number of seconds from 0.1 to 600, for the whole answer")

@@ -16,35 +16,36 @@ from service.api.front import Front
 from service.api.intake.photos import decode_photos
 from service.api.intake.waiting import prepared
 from service.api.job_hook import tell_end
-from service.api.orders import Wish
+from service.api.orders import Photos, Wish
 from service.api.record import RequestRecord, record_of
 from service.errors import ServiceError
 from service.jobs.idempotency import fingerprint
 from service.jobs.job import Job, Summary
 from service.jobs.jobs import Prepare
+from service.jobs.options import JobOptions
+from service.jobs.origin import Origin
 from service.jobs.spans import add_job_span
-from service.jobs.terms import Terms
-from service.jobs.tokens import ProofKeepsakes
+from service.jobs.tokens import CallerTokens, ProofTokens
 from service.memory import wipe
 
 AnyRequest = Request[Any, Any, Any]
 
 
-async def check_webhook(front: Front, terms: Terms) -> None:
+async def check_webhook(front: Front, options: JobOptions) -> None:
     """Raises BadRequest for an address that nothing would be sent to."""
-    if terms.webhook is not None:
-        await front.webhooks.check(terms.webhook)
+    if options.webhook is not None:
+        await front.webhooks.check(options.webhook)
 
 
-async def place(request: AnyRequest, front: Front, upload: Upload[PortraitForm], terms: Terms) -> Job:
+async def place(request: AnyRequest, front: Front, upload: Upload[PortraitForm], options: JobOptions) -> Job:
     """Portraits of the uploaded photos, on their way: checked, admitted, decoded. Raises as `enter` and `prepared` do.
 
     The upload is ours from here: its bytes are wiped whatever happens.
     """
     record = record_of(request.scope)
     try:
-        terms = await with_fingerprint(request, terms, upload)
-        await check_webhook(front, terms)
+        options = await with_fingerprint(request, options, upload)
+        await check_webhook(front, options)
         warm, settings = front.jobs.warm(), front.settings
         bundle = warm.bundle
         caller = caller_of(request.scope)
@@ -56,17 +57,17 @@ async def place(request: AnyRequest, front: Front, upload: Upload[PortraitForm],
 
         async def prepare(job: Job) -> Generate:
             photos = await decode_photos(job, record, front.decoders, upload)
-            order = msgspec.structs.replace(
+            return msgspec.structs.replace(
                 wish.order(job.id, photos, job.seconds_left),
                 identity=kept.identity if kept is not None else None,
                 wants_identity=True,
                 mark=settings.preview_mark,
                 longest_side=settings.preview_side,
             )
-            job.keepsakes = ProofKeepsakes(front.vault, caller, order, style=wish.summary.style, bundle=bundle)
-            return order
 
-        job = enter(request, front, wish.summary, terms, prepare, photos=upload.files)
+        plan = wish.order("", Photos([]), 0.0)
+        tokens = ProofTokens(front.vault, caller, plan, style=wish.summary.style, bundle=bundle)
+        job = enter(request, front, wish.summary, options, prepare, photos=upload.files, tokens=tokens)
         if record.joined:
             wipe(upload.files)
     except BaseException:
@@ -79,11 +80,12 @@ def enter(
     request: AnyRequest,
     front: Front,
     summary: Summary,
-    terms: Terms,
+    options: JobOptions,
     prepare: Prepare,
     *,
     needs: Scope = "preview",
     photos: Sequence[bytearray] = (),
+    tokens: CallerTokens | None = None,
 ) -> Job:
     """Admit any job of this request's caller, whose key needs this scope. An admitted job wipes its photos itself.
 
@@ -94,19 +96,19 @@ def enter(
     """
     caller, record = caller_of(request.scope), record_of(request.scope)
     require(caller, needs)
-    if (same := front.jobs.joined(caller, terms)) is not None:
-        return _join(same, record, terms)
+    if (same := front.jobs.joined(caller, options)) is not None:
+        return _join(same, record, options)
     hold = front.quotas.take(caller, summary.num_images)
     try:
-        job = front.jobs.accept(caller, summary, terms, prepare, photos)
+        origin = Origin(record.trace.traceparent, record.stages)
+        job = front.jobs.accept(caller, summary, options, prepare, photos=photos, tokens=tokens, origin=origin)
     except ServiceError:
         hold.refund()
         raise
-    job.traceparent = record.trace.traceparent
     job.when_over(lambda: hold.refund() if job.started_at is None else hold.release())
     if front.tracer.is_recording:
         job.when_over(lambda: add_job_span(front.tracer, job))
-    if (target := terms.webhook) is not None:
+    if (target := options.webhook) is not None:
         kept = front.settings.result_seconds
         job.when_over(lambda: tell_end(front.webhooks, target, job, record.request_id, kept))
     job.attach()
@@ -114,21 +116,21 @@ def enter(
     return job
 
 
-def _join(job: Job, record: RequestRecord, terms: Terms) -> Job:
+def _join(job: Job, record: RequestRecord, options: JobOptions) -> Job:
     """Another request for a job that runs or is kept: no quota, no place, no step."""
     record.joined = True
     record.job_id = job.id
     record.headers["Idempotency-Replayed"] = "true"
-    if terms.on_disconnect == "finish":
-        job.on_disconnect = "finish"
+    if options.on_disconnect == "finish":
+        job.outlive_followers()
     job.attach()
     return job
 
 
-async def with_fingerprint(request: AnyRequest, terms: Terms, upload: Upload[Form]) -> Terms:
-    """Terms by which the same request can be told when it comes again; as they are, where there is no key."""
-    if terms.idempotency_key is None or terms.fingerprint is not None:
-        return terms
+async def with_fingerprint(request: AnyRequest, options: JobOptions, upload: Upload[Form]) -> JobOptions:
+    """JobOptions by which the same request can be told when it comes again; as they are, where there is no key."""
+    if options.idempotency_key is None or options.fingerprint is not None:
+        return options
     fields = [upload.form, upload.pose is not None]
     mark = await asyncio.to_thread(fingerprint, request.scope["path"], fields, upload.files)
-    return msgspec.structs.replace(terms, fingerprint=mark)
+    return msgspec.structs.replace(options, fingerprint=mark)

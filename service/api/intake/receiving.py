@@ -10,7 +10,7 @@ from service.access.caller import caller_of
 from service.api.forms.form import Form
 from service.api.forms.upload import Upload, read_upload
 from service.api.front import Front
-from service.api.intake.terms import latest_deadline
+from service.api.intake.options import latest_deadline
 from service.api.record import record_of
 from service.jobs.idempotency import read_key
 

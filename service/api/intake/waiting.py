@@ -6,8 +6,7 @@ from typing import Any
 from litestar import Request
 
 from service.api.presence import while_present
-from service.api.record import record_of
-from service.jobs.job import Finished, Job
+from service.jobs.job import Job, JobResult
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -19,12 +18,10 @@ async def prepared(request: AnyRequest, job: Job) -> Job:
     except BaseException:
         job.detach()
         raise
-    stages = record_of(request.scope).stages
-    job.front_ms = job.front_ms or {name: stages[name] for name in ("upload", "decode_upload") if name in stages}
     return job
 
 
-async def answered(request: AnyRequest, job: Job) -> Finished:
+async def answered(request: AnyRequest, job: Job) -> JobResult:
     """The job's good end, while the client is there. Detaches. Raises the job's ServiceError, or ClientLeft."""
     try:
         return await while_present(request.receive, job.finished())
@@ -32,13 +29,13 @@ async def answered(request: AnyRequest, job: Job) -> Finished:
         job.detach()
 
 
-async def answered_within(request: AnyRequest, job: Job, seconds: float) -> Finished | None:
+async def answered_within(request: AnyRequest, job: Job, seconds: float) -> JobResult | None:
     """As `answered`, but None when the time is up first: then the job runs on, to be fetched later, and is kept."""
     waiting = asyncio.wait_for(job.finished(), seconds)
     try:
         return await while_present(request.receive, waiting)
     except TimeoutError:
-        job.on_disconnect = "finish"
+        job.outlive_followers()
         return None
     finally:
         job.detach()
@@ -46,5 +43,5 @@ async def answered_within(request: AnyRequest, job: Job, seconds: float) -> Fini
 
 def hand_over(job: Job) -> None:
     """Let the job run on without this request. Detaches."""
-    job.on_disconnect = "finish"
+    job.outlive_followers()
     job.detach()

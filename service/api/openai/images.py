@@ -13,9 +13,9 @@ from service.api.events import EventStream
 from service.api.finals import place_final
 from service.api.forms.upload import Upload
 from service.api.front import Front
+from service.api.intake.options import options_of
 from service.api.intake.placing import place
 from service.api.intake.receiving import receiving
-from service.api.intake.terms import terms_of
 from service.api.intake.waiting import answered
 from service.api.openai.fields import ImagesWish
 from service.api.openai.objects import images_response
@@ -62,11 +62,11 @@ async def generate_images(request: AnyRequest, front: NamedDependency[Front]) ->
 async def _make(request: AnyRequest, front: Front, wish: ImagesWish, pictures: Pictures, kind: Kind) -> ASGIApp:
     try:
         upload = Upload(wish.form(front.jobs.warm().bundle), pictures)
-        terms = terms_of(request, front, upload.form.terms)
+        options = options_of(request, front, upload.form.terms)
     except BaseException:
         wipe(pictures)
         raise
-    return await _answer(request, wish, await place(request, front, upload, terms), kind)
+    return await _answer(request, wish, await place(request, front, upload, options), kind)
 
 
 async def _answer(request: AnyRequest, wish: ImagesWish, job: Job, kind: Kind) -> ASGIApp:

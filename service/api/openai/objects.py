@@ -6,7 +6,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from models.wire.events import FaceReport, Portrait, Timings
 from service.api.openai.fields import ImagesWish, Quality
-from service.jobs.job import Finished, Job
+from service.jobs.job import Job, JobResult
 
 
 class TokenDetails(Struct, frozen=True, kw_only=True):
@@ -81,7 +81,7 @@ class CompletedEvent(Struct, frozen=True, kw_only=True):
     proof: str | UnsetType = UNSET
 
 
-def images_response(job: Job, wish: ImagesWish, finished: Finished) -> ImagesResponse:
+def images_response(job: Job, wish: ImagesWish, finished: JobResult) -> ImagesResponse:
     started = finished.started
     as_url = wish.theirs.response_format == "url"
     return ImagesResponse(
@@ -100,7 +100,7 @@ def images_response(job: Job, wish: ImagesWish, finished: Finished) -> ImagesRes
 
 def proof_of(job: Job, portrait: Portrait) -> str | UnsetType:
     """The sealed token that makes this picture's final."""
-    return job.keepsakes.proofs.get(portrait.index, UNSET)
+    return job.tokens.proofs.get(portrait.index, UNSET)
 
 
 def _image(job: Job, portrait: Portrait, *, as_url: bool) -> ImageObject:

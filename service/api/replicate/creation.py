@@ -13,9 +13,9 @@ from service.api.body.arriving import arriving
 from service.api.forms.portrait import PortraitForm
 from service.api.forms.upload import Upload
 from service.api.front import Front
+from service.api.intake.options import options_of
 from service.api.intake.placing import place
 from service.api.intake.receiving import receiving
-from service.api.intake.terms import terms_of
 from service.api.intake.waiting import answered_within, hand_over
 from service.api.prefer import Preferences
 from service.api.record import record_of
@@ -25,7 +25,7 @@ from service.api.replicate.predictions import Prediction
 from service.api.replicate.requests import PREDICTION, PredictionRequest, read_request
 from service.api.replicate.translation import Translated
 from service.errors import BadRequest, ServiceError
-from service.jobs.terms import Terms
+from service.jobs.options import JobOptions
 from service.memory import wipe
 
 LONGEST_WAIT_SECONDS = 60.0
@@ -70,11 +70,11 @@ async def _create(request: AnyRequest, front: Front, wanted: Wanted) -> Predicti
     translated = wanted.model.read(wanted.request.input, front.jobs.warm().bundle)
     upload = await asyncio.to_thread(_fetch, request, front, translated)
     try:
-        terms = _terms(request, front, upload, wanted)
+        options = _options(request, front, upload, wanted)
     except BaseException:
         wipe(upload.files)
         raise
-    job = await place(request, front, upload, terms)
+    job = await place(request, front, upload, options)
     prediction = Prediction(
         id=wanted.request.id or job.id,
         job=job,
@@ -105,11 +105,11 @@ def _fetch(request: AnyRequest, front: Front, translated: Translated) -> Upload[
         raise
 
 
-def _terms(request: AnyRequest, front: Front, upload: Upload[PortraitForm], wanted: Wanted) -> Terms:
+def _options(request: AnyRequest, front: Front, upload: Upload[PortraitForm], wanted: Wanted) -> JobOptions:
     """A prediction outlives its request, unless its caller waits on the connection and could not find it again."""
-    terms = terms_of(request, front, upload.form.terms)
+    options = options_of(request, front, upload.form.terms)
     stays = "cancel" if wanted.waits and wanted.request.hook is None else "finish"
-    return msgspec.structs.replace(terms, keep=True, on_disconnect=upload.form.terms.on_disconnect or stays)
+    return msgspec.structs.replace(options, keep=True, on_disconnect=upload.form.terms.on_disconnect or stays)
 
 
 async def wait_as_preferred(request: AnyRequest, prediction: Prediction, preferences: Preferences) -> bool:

@@ -56,7 +56,7 @@ class Prediction:
 
 
 class Predictions:
-    """The desk of predictions. Used from the event loop's thread only."""
+    """All predictions that can be found. Used from the event loop's thread only."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
@@ -128,7 +128,7 @@ def prediction_object(
         urls=PredictionUrls(get=place, cancel=f"{place}/cancel", stream=f"{place}/stream", web=place),
         code=job.error.code if job.error is not None else None,
         seeds=job.summary.seeds,
-        proofs=[job.keepsakes.proofs.get(portrait.index) for portrait in job.portraits],
+        proofs=[job.tokens.proofs.get(portrait.index) for portrait in job.portraits],
     )
 
 

@@ -104,7 +104,7 @@ def test_the_health_check_is_always_200_and_says_how_it_is():
             first = await client.get("/health-check")
             await asyncio.wait_for(house.workers.wait_ready(), 10)
             then = await client.get("/health-check")
-            house.app.state.jobs.stopping = True
+            house.front.jobs.stopping = True
             return first, then, await client.get("/health-check")
 
     answers = asyncio.run(run())

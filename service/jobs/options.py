@@ -7,7 +7,7 @@ from msgspec import Struct
 OnDisconnect = Literal["cancel", "finish"]
 
 
-class Terms(Struct, frozen=True, kw_only=True):
+class JobOptions(Struct, frozen=True, kw_only=True):
     """`deadline_seconds` counts from acceptance; None is the service's default.
 
     `keep` holds the results in memory for a while after the end; without it they leave with their answer.
@@ -21,4 +21,4 @@ class Terms(Struct, frozen=True, kw_only=True):
     webhook: str | None = None
 
     def __repr__(self) -> str:
-        return f"Terms({self.on_disconnect}, keep={self.keep})"  # a key or an address may be somebody's secret
+        return f"JobOptions({self.on_disconnect}, keep={self.keep})"  # a key or an address may be somebody's secret

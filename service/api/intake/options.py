@@ -12,20 +12,20 @@ from service.api.front import Front
 from service.api.prefer import read_cancel_after, read_prefer
 from service.errors import BadRequest
 from service.jobs.idempotency import read_key
-from service.jobs.terms import Terms
+from service.jobs.options import JobOptions
 from service.settings import Settings
 
 AnyRequest = Request[Any, Any, Any]
 PLAIN_SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?")
 
 
-def terms_of(request: AnyRequest, front: Front, form: CallerTerms) -> Terms:
+def options_of(request: AnyRequest, front: Front, form: CallerTerms) -> JobOptions:
     """What the headers and fields say of the job besides its pictures. Raises BadRequest."""
     headers = request.headers
     preferences = read_prefer(headers.get("prefer"))
     is_async = preferences.respond_async
     on_disconnect = form.on_disconnect or ("finish" if is_async else "cancel")
-    return Terms(
+    return JobOptions(
         deadline_seconds=_deadline(form.deadline, headers, front.settings.max_deadline_seconds),
         on_disconnect=on_disconnect,
         idempotency_key=read_key(headers.get("idempotency-key")),

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable, Iterator
 
+from service.jobs.books import Books
 from service.jobs.job import Job
 
 
-class Shelf:
+class ResultCache:
     """Jobs in the order of their ends. Used from the event loop's thread only."""
 
     def __init__(self, *, seconds: float, max_bytes: int, on_drop: Callable[[Job], None]) -> None:
@@ -36,6 +37,12 @@ class Shelf:
         self._timers.pop(job_id).cancel()
         self.num_bytes -= job.log.num_bytes
         self._on_drop(job)
+
+    def books(self) -> Books:
+        return {
+            "results": (len(self._timers), len(self._jobs)),
+            "result_bytes": (self.num_bytes, sum(job.log.num_bytes for job in self)),
+        }
 
     def clear(self) -> None:
         for job_id in list(self._jobs):
