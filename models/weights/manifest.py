@@ -52,7 +52,7 @@ class WeightFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     about_bytes: int | None = None  # as rounded by its publisher, where the size itself is not on record
     sha256: str | None = None
     note: str = ""
-    profiles: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()  # once read, the bundles that have it
     remote: Remote | None = None  # where `fetch` gets it; of the archive, if it comes in one
     member: str | None = None  # its name in that archive
 
@@ -87,7 +87,6 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     licence: str
     commercial: Commercial
     note: str = ""
-    profiles: tuple[str, ...]
     revision: str | None = None
     folder: str | None = None  # below the weights folder; the repository's name unless given
     archive: Archive | None = None
@@ -106,7 +105,6 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 about_bytes=entry.about_bytes,
                 sha256=entry.sha256,
                 note=self.note,
-                profiles=self.profiles,
                 remote=remote,
                 member=entry.path if self.archive else None,
             )
@@ -237,9 +235,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return list(found.values())
 
     def profile(self, name: str) -> list[WeightFile]:
-        """What `fetch` gets: all that the bundle of that name reads, and what else names it."""
-        needed = self.files_of(self.bundle(name))
-        return [*needed, *(file for file in self.files if name in file.profiles and file not in needed)]
+        """What `fetch` gets: all that the bundle of that name reads."""
+        return self.files_of(self.bundle(name))
+
+    def with_profiles(self) -> "Manifest":
+        """Each file names the bundles that read it. Raises WeightsError for a part of one that has no files."""
+        profiles: dict[str, tuple[str, ...]] = {}
+        for name, bundle in self.bundles.items():
+            profiles |= {file.path: (*profiles.get(file.path, ()), name) for file in self.files_of(bundle)}
+        files = [msgspec.structs.replace(file, profiles=profiles.get(file.path, ())) for file in self.files]
+        return msgspec.structs.replace(self, files=files)
 
 
 def read_manifest(path: Path = DEFAULT_MANIFEST) -> Manifest:
@@ -250,10 +255,8 @@ def read_manifest(path: Path = DEFAULT_MANIFEST) -> Manifest:
     included = [_convert(path.parent / name, _read_toml(path.parent / name), _FileList) for name in manifest.include]
     published = [file for repository in manifest.repositories for file in repository.weight_files()]
     files = [*manifest.files, *(f for part in included for f in part.files), *published]
-    manifest = msgspec.structs.replace(manifest, files=files)
     _refuse_strange_paths(path, files)
-    _refuse_unlisted_profiles(path, manifest)
-    return manifest
+    return msgspec.structs.replace(manifest, files=files).with_profiles()
 
 
 class _FileList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -271,8 +274,16 @@ def _convert(path: Path, table: dict[str, Any], kind: type[T]) -> T:
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        hint = f"; an adapter is one of {entries()}" if ".adapters[" in str(error) else ""
-        raise WeightsError(f"{path}: {error}{hint}") from error
+        raise WeightsError(f"{path}: {error}{_hint(str(error))}") from error
+
+
+def _hint(problem: str) -> str:
+    """How it is written now, for what was written otherwise."""
+    if ".adapters[" in problem:
+        return f"; an adapter is one of {entries()}"
+    if "`profiles`" in problem:
+        return "; leave it out: a file belongs to the bundles whose parts name it"
+    return ""
 
 
 def _refuse_missing_adapters(path: Path, bundles: Any) -> None:
@@ -294,14 +305,6 @@ def _refuse_strange_paths(manifest: Path, files: Iterable[WeightFile]) -> None:
             why = "is listed twice" if file.path in seen else "leads out of the weights folder"
             raise WeightsError(f"{manifest}: {file.path!r} {why}")
         seen.add(file.path)
-
-
-def _refuse_unlisted_profiles(path: Path, manifest: Manifest) -> None:
-    """What `fetch` gets for a profile is all that its bundle reads."""
-    for name, bundle in manifest.bundles.items():
-        for file in manifest.files_of(bundle):
-            if file.remote is not None and name not in file.profiles:
-                raise WeightsError(f"{path}: bundle {name!r} reads {file.path}, whose profiles do not name it")
 
 
 def is_inside(path: str) -> bool:

@@ -66,7 +66,7 @@ def repository(repo, files, source="hub", **rest):
     lines = "".join(f'{key} = "{value}"\n' for key, value in fields.items() if key != "archive")
     archive = f'archive = {{ path = "{rest["archive"]}" }}\n' if "archive" in rest else ""
     entries = ", ".join(f"{{ {', '.join(f'{k} = {v!r}' for k, v in entry.items())} }}" for entry in files)
-    return f'[[repositories]]\n{lines}{archive}profiles = ["all"]\nfiles = [{entries}]\n'
+    return f"[[repositories]]\n{lines}{archive}files = [{entries}]\n"
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def published(folder):
         repositories[f"made/{part.name}"] = files
         entries = ", ".join(f'{{ path = "{name}", size = {len(data)} }}' for name, data in files.items())
         text += f'\n[[repositories]]\nsource = "hub"\nrepo = "made/{part.name}"\nlicence = "CC0-1.0"\n'
-        text += f'commercial = "yes"\nprofiles = ["golden"]\nfiles = [{entries}]\n'
+        text += f'commercial = "yes"\nfiles = [{entries}]\n'
     return repositories, text
 
 

@@ -134,12 +134,21 @@ def test_a_manifest_from_before_adapters_were_a_list_is_told_how_to_write_them(t
         read_manifest(tmp_path / "manifest.toml")
 
 
-def test_a_bundle_may_only_read_what_its_profile_fetches(tmp_path):
-    _, commercial = DEFAULT_MANIFEST.read_text().split("[bundles.commercial]")
-    text = "[bundles.commercial]" + commercial.replace('profiles = ["commercial"]', 'profiles = ["research"]', 1)
-    (tmp_path / "manifest.toml").write_text(text)
-    with pytest.raises(WeightsError, match=r"bundle 'commercial' reads PhotoMaker/photomaker-v1\.bin, whose profiles"):
-        read_manifest(tmp_path / "manifest.toml")
+def test_a_file_belongs_to_every_bundle_that_reads_it():
+    profiles = {file.path: file.profiles for file in MANIFEST.files}
+    assert profiles["PhotoMaker/photomaker-v1.bin"] == ("commercial",)
+    assert profiles["SDXL-Lightning/sdxl_lightning_4step_lora.safetensors"] == (
+        "commercial",
+        "commercial-ip",
+        "research",
+    )
+
+
+def test_profiles_of_a_repository_are_refused_with_whose_word_counts(tmp_path):
+    files = '[[repositories]]\nsource = "hub"\nrepo = "a/b"\nlicence = "MIT"\ncommercial = "yes"\nfiles = []\n'
+    why = r"unknown field `profiles` - at .*; leave it out: a file belongs to the bundles whose parts name it"
+    with pytest.raises(WeightsError, match=why):
+        read_manifest(manifest_with(tmp_path, files + 'profiles = ["commercial"]\n'))
 
 
 def test_an_unknown_profile_is_refused_with_the_known_ones():

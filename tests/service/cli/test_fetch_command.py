@@ -19,7 +19,6 @@ source = "hub"
 repo = "made/base"
 licence = "MIT"
 commercial = "yes"
-profiles = ["mine"]
 files = [{{ path = "config.json" }}]
 """
 
