@@ -24,6 +24,7 @@ from service.api.forms.portrait import PortraitForm
 from service.metrics import Metrics
 from service.settings import Settings, env_key, load_settings
 from service.styles import load_styles
+from tests.service.clients import one
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("service", "models", "scripts", "loadtest", "tests")
@@ -123,6 +124,15 @@ def is_understood(words: list[str]) -> bool:
         command, words = command.commands[words[0]], words[1:]
     known = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
     return command is not main and {word for word in words if word.startswith("-")} <= known
+
+
+def test_routes_that_they_name_exist() -> None:
+    paths = one("GET", "/openapi.json").json()["paths"]
+    routes = {f"{way.upper()} {re.sub(r'{.*?}', '{}', path)}" for path, ways in paths.items() for way in ways}
+    shown = [re.findall(r"`((?:GET|POST|PUT|DELETE) /[\w/{}.-]*)`", page.read_text()) for page in PAGES]
+    named = {re.sub(r"{.*?}", "{}", route) for routes_of_page in shown for route in routes_of_page}
+    assert len(named) > 10
+    assert named <= routes
 
 
 @by_name
