@@ -42,8 +42,8 @@ async def create_final(request: AnyRequest, front: NamedDependency[Front]) -> AS
     accepted = choose_form(request.headers.get("accept"))
     record_of(request.scope).headers["Vary"] = "Prefer"
     require(caller_of(request.scope), "final")
-    form = (await receive(request, front, FinalForm)).form
-    accepted.check(1, form.delivery.format)
+    form = (await receive(request, front, FinalForm, accepted.defaults)).form
+    accepted.refuse_unfit(1, form.delivery.format)
     return await respond(request, front, await place_final(request, front, form), accepted)
 
 

@@ -33,9 +33,9 @@ async def create_portraits(request: AnyRequest, front: NamedDependency[Front]) -
     """Make portraits of the person in the selfies."""
     accepted = choose_form(request.headers.get("accept"))
     record_of(request.scope).headers["Vary"] = "Prefer"
-    upload = await receive(request, front, PortraitForm)
+    upload = await receive(request, front, PortraitForm, accepted.defaults)
     try:
-        accepted.check(upload.form.n, upload.form.delivery.format)
+        accepted.refuse_unfit(upload.form.n, upload.form.delivery.format)
         options = options_of(request, front, upload.form.terms)
     except BaseException:
         wipe(upload.files)

@@ -137,6 +137,29 @@ def test_a_final_is_a_plain_image_events_or_a_job_as_portraits_are():
     assert base64.b64decode(done["images"][0]["b64"]) == b"image of seed 5"
 
 
+@pytest.mark.parametrize(
+    ("fields", "header", "made"),
+    [({}, "image/png", "png"), ({}, "image/webp, image/*;q=0.1", "webp"), ({"format": None}, "image/webp", "webp")],
+)
+def test_the_header_names_the_format_of_a_final_that_the_request_leaves_out(fields, header, made):
+    async def scenario(client):
+        return await client.post(
+            "/v1/finals", json={"proof": await proof_of(client)} | fields, headers={"Accept": header}
+        )
+
+    answer = run_in(build_house(), scenario)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, f"image/{made}")
+
+
+def test_a_final_in_a_format_that_the_header_leaves_out_is_refused():
+    async def scenario(client):
+        fields = {"proof": await proof_of(client), "format": "jpeg"}
+        return await client.post("/v1/finals", json=fields, headers={"Accept": "image/png"})
+
+    answer = run_in(build_house(), scenario)
+    assert (answer.status_code, answer.json()["code"]) == (406, "format_not_accepted")
+
+
 def test_a_plain_image_brings_its_proof_in_a_header_if_that_is_short():
     async def scenario(client):
         image = await preview(client, headers={"Accept": "image/*"})

@@ -70,6 +70,19 @@ def test_a_finished_job_is_answered_again_from_memory_in_any_form():
     assert len(house.fakes[0].generates) == 1
 
 
+def test_the_same_key_with_another_format_is_another_request_wherever_the_format_is_named():
+    async def scenario(client):
+        first = await post(client, "seed=7", Accept="image/png")
+        again = await post(client, "seed=7&format=png", Accept="image/png")
+        other = await post(client, "seed=7", Accept="image/webp")
+        return first, again, other
+
+    first, again, other = run_in(build_house(), scenario)
+    assert [answer.status_code for answer in (first, again, other)] == [200, 200, 422]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert other.json()["code"] == "idempotency_key_reused"
+
+
 def test_fields_in_the_query_or_in_a_form_are_the_same_request():
     house = build_house()
 

@@ -91,9 +91,35 @@ def test_a_plain_image_of_several_portraits_is_refused_with_a_sentence():
     assert "n=1" in answer.json()["detail"]
 
 
-def test_a_plain_image_in_a_format_that_is_not_accepted_is_refused():
-    answer = asyncio.run(post(build_house(), "format=jpeg", Accept="image/png"))
+@pytest.mark.parametrize(
+    ("query", "header"), [("format=jpeg", "image/png"), ("format=png", "image/jpeg, image/webp;q=0.1")]
+)
+def test_a_plain_image_in_a_format_that_is_not_accepted_is_refused(query, header):
+    answer = asyncio.run(post(build_house(), query, Accept=header))
     assert (answer.status_code, answer.json()["code"]) == (406, "format_not_accepted")
+
+
+@pytest.mark.parametrize(
+    ("query", "header", "made"),
+    [
+        ("", "image/png", "png"),
+        ("", "image/webp;q=0.9, image/png;q=0.1", "webp"),
+        ("", "image/*", "jpeg"),
+        ("format=webp", "image/png;q=0.9, image/webp;q=0.1", "webp"),
+    ],
+)
+def test_the_header_names_the_format_that_the_request_leaves_out(query, header, made):
+    answer = asyncio.run(post(build_house(), query, Accept=header))
+    assert (answer.status_code, answer.headers["content-type"]) == (200, f"image/{made}")
+
+
+def test_a_multipart_form_leaves_the_format_to_the_header_too():
+    async def run():
+        async with client_of(build_house()) as client:
+            photo = {"image": ("selfie.jpg", SELFIE, "image/jpeg")}
+            return await client.post("/v1/portraits", files=photo, headers={"Accept": "image/webp"})
+
+    assert asyncio.run(run()).headers["content-type"] == "image/webp"
 
 
 def test_no_acceptable_form_is_refused_before_the_body_is_read():
