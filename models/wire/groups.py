@@ -10,9 +10,8 @@ from msgspec import Meta, Struct
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
 
-SizeText = Annotated[
-    str, Meta(pattern=r"^[1-9][0-9]{1,3}x[1-9][0-9]{1,3}$", description="width x height in pixels, such as 1024x1024")
-]
+SIZE = r"[1-9][0-9]{1,4}x[1-9][0-9]{1,4}"
+SizeText = Annotated[str, Meta(pattern=f"^{SIZE}$", description="width x height in pixels, such as 1024x1024")]
 Steps = Annotated[int, Meta(ge=1, le=50, description="a whole number from 1 to 50")]
 SamplerName = Annotated[str, Meta(pattern=NAME, description="the name of a sampler")]
 Guidance = Annotated[

@@ -10,15 +10,13 @@ from models.wire.bundle_info import BundleInfo
 from models.wire.order import Generate
 from models.wire.picture import Picture
 from models.wire.reports import Ready
-from service.api.forms.portrait import PortraitForm
+from service.api.forms.portrait import MAX_SEED, PortraitForm
 from service.errors import BadRequest
 from service.jobs.job import Summary
 from service.styles import PLACE, SUBJECTS, Style, Styles
 
-MAX_SEED = 2**32
 POSE_FIELDS = ("framing", "control_strength", "region")
 T = TypeVar("T")
-SIZE = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +168,16 @@ def read_size(text: str | None, sizes: Sequence[tuple[int, int]]) -> tuple[int, 
     """`WxH` as numbers, if the bundle makes that size."""
     if text is None:
         return None
-    match = SIZE.fullmatch(text)
-    size = (int(match[1]), int(match[2])) if match else None
-    if size is None or size not in sizes:
-        allowed = [f"{width}x{height}" for width, height in sizes]
-        raise BadRequest("unknown_size", "This model does not make that size.", value=text, extra={"allowed": allowed})
-    return size
+    made = {f"{width}x{height}": (width, height) for width, height in sizes}
+    if text not in made:
+        raise BadRequest(
+            "unknown_size", "This model does not make that size.", value=text, extra={"allowed": list(made)}
+        )
+    return made[text]
 
 
 def _seeds(first: int | None, count: int) -> list[int]:
-    """`first`, `first + 1`, ... within 32 bits; unpredictable ones when none is given."""
+    """`first`, `first + 1`, ... up to the largest and on from 0; unpredictable ones when none is given."""
     if first is None:
-        return [secrets.randbelow(MAX_SEED) for _ in range(count)]
-    return [(first + index) % MAX_SEED for index in range(count)]
+        return [secrets.randbelow(MAX_SEED + 1) for _ in range(count)]
+    return [(first + index) % (MAX_SEED + 1) for index in range(count)]

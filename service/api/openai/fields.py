@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from models.wire.bundle_info import BundleInfo
-from models.wire.groups import Delivery, ImageFormat
+from models.wire.groups import SIZE, Delivery, ImageFormat
 from service.api.forms.fields import flat_fields
 from service.api.forms.portrait import AnyPrompt, PortraitForm
 from service.api.forms.values import read_fields, unknown_field
@@ -37,7 +37,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=128, description="a name fro
 Label = Annotated[str, Meta(max_length=512, description="a text of at most 512 characters (not read here)")]
 Size = Annotated[
     str,
-    Meta(pattern=r"^(auto|[1-9][0-9]{1,4}x[1-9][0-9]{1,4})$", description="auto, or width x height as in 1024x1024"),
+    Meta(pattern=f"^(auto|{SIZE})$", description="auto, or width x height as in 1024x1024"),
 ]
 
 
