@@ -17,7 +17,7 @@ from service.cli.doctor import DoctorError, examine, is_usable, report
 from service.cli.fetch import fetch
 from service.cli.generate import StartFailed, generate
 from service.cli.keys import keys_command
-from service.cli.options import fail, read_settings, setting_options
+from service.cli.options import fail, form_options, read_settings, setting_options
 from service.decoders.pool import Decoders, ImageLimits
 from service.decoders.process import DecoderDied
 from service.errors import ServiceError
@@ -35,6 +35,20 @@ from service.workers.supervised import SupervisedWorkers
 from service.workers.supervisor import Patience
 
 PHOTO = click.Path(exists=True, dir_okay=False, path_type=Path)
+OPTION_HELPS = {
+    "style": "A style from the catalogue.",
+    "prompt": "A prompt of your own instead of a style.",
+    "subject": "person, man, woman, ...",
+    "n": "How many portraits.",
+    "seed": "The first portrait's seed.",
+    "size": "WIDTHxHEIGHT",
+    "adapter": "photomaker, instantid, ...: of the bundle's.",
+    "framing": "front, slight-left, slight-right, closer, wider or selfie (InstantID).",
+    "lora": "A style LoRA of the bundle's.",
+    "strength": "0 (any face) to 1.",
+    "format": "jpeg, webp or png.",
+}
+FIELDS_OF_SERVICE = ("identity", "previews", "on_disconnect", "webhook")  # of no use without one
 WORKER_SETTINGS = (
     "bundle",
     "manifest",
@@ -79,21 +93,8 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
 @main.command(name="generate")
 @click.argument("selfies", nargs=-1, required=True, type=PHOTO)
 @click.option("-o", "--output", default=".", type=click.Path(file_okay=False, path_type=Path), help="Where files go.")
-@click.option("--style", help="A style from the catalogue.")
-@click.option("--prompt", help="A prompt of your own instead of a style.")
-@click.option("--subject", help="person, man, woman, ...")
-@click.option("-n", "n", help="How many portraits.")
-@click.option("--seed", help="The first portrait's seed.")
-@click.option("--size", help="WIDTHxHEIGHT")
-@click.option("--steps")
-@click.option("--sampler")
-@click.option("--adapter", help="photomaker, instantid, ...: of the bundle's.")
 @click.option("--pose", type=PHOTO, help="A photo whose face says where the new one goes (InstantID).")
-@click.option("--framing", help="front, slight-left, slight-right, closer, wider or selfie (InstantID).")
-@click.option("--lora", help="A style LoRA of the bundle's.")
-@click.option("--lora-scale")
-@click.option("--strength", help="0 (any face) to 1.")
-@click.option("--format", "format", help="jpeg, webp or png.")
+@form_options(PortraitForm, OPTION_HELPS, without=FIELDS_OF_SERVICE)
 @setting_options(*WORKER_SETTINGS, "styles")
 @click.pass_obj
 def generate_command(

@@ -4,7 +4,11 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
+from service.__main__ import FIELDS_OF_SERVICE, main
+from service.api.forms.fields import flat_fields
+from service.api.forms.portrait import PortraitForm
 from service.cli.doctor import DoctorError, examine, is_usable, report
 from service.settings import Settings
 from tests.service.pictures import plain
@@ -75,6 +79,37 @@ def test_generate_says_in_one_line_what_is_wrong(tmp_path, selfie, arguments, me
     assert done.returncode == 1
     assert f"Error: {message}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in flat_fields(PortraitForm) if name not in FIELDS_OF_SERVICE])
+def test_generate_has_an_option_for_every_field_that_needs_no_service(name):
+    (option,) = [one for one in main.commands["generate"].params if one.name == name]
+    assert option.opts == ["-n" if name == "n" else "--" + name.replace("_", "-")]
+    assert option.help.endswith(".") or name == "size"
+
+
+@pytest.mark.parametrize("name", FIELDS_OF_SERVICE)
+def test_generate_has_no_option_that_only_a_service_can_follow(name):
+    assert name in flat_fields(PortraitForm)
+    assert name not in [one.name for one in main.commands["generate"].params]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("--guidance", "21", "a number from 0 to 20"),
+        ("--control-strength", "firm", "a number from 0 to 1"),
+        ("--quality", "0", "a whole number from 1 to 100"),
+        ("--several-faces", "all", "largest (take the largest face)"),
+        ("--region", "body", "picture, or face"),
+        ("--deadline", "0", "a number of seconds"),
+    ],
+)
+def test_generate_reads_its_options_as_a_request_is_read(selfie, option, value, rule):
+    done = CliRunner().invoke(main, ["generate", str(selfie), option, value])
+    name = option.removeprefix("--").replace("-", "_")
+    assert done.exit_code == 1
+    assert f"invalid_field: The field '{name}' is '{value}': it must be {rule}" in done.output
 
 
 def test_generate_says_why_the_models_can_not_be_loaded(tmp_path, selfie):
