@@ -1,7 +1,8 @@
 """The HTTP application: the routes over their parts, in one flat call. Builds nothing that it is not given."""
 
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -10,24 +11,13 @@ from litestar.middleware import DefineMiddleware
 from service.access.guard import Guard
 from service.access.quota import Quotas
 from service.api.body.limits import UploadLimits
-from service.api.catalogue import get_model, list_models, list_styles
 from service.api.cors import cors_config
-from service.api.docs import DOCS_ROUTES
 from service.api.envelope import Envelope
-from service.api.finals import create_final
 from service.api.front import Front
-from service.api.health import health, livez, metrics, readyz
-from service.api.identities import create_identity
-from service.api.jobs import cancel_job, follow_job, get_job
-from service.api.openai.images import OPENAI_ROUTES
-from service.api.openapi import openapi_config
-from service.api.portraits import create_portraits
+from service.api.openapi.plugin import openapi_config
 from service.api.problems import EXCEPTION_HANDLERS
-from service.api.replicate.cog import COG_ROUTES
-from service.api.replicate.files import Files
-from service.api.replicate.hooks import Hooks
-from service.api.replicate.predictions import Predictions
-from service.api.replicate.routes import REPLICATE_ROUTES
+from service.api.surface import Surface
+from service.api.surfaces import SURFACES
 from service.decoders.pool import Decoders
 from service.jobs.jobs import Jobs
 from service.jobs.tokens import Vault
@@ -50,6 +40,7 @@ def create_app(
     metrics_page: Metrics,
     secrets: Secrets | None = None,
     tracer: Tracer | None = None,
+    surfaces: Sequence[Surface] = SURFACES,
 ) -> Litestar:
     """The application. Its lifespan starts and stops the workers and the decoders; it does not wait until warm.
 
@@ -79,50 +70,48 @@ def create_app(
         quotas=Quotas(),
         webhooks=webhooks,
         tracer=tracer,
-        predictions=Predictions(jobs),
-        files=Files(),
-        hooks=Hooks(webhooks),
     )
     metrics_page.decoder_restarts.set_function(lambda: decoders.restarts)
 
-    def give_front() -> Front:
-        return front
+    makers = {name: make for surface in surfaces for name, make in surface.parts.items()}
+    parts = {name: make(front) for name, make in makers.items()}
 
     @contextlib.asynccontextmanager
-    async def parts(_app: Litestar) -> AsyncGenerator[None]:
+    async def running(_app: Litestar) -> AsyncGenerator[None]:
         await workers.start()
         try:
             await decoders.start()
             yield
         finally:
             await jobs.stop()
-            await front.hooks.stop()
+            for part in parts.values():
+                await part.close()
             await webhooks.stop(min(settings.drain_seconds, WEBHOOK_DRAIN_SECONDS))
-            front.files.clear()
             await workers.stop()
             await decoders.stop()
 
     app = Litestar(
-        [
-            *[create_portraits, create_identity, create_final, get_job, follow_job, cancel_job],
-            *OPENAI_ROUTES,
-            *REPLICATE_ROUTES,
-            *COG_ROUTES,
-            *DOCS_ROUTES,
-            *[list_styles, list_models, get_model, livez, readyz, health, metrics],
-        ],
-        dependencies={"front": Provide(give_front, sync_to_thread=False)},
+        [route for surface in surfaces for route in surface.routes],
+        dependencies={name: _provided(value) for name, value in {"front": front, **parts}.items()},
         middleware=[DefineMiddleware(Guard, keys=secrets.keys, quotas=front.quotas)],
         cors_config=cors_config(settings),
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=[parts],
-        openapi_config=openapi_config(settings.cog_model),
+        lifespan=[running],
+        openapi_config=openapi_config(surfaces, settings.cog_model),
         logging_config=None,  # ours is set up once, by the process; Litestar's would log nothing of a 500
         debug=False,  # a traceback page would show callers' values
     )
     app.state.front = front
+    app.state.surfaces = surfaces
     app.asgi_handler = Envelope(app.asgi_handler, metrics_page, tracer)
     return app
+
+
+def _provided(value: object) -> Provide:
+    def give() -> Any:
+        return value
+
+    return Provide(give, sync_to_thread=False)
 
 
 def upload_limits(settings: Settings) -> UploadLimits:

@@ -9,8 +9,8 @@ from litestar import MediaType, Request, Response, get
 
 from service.access.guard import OPEN
 from service.api.codes import Meanings, codes
-from service.api.document import REFUSALS
-from service.api.openapi import DocumentPlugin
+from service.api.openapi.plugin import DocumentPlugin
+from service.api.openapi.statuses import STATUSES
 
 Json = dict[str, Any]
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -123,7 +123,7 @@ def _responses(responses: Json) -> str:
 
 
 def _codes(status: str, meanings: Meanings) -> str:
-    return f"<h2>{status}</h2>{_text(REFUSALS[status])}" + _table("Code", list(meanings.items()), linked=True)
+    return f"<h2>{status}</h2>{_text(STATUSES[status])}" + _table("Code", list(meanings.items()), linked=True)
 
 
 def _table(title: str, rows: list[tuple[str, str]], *, linked: bool = False) -> str:

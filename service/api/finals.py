@@ -17,8 +17,8 @@ from service.api.intake.options import options_of
 from service.api.intake.placing import check_webhook, enter, with_fingerprint
 from service.api.intake.receiving import receive
 from service.api.intake.waiting import prepared
-from service.api.openapi import FinalsOperation
 from service.api.orders import read_size
+from service.api.own_operations import FinalsOperation
 from service.api.record import record_of
 from service.api.respond import respond
 from service.errors import BadRequest

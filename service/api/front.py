@@ -4,9 +4,6 @@ import dataclasses
 
 from service.access.quota import Quotas
 from service.api.body.limits import UploadLimits
-from service.api.replicate.files import Files
-from service.api.replicate.hooks import Hooks
-from service.api.replicate.predictions import Predictions
 from service.decoders.pool import Decoders
 from service.jobs.jobs import Jobs
 from service.jobs.sealing import Sealer
@@ -20,7 +17,7 @@ from service.telemetry import Tracer
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Front:
-    """The parts behind the HTTP surface."""
+    """The parts behind every surface."""
 
     settings: Settings
     styles: Styles
@@ -33,6 +30,3 @@ class Front:
     quotas: Quotas
     webhooks: Webhooks
     tracer: Tracer
-    predictions: Predictions
-    files: Files
-    hooks: Hooks

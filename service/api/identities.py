@@ -21,8 +21,8 @@ from service.api.intake.photos import decode_photos
 from service.api.intake.placing import enter
 from service.api.intake.receiving import receive
 from service.api.intake.waiting import answered, prepared
-from service.api.openapi import IdentitiesOperation
 from service.api.orders import check_adapter
+from service.api.own_operations import IdentitiesOperation
 from service.api.record import record_of
 from service.jobs.job import Job, JobResult, Summary
 from service.jobs.tokens import EnrolmentTokens

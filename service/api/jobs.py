@@ -14,7 +14,7 @@ from service.access.caller import caller_of
 from service.api.events import EventStream
 from service.api.front import Front
 from service.api.job_answer import job_answer, links
-from service.api.openapi import EventsOperation, JobOperation
+from service.api.own_operations import EventsOperation, JobOperation
 from service.api.prefer import Preferences
 from service.api.record import RequestRecord, record_of
 from service.errors import BadRequest

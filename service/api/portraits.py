@@ -12,7 +12,7 @@ from service.api.front import Front
 from service.api.intake.options import options_of
 from service.api.intake.placing import place
 from service.api.intake.receiving import receive
-from service.api.openapi import PortraitsOperation
+from service.api.own_operations import PortraitsOperation
 from service.api.record import record_of
 from service.api.respond import respond
 from service.memory import wipe

@@ -8,9 +8,9 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from service.api.dialects import in_dialect
 from service.api.presence import ClientLeft
 from service.api.record import record_of
+from service.api.surface import shape_at
 from service.errors import ServiceError
 from service.logs import describe_exception
 
@@ -35,9 +35,12 @@ def problem_response(
     request: AnyRequest, status: int, body: dict[str, Any], headers: dict[str, str] | None = None
 ) -> Response[bytes]:
     record_of(request.scope).code = body["code"]
-    told, media_type, more = in_dialect(request.scope["path"], body)
+    shape = shape_at(request.scope["path"], request.app.state.surfaces)
     return Response(
-        msgspec.json.encode(told), status_code=status, media_type=media_type, headers=(headers or {}) | more
+        msgspec.json.encode(shape.tell(body)),
+        status_code=status,
+        media_type=shape.media_type,
+        headers=(headers or {}) | shape.headers(status),
     )
 
 

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,8 @@ from models.wire.picture import Picture
 from models.wire.setup import Setup
 from scripts.fronts.fake_worker import FakeWorker, Script
 from service.api.front import Front
+from service.api.surface import Surface
+from service.api.surfaces import SURFACES
 from service.app import create_app
 from service.errors import BadPicture
 from service.metrics import Metrics
@@ -93,6 +95,7 @@ def build_house(
     decoders: Any = None,
     secrets: Secrets | None = None,
     tracer: Tracer | None = None,
+    surfaces: Sequence[Surface] = SURFACES,
     **settings: Any,
 ) -> House:
     fakes: list[FakeWorker] = []
@@ -111,7 +114,7 @@ def build_house(
         on_restart=metrics.count_restart,
     )
     decoders = decoders or FakeDecoders()
-    app = create_app(chosen, workers, decoders, load_styles(), metrics, secrets, tracer)
+    app = create_app(chosen, workers, decoders, load_styles(), metrics, secrets, tracer, surfaces)
     return House(app=app, settings=chosen, workers=workers, decoders=decoders, metrics=metrics, fakes=fakes)
 
 

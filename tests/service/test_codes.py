@@ -8,7 +8,7 @@ from pathlib import Path
 import models
 import service
 from service.api.codes import codes
-from service.api.document import REFUSALS
+from service.api.openapi.statuses import STATUSES
 from service.api.problems import HTTP_CODES
 from service.errors import ServiceError
 from tests.service.clients import one
@@ -64,7 +64,7 @@ def test_what_hostile_forms_are_refused_with_is_listed_under_its_status():
 def test_every_code_has_one_status_and_a_sentence_and_is_found_by_the_alphabet():
     every = [code for _, code in pairs()]
     assert len(every) == len(set(every))
-    assert list(codes()) == sorted(REFUSALS)
+    assert list(codes()) == sorted(STATUSES)
     for meanings in codes().values():
         assert list(meanings) == sorted(meanings)
         assert all(meaning.endswith(".") for meaning in meanings.values())

@@ -5,7 +5,12 @@ import re
 
 import pytest
 
+from service.api.forms.fields import flat_fields
+from service.api.forms.final import FinalForm
+from service.api.forms.identity import IdentityForm
+from service.api.forms.portrait import PortraitForm
 from service.api.replicate.catalogue import PublishedModels
+from service.api.surfaces import SURFACES
 from tests.service.clients import calling, one
 from tests.service.harness import SELFIE, build_house, client_of
 
@@ -120,3 +125,38 @@ def test_only_the_page_may_load_anything_and_only_its_style():
     assert "script-src" not in page.headers["content-security-policy"]
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert other.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "not_fields"),
+    [
+        ("/v1/portraits", PortraitForm, {"image", "pose"}),
+        ("/v1/identities", IdentityForm, {"image"}),
+        ("/v1/finals", FinalForm, set()),
+    ],
+)
+def test_an_operation_has_every_field_of_its_form(document, path, form, not_fields):
+    schema = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert set(schema["properties"]) - not_fields == set(flat_fields(form))
+
+
+def test_every_route_belongs_to_one_surface():
+    ids = [name for surface in SURFACES for name in surface.operation_ids]
+    assert len(set(ids)) == len(ids)
+    assert len({surface.name for surface in SURFACES}) == len(SURFACES)
+    prefixes = [prefix for surface in SURFACES for prefix in surface.paths]
+    assert len(set(prefixes)) == len(prefixes)
+
+
+def test_the_application_works_with_fewer_surfaces_than_all():
+    [cog] = [surface for surface in SURFACES if surface.name == "Cog"]
+    operation = SURFACES[-1]
+    house = build_house(surfaces=(cog, operation))
+    made, missing, document = calling(
+        ("POST", "/predictions", {"json": {"input": {}}}),
+        ("GET", "/v1/styles", {}),
+        ("GET", "/openapi.json", {}),
+        house=house,
+    )
+    assert (made.status_code, missing.status_code) == (422, 404)
+    assert [tag["name"] for tag in document.json()["tags"]] == ["Cog", "Operation"]

@@ -19,9 +19,12 @@ from service.api.intake.receiving import receiving
 from service.api.intake.waiting import answered
 from service.api.openai.fields import ImagesWish
 from service.api.openai.objects import images_response
+from service.api.openai.openai_operations import ERROR, STRUCTS, operations
 from service.api.openai.reading import Pictures, read_edit, read_generation
+from service.api.openai.refusals import OPENAI_SHAPE
 from service.api.openai.stream import Kind, OpenAIEvents
 from service.api.record import RequestRecord, record_of
+from service.api.surface import Surface
 from service.errors import ServiceError
 from service.jobs.job import Job
 from service.memory import wipe
@@ -86,4 +89,13 @@ def _problem(record: RequestRecord, error: ServiceError) -> dict[str, Any]:
     return error.problem(record.request_id)
 
 
-OPENAI_ROUTES = (edit_images, generate_images)
+OPENAI = Surface(
+    name="OpenAI",
+    about='For the `openai` client: `OpenAI(base_url=".../v1")`.',
+    routes=[edit_images, generate_images],
+    paths=["/v1/images"],
+    refusals=OPENAI_SHAPE,
+    structs=STRUCTS,
+    schemas=lambda _cog_model: {"OpenAIError": ERROR},
+    operations=operations,
+)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import msgspec
 
 from models.wire.events import Portrait, Started, Stepped
-from service.api.dialects import openai_error
 from service.api.openai.fields import ImagesWish
 from service.api.openai.objects import CompletedEvent, PartialImageEvent, proof_of
+from service.api.openai.refusals import openai_error
 from service.errors import ServiceError
 from service.jobs.job import Job
 from service.jobs.log import Ended, Logged, Queued

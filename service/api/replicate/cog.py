@@ -21,11 +21,15 @@ from service.api.intake.waiting import answered, hand_over
 from service.api.prefer import read_prefer
 from service.api.record import record_of
 from service.api.replicate.catalogue import PublishedModels
-from service.api.replicate.creation import Wanted, create, read_creation
+from service.api.replicate.cog_refusals import COG_SHAPE
+from service.api.replicate.creation import ResolvedRequest, create, read_creation
 from service.api.replicate.objects import Status
+from service.api.replicate.parts import PredictionParts
+from service.api.replicate.prediction_operations import cog_operations, components
 from service.api.replicate.predictions import Prediction, prediction_object
 from service.api.replicate.requests import PredictionRequest, checked_id
 from service.api.replicate.translation import refuse
+from service.api.surface import Surface
 from service.errors import NotAcceptable, NotFound, ServiceError
 from service.metrics import package_version
 
@@ -77,28 +81,35 @@ async def cog_health(front: NamedDependency[Front]) -> CogHealth:
     "/predictions", operation_id="cogPredict", summary="A prediction, as Cog has it", status_code=200,
     request_max_body_size=None,
 )  # fmt: skip
-async def cog_predict(request: AnyRequest, front: NamedDependency[Front]) -> ASGIResponse:
+async def cog_predict(
+    request: AnyRequest, front: NamedDependency[Front], parts: NamedDependency[PredictionParts]
+) -> ASGIResponse:
     """Waits for the end; with `Prefer: respond-async` 202 at once. Leaving cancels."""
     _check_accept(request)
-    return await _finish(request, await _create(request, front, await read_creation(request, front)))
+    return await _finish(request, await _create(request, front, parts, await read_creation(request, front)))
 
 
 @put(
     "/predictions/{prediction_id:str}", operation_id="cogPut", summary="A prediction under the caller's id",
     status_code=200, request_max_body_size=None,
 )  # fmt: skip
-async def cog_put(request: AnyRequest, front: NamedDependency[Front], prediction_id: FromPath[str]) -> ASGIResponse:
+async def cog_put(
+    request: AnyRequest,
+    front: NamedDependency[Front],
+    parts: NamedDependency[PredictionParts],
+    prediction_id: FromPath[str],
+) -> ASGIResponse:
     """Idempotent: sent again, it answers 202 with how the first one goes."""
     _check_accept(request)
     own_id = checked_id(prediction_id)
     body = await read_creation(request, front)
     if body.id is not None and body.id != own_id:
         raise refuse("id", "The id in the body is not the one in the path: send one, or the same.", "id_mismatch")
-    async with front.predictions.naming(own_id, caller_of(request.scope)):
-        known = _known(front, request, own_id)
+    async with parts.predictions.naming(own_id, caller_of(request.scope)):
+        known = _known(parts, request, own_id)
         if known is not None:
             return _answer(request, known, 200 if known.job.has_ended else 202)
-        prediction = await _create(request, front, msgspec.structs.replace(body, id=own_id))
+        prediction = await _create(request, front, parts, msgspec.structs.replace(body, id=own_id))
     return await _finish(request, prediction)
 
 
@@ -109,18 +120,20 @@ async def cog_put(request: AnyRequest, front: NamedDependency[Front], prediction
     status_code=200,
 )
 async def cog_cancel(
-    request: AnyRequest, front: NamedDependency[Front], prediction_id: FromPath[str]
+    request: AnyRequest,
+    parts: NamedDependency[PredictionParts],
+    prediction_id: FromPath[str],
 ) -> dict[str, Any]:
     """Its rows are free at the next step. 404 for one that is not there."""
-    front.predictions.find(prediction_id, caller_of(request.scope)).job.cancel()
+    parts.predictions.find(prediction_id, caller_of(request.scope)).job.cancel()
     return {}
 
 
-async def _create(request: AnyRequest, front: Front, body: PredictionRequest) -> Prediction:
+async def _create(request: AnyRequest, front: Front, parts: PredictionParts, body: PredictionRequest) -> Prediction:
     owner, _, name = front.settings.cog_model.partition("/")
     model = PUBLISHED.named(owner, name)
     waits = not read_prefer(request.headers.get("prefer")).respond_async
-    return await create(request, front, Wanted(body, model, model.versions[0], waits))
+    return await create(request, front, parts, ResolvedRequest(body, model, model.versions[0], waits))
 
 
 async def _finish(request: AnyRequest, prediction: Prediction) -> ASGIResponse:
@@ -133,9 +146,9 @@ async def _finish(request: AnyRequest, prediction: Prediction) -> ASGIResponse:
     return _answer(request, prediction, 200)
 
 
-def _known(front: Front, request: AnyRequest, prediction_id: str) -> Prediction | None:
+def _known(parts: PredictionParts, request: AnyRequest, prediction_id: str) -> Prediction | None:
     try:
-        return front.predictions.find(prediction_id, caller_of(request.scope))
+        return parts.predictions.find(prediction_id, caller_of(request.scope))
     except NotFound:
         return None
 
@@ -154,4 +167,13 @@ def _check_accept(request: AnyRequest) -> None:
         raise NotAcceptable("not_acceptable", message)
 
 
-COG_ROUTES = (cog_root, cog_health, cog_predict, cog_put, cog_cancel)
+COG = Surface(
+    name="Cog",
+    about="The root of a Cog container, for one model.",
+    routes=[cog_root, cog_health, cog_predict, cog_put, cog_cancel],
+    paths=["/predictions"],
+    refusals=COG_SHAPE,
+    parts={"parts": PredictionParts.of},
+    schemas=components,
+    operations=cog_operations,
+)

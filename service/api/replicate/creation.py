@@ -21,6 +21,7 @@ from service.api.prefer import Preferences
 from service.api.record import record_of
 from service.api.replicate.catalogue import PublishedModel, as_input
 from service.api.replicate.files import read_uri
+from service.api.replicate.parts import PredictionParts
 from service.api.replicate.predictions import Prediction
 from service.api.replicate.requests import PREDICTION, PredictionRequest, read_request
 from service.api.replicate.translation import Translated
@@ -35,8 +36,11 @@ AnyRequest = Request[Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A request that is read. `waits`: its caller keeps the connection for the answer, with which the id would go."""
+class ResolvedRequest:
+    """A request with the model that it names.
+
+    `waits`: its caller keeps the connection for the answer, with which the id would go.
+    """
 
     request: PredictionRequest
     model: PublishedModel
@@ -55,41 +59,41 @@ async def read_creation(request: AnyRequest, front: Front) -> PredictionRequest:
             return read_request(received.values)
 
 
-async def create(request: AnyRequest, front: Front, wanted: Wanted) -> Prediction:
+async def create(request: AnyRequest, front: Front, parts: PredictionParts, resolved: ResolvedRequest) -> Prediction:
     """Its job runs, and is attached for this request. Raises BadInput for whatever a field has wrong."""
     try:
-        return await _create(request, front, wanted)
+        return await _create(request, front, parts, resolved)
     except BadRequest as error:
         raise as_input(error) from None
 
 
-async def _create(request: AnyRequest, front: Front, wanted: Wanted) -> Prediction:
-    hook = wanted.request.hook
+async def _create(request: AnyRequest, front: Front, parts: PredictionParts, resolved: ResolvedRequest) -> Prediction:
+    hook = resolved.request.hook
     if hook is not None:
         await front.webhooks.check(hook[0])
-    translated = wanted.model.read(wanted.request.input, front.jobs.warm().bundle)
-    upload = await asyncio.to_thread(_fetch, request, front, translated)
+    translated = resolved.model.read(resolved.request.input, front.jobs.warm().bundle)
+    upload = await asyncio.to_thread(_fetch, request, front, parts, translated)
     try:
-        options = _options(request, front, upload, wanted)
+        options = _options(request, front, upload, resolved)
     except BaseException:
         wipe(upload.files)
         raise
     job = await place(request, front, upload, options)
     prediction = Prediction(
-        id=wanted.request.id or job.id,
+        id=resolved.request.id or job.id,
         job=job,
-        model=wanted.model,
-        version=wanted.version,
-        shown_input=shown(wanted.request.input),
+        model=resolved.model,
+        version=resolved.version,
+        shown_input=shown(resolved.request.input),
         notes=tuple(translated.notes),
         has_own_deadline="cancel-after" in request.headers,
     )
     if hook is not None:
-        front.hooks.follow(prediction, hook, str(request.base_url))
-    return front.predictions.add(prediction)
+        parts.hooks.follow(prediction, hook, str(request.base_url))
+    return parts.predictions.add(prediction)
 
 
-def _fetch(request: AnyRequest, front: Front, translated: Translated) -> Upload[PortraitForm]:
+def _fetch(request: AnyRequest, front: Front, parts: PredictionParts, translated: Translated) -> Upload[PortraitForm]:
     """All pictures. In a thread: base64 of many megabytes would hold up the loop."""
     limits, caller = front.upload_limits, caller_of(request.scope)
     if translated.selfies:
@@ -97,7 +101,7 @@ def _fetch(request: AnyRequest, front: Front, translated: Translated) -> Upload[
     files: list[bytearray] = []
     try:
         for name, uri in [*translated.selfies, *([translated.pose] if translated.pose is not None else [])]:
-            files.append(read_uri(name, uri, front.files, caller, max_bytes=limits.max_image_bytes))
+            files.append(read_uri(name, uri, parts.files, caller, max_bytes=limits.max_image_bytes))
         selfies, poses = files[: len(translated.selfies)], files[len(translated.selfies) :]
         return Upload(translated.form, selfies, poses[0] if poses else None)
     except BaseException:
@@ -105,10 +109,10 @@ def _fetch(request: AnyRequest, front: Front, translated: Translated) -> Upload[
         raise
 
 
-def _options(request: AnyRequest, front: Front, upload: Upload[PortraitForm], wanted: Wanted) -> JobOptions:
+def _options(request: AnyRequest, front: Front, upload: Upload[PortraitForm], resolved: ResolvedRequest) -> JobOptions:
     """A prediction outlives its request, unless its caller waits on the connection and could not find it again."""
     options = options_of(request, front, upload.form.terms)
-    stays = "cancel" if wanted.waits and wanted.request.hook is None else "finish"
+    stays = "cancel" if resolved.waits and resolved.request.hook is None else "finish"
     return msgspec.structs.replace(options, keep=True, on_disconnect=upload.form.terms.on_disconnect or stays)
 
 

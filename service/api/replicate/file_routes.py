@@ -18,6 +18,7 @@ from service.api.front import Front
 from service.api.intake.receiving import receiving
 from service.api.replicate.files import StoredFile
 from service.api.replicate.objects import FileObject, FileUrls, Page
+from service.api.replicate.parts import PredictionParts
 from service.api.replicate.predictions import timestamp
 from service.decoders.content import ACCEPTED
 from service.errors import BadRequest
@@ -36,31 +37,33 @@ AnyRequest = Request[Any, Any, Any]
     status_code=201,
     request_max_body_size=None,
 )
-async def create_file(request: AnyRequest, front: NamedDependency[Front]) -> FileObject:
+async def create_file(
+    request: AnyRequest, front: NamedDependency[Front], parts: NamedDependency[PredictionParts]
+) -> FileObject:
     """Hold a picture in memory for a while; name its address in a prediction's input."""
     with receiving(request, front):
         received = await read_file(request, front.upload_limits)
-    file = front.files.add(caller_of(request.scope), media_type(received.content_type), received.data)
+    file = parts.files.add(caller_of(request.scope), media_type(received.content_type), received.data)
     return file_object(file, str(request.base_url))
 
 
 @get("/v1/files", operation_id="listFiles", summary="The caller's files")
-async def list_files(request: AnyRequest, front: NamedDependency[Front]) -> Page[FileObject]:
+async def list_files(request: AnyRequest, parts: NamedDependency[PredictionParts]) -> Page[FileObject]:
     """Newest first; what they are, never what is in them."""
-    mine = front.files.of(caller_of(request.scope))
+    mine = parts.files.of(caller_of(request.scope))
     return Page(results=[file_object(file, str(request.base_url)) for file in mine])
 
 
 @get("/v1/files/{file_id:str}", operation_id="getFile", summary="What a file is")
-async def get_file(request: AnyRequest, front: NamedDependency[Front], file_id: FromPath[str]) -> FileObject:
+async def get_file(request: AnyRequest, parts: NamedDependency[PredictionParts], file_id: FromPath[str]) -> FileObject:
     """Its size, its hash and its end; never its content."""
-    return file_object(front.files.find(file_id, caller_of(request.scope)), str(request.base_url))
+    return file_object(parts.files.find(file_id, caller_of(request.scope)), str(request.base_url))
 
 
 @delete("/v1/files/{file_id:str}", operation_id="deleteFile", summary="Forget a file", status_code=204)
-async def delete_file(request: AnyRequest, front: NamedDependency[Front], file_id: FromPath[str]) -> None:
+async def delete_file(request: AnyRequest, parts: NamedDependency[PredictionParts], file_id: FromPath[str]) -> None:
     """Overwrite it now instead of when its time is over."""
-    front.files.remove(file_id, caller_of(request.scope))
+    parts.files.remove(file_id, caller_of(request.scope))
 
 
 def file_object(file: StoredFile, base_url: str) -> FileObject:

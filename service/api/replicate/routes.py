@@ -16,13 +16,16 @@ from service.api.jobs import read_last_event_id
 from service.api.prefer import read_prefer
 from service.api.record import record_of
 from service.api.replicate.catalogue import PublishedModel, PublishedModels, model_object, version_object
-from service.api.replicate.creation import Wanted, create, read_creation, wait_as_preferred
+from service.api.replicate.creation import ResolvedRequest, create, read_creation, wait_as_preferred
 from service.api.replicate.file_routes import create_file, delete_file, get_file, list_files
 from service.api.replicate.objects import ModelObject, Page, PredictionObject, Status, VersionObject, WebhookSecret
+from service.api.replicate.parts import PredictionParts
+from service.api.replicate.prediction_operations import STRUCTS, replicate_operations
 from service.api.replicate.predictions import Prediction, prediction_object
 from service.api.replicate.requests import PredictionRequest
 from service.api.replicate.stream import tell
 from service.api.replicate.translation import refuse
+from service.api.surface import Surface
 from service.errors import NotFound
 
 PAGE_SIZE = 100
@@ -37,14 +40,16 @@ PUBLISHED = PublishedModels()
     status_code=201,
     request_max_body_size=None,
 )
-async def create_prediction(request: AnyRequest, front: NamedDependency[Front]) -> ASGIResponse:
+async def create_prediction(
+    request: AnyRequest, front: NamedDependency[Front], parts: NamedDependency[PredictionParts]
+) -> ASGIResponse:
     """What `replicate.run("owner/name:version", input=...)` calls."""
     body = await read_creation(request, front)
     if body.version is None:
         message = "The field 'version' is missing: send a version's hash, or owner/name."
         raise refuse("version", message, "field_missing")
     model, version = PUBLISHED.of_version(body.version)
-    return await _answer_creation(request, front, body, model, version)
+    return await _answer_creation(request, front, parts, body, model, version)
 
 
 @post(
@@ -55,11 +60,15 @@ async def create_prediction(request: AnyRequest, front: NamedDependency[Front]) 
     request_max_body_size=None,
 )
 async def create_model_prediction(
-    request: AnyRequest, front: NamedDependency[Front], owner: FromPath[str], name: FromPath[str]
+    request: AnyRequest,
+    front: NamedDependency[Front],
+    parts: NamedDependency[PredictionParts],
+    owner: FromPath[str],
+    name: FromPath[str],
 ) -> ASGIResponse:
     """What `replicate.run("owner/name", input=...)` calls."""
     model = PUBLISHED.named(owner, name)
-    return await _answer_creation(request, front, await read_creation(request, front), model, model.versions[0])
+    return await _answer_creation(request, front, parts, await read_creation(request, front), model, model.versions[0])
 
 
 @post(
@@ -70,17 +79,21 @@ async def create_model_prediction(
     request_max_body_size=None,
 )
 async def create_deployment_prediction(
-    request: AnyRequest, front: NamedDependency[Front], owner: FromPath[str], name: FromPath[str]
+    request: AnyRequest,
+    front: NamedDependency[Front],
+    parts: NamedDependency[PredictionParts],
+    owner: FromPath[str],
+    name: FromPath[str],
 ) -> ASGIResponse:
     """What `replicate.deployments.predictions.create` calls: a deployment is the model of the same name."""
     model = PUBLISHED.named(owner, name)
-    return await _answer_creation(request, front, await read_creation(request, front), model, model.versions[0])
+    return await _answer_creation(request, front, parts, await read_creation(request, front), model, model.versions[0])
 
 
 @get("/v1/predictions", operation_id="listPredictions", summary="The caller's predictions")
-async def list_predictions(request: AnyRequest, front: NamedDependency[Front]) -> Page[PredictionObject]:
+async def list_predictions(request: AnyRequest, parts: NamedDependency[PredictionParts]) -> Page[PredictionObject]:
     """Newest first, by the hundred, without their output: that is for the one who asks for one."""
-    mine = front.predictions.of(caller_of(request.scope))
+    mine = parts.predictions.of(caller_of(request.scope))
     start = _place_of(request.query_params.get("cursor"), mine)
     base, shown = str(request.base_url), mine[start : start + PAGE_SIZE]
     rest = mine[start + PAGE_SIZE :]
@@ -94,10 +107,12 @@ async def list_predictions(request: AnyRequest, front: NamedDependency[Front]) -
 
 @get("/v1/predictions/{prediction_id:str}", operation_id="getPrediction", summary="How a prediction goes")
 async def get_prediction(
-    request: AnyRequest, front: NamedDependency[Front], prediction_id: FromPath[str]
+    request: AnyRequest,
+    parts: NamedDependency[PredictionParts],
+    prediction_id: FromPath[str],
 ) -> ASGIResponse:
     """The prediction with its output, for as long as results are kept."""
-    return _answer(request, front.predictions.find(prediction_id, caller_of(request.scope)))
+    return _answer(request, parts.predictions.find(prediction_id, caller_of(request.scope)))
 
 
 @post(
@@ -107,20 +122,24 @@ async def get_prediction(
     status_code=200,
 )
 async def cancel_prediction(
-    request: AnyRequest, front: NamedDependency[Front], prediction_id: FromPath[str]
+    request: AnyRequest,
+    parts: NamedDependency[PredictionParts],
+    prediction_id: FromPath[str],
 ) -> ASGIResponse:
     """Its rows are free at the next step. One that has ended stays as it is."""
-    prediction = front.predictions.find(prediction_id, caller_of(request.scope))
+    prediction = parts.predictions.find(prediction_id, caller_of(request.scope))
     prediction.job.cancel()
     return _answer(request, prediction)
 
 
 @get("/v1/predictions/{prediction_id:str}/stream", operation_id="streamPrediction", summary="A prediction's stream")
 async def stream_prediction(
-    request: AnyRequest, front: NamedDependency[Front], prediction_id: FromPath[str]
+    request: AnyRequest,
+    parts: NamedDependency[PredictionParts],
+    prediction_id: FromPath[str],
 ) -> ASGIApp:
     """`output` for each picture, `logs` for progress, then `done`; from the first, or from after `Last-Event-ID`."""
-    prediction = front.predictions.find(prediction_id, caller_of(request.scope))
+    prediction = parts.predictions.find(prediction_id, caller_of(request.scope))
     after = read_last_event_id(request.headers.get("last-event-id"))
     prediction.job.attach()
     return EventStream(prediction.job, record_of(request.scope), tell=tell, after=after)
@@ -155,14 +174,19 @@ async def get_webhook_secret(request: AnyRequest, front: NamedDependency[Front])
 
 
 async def _answer_creation(
-    request: AnyRequest, front: Front, body: PredictionRequest, model: PublishedModel, version: str
+    request: AnyRequest,
+    front: Front,
+    parts: PredictionParts,
+    body: PredictionRequest,
+    model: PublishedModel,
+    version: str,
 ) -> ASGIResponse:
     """201 with the prediction: ended, if the caller waits long enough; else `starting`, whatever it does.
 
     `processing` would make the client's `run()` return nothing.
     """
     preferences = read_prefer(request.headers.get("prefer"))
-    prediction = await create(request, front, Wanted(body, model, version, preferences.waits))
+    prediction = await create(request, front, parts, ResolvedRequest(body, model, version, preferences.waits))
     has_ended = await wait_as_preferred(request, prediction, preferences)
     return _answer(request, prediction, http_status=201, status=None if has_ended else "starting")
 
@@ -187,8 +211,15 @@ def _place_of(cursor: str | None, predictions: list[Prediction]) -> int:
     raise NotFound("cursor_not_found", "That page is gone: begin again without a cursor.", extra={"field": "cursor"})
 
 
-REPLICATE_ROUTES = (
-    *(create_prediction, create_model_prediction, create_deployment_prediction, list_predictions, get_prediction),
-    *(cancel_prediction, stream_prediction, get_published_model, list_versions, get_version),
-    *(create_file, list_files, get_file, delete_file, get_webhook_secret),
+REPLICATE = Surface(
+    name="Replicate",
+    about="For the `replicate` client: `replicate.Client(base_url=...)`.",
+    routes=[
+        *(create_prediction, create_model_prediction, create_deployment_prediction, list_predictions, get_prediction),
+        *(cancel_prediction, stream_prediction, get_published_model, list_versions, get_version),
+        *(create_file, list_files, get_file, delete_file, get_webhook_secret),
+    ],
+    parts={"parts": PredictionParts.of},
+    structs=STRUCTS,
+    operations=replicate_operations,
 )

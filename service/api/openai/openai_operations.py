@@ -6,7 +6,7 @@ from service.api.forms.fields import flat_struct
 from service.api.forms.portrait import PortraitForm
 from service.api.openai.fields import OWN, ImagesFields
 from service.api.openai.objects import CompletedEvent, ImagesResponse, PartialImageEvent
-from service.api.schemas import PICTURE, described, media, reference, schema_of
+from service.api.openapi.pieces import PICTURE, described, media, reference, schema_of
 
 Json = dict[str, Any]
 STRUCTS = (ImagesResponse, PartialImageEvent, CompletedEvent)

@@ -1,4 +1,4 @@
-"""The OpenAPI document where Litestar can't derive it: the upload, the three forms of answer, the problems.
+"""Our own operations in the OpenAPI document where Litestar can't derive them: uploads, the three forms of answer.
 
 Schemas come from the same msgspec types that the handlers use, so the page can't drift from the code.
 """
@@ -6,10 +6,6 @@ Schemas come from the same msgspec types that the handlers use, so the page can'
 import dataclasses
 from typing import Any, cast
 
-import msgspec
-from litestar import Litestar, Request, Router
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
     OpenAPIHeader,
     OpenAPIMediaType,
@@ -19,21 +15,14 @@ from litestar.openapi.spec import (
     RequestBody,
 )
 
-from service.access.guard import OPEN
-from service.api.access_schema import add_access
 from service.api.answers import IdentityAnswer, PortraitsAnswer
-from service.api.document import complete
 from service.api.forms.fields import flat_struct
+from service.api.forms.final import FinalForm
+from service.api.forms.form import Form
+from service.api.forms.identity import IdentityForm
 from service.api.forms.portrait import PortraitForm
 from service.api.job_answer import JobAnswer
-from service.metrics import package_version
-
-REFERENCE = "#/components/schemas/{name}"
-DESCRIPTION = """One selfie in, new portraits out, in seconds and with no training.
-
-Selfies are held in memory while a request runs and are never written or logged. Every failure is
-`application/problem+json` with a stable `code`. A client that leaves frees its rows: don't half-close the connection.
-"""
+from service.api.openapi.pieces import REFERENCE, schema_of
 
 IMAGES = {
     "type": "array",
@@ -42,13 +31,15 @@ IMAGES = {
     "description": "The selfies, all of one person: JPEG, PNG, WebP, HEIC or AVIF.",
 }
 
+STRUCTS = (PortraitsAnswer, IdentityAnswer, JobAnswer)
+
 POSE = {
     "type": "string",
     "format": "binary",
     "description": "A photo whose face says where the new one goes; for adapters that take a pose (GET /v1/models).",
 }
 
-PROBLEM = {
+PROBLEM_SCHEMA = {
     "type": "object",
     "title": "Problem",
     "description": "RFC 9457. `code` is stable; `value` and `limit` are there where something was measured.",
@@ -73,19 +64,6 @@ PROBLEM = {
         "faces": {"type": "array", "items": {"$ref": REFERENCE.format(name="FaceReport")}},
         "retry_after_seconds": {"type": "integer"},
     },
-}
-
-PROBLEMS = {
-    "400": "A field is wrong, missing or unknown.",
-    "406": "No form of answer that the caller accepts.",
-    "409": "Another request cancelled the job.",
-    "408": "The body took too long to arrive.",
-    "413": "Bytes over a limit; the connection is closed.",
-    "415": "A body or a picture of a kind that is not read here.",
-    "422": "The picture can't be read, or the photo can't be used.",
-    "500": "The worker failed this job.",
-    "503": "Full, starting or stopping: try again after Retry-After.",
-    "504": "Accepted, but not finished within the deadline.",
 }
 
 JOB_NOT_FOUND = "The caller has no such job, or not any more: results are kept for a stated time."
@@ -123,7 +101,7 @@ class PortraitsOperation(Operation):
     """What POST /v1/portraits takes and gives."""
 
     def __post_init__(self) -> None:
-        form = portrait_fields()
+        form = fields_of(PortraitForm)
         multipart = {"type": "object", "properties": {"image": IMAGES, "pose": POSE, **form}}
         plain = {"type": "object", "required": ["identity"], "properties": form}
         raw = {"type": "string", "format": "binary", "description": "One selfie; the fields go into the query."}
@@ -149,7 +127,6 @@ class PortraitsOperation(Operation):
         ]
         self.parameters += [_header(name, text) for name, text in WAITING_HEADERS.items()]
         self.responses = {"200": _answers(), "202": _accepted()}
-        self.responses |= {status: _problem(text) for status, text in PROBLEMS.items()}
 
 
 @dataclasses.dataclass
@@ -157,8 +134,11 @@ class IdentitiesOperation(Operation):
     """What POST /v1/identities takes and gives."""
 
     def __post_init__(self) -> None:
-        fields = {name: portrait_fields()[name] for name in ("adapter", "several_faces", "deadline")}
-        multipart = {"type": "object", "required": ["image"], "properties": {"image": IMAGES, **fields}}
+        multipart = {
+            "type": "object",
+            "required": ["image"],
+            "properties": {"image": IMAGES, **fields_of(IdentityForm)},
+        }
         raw = {"type": "string", "format": "binary", "description": "One selfie; the fields go into the query."}
         self.request_body = RequestBody(
             required=True,
@@ -171,7 +151,6 @@ class IdentitiesOperation(Operation):
             content={"application/json": _media(schema)},
         )
         self.responses = {"200": answer}
-        self.responses |= {status: _problem(text) for status, text in PROBLEMS.items() if status != "406"}
 
 
 @dataclasses.dataclass
@@ -179,15 +158,11 @@ class FinalsOperation(Operation):
     """What POST /v1/finals takes and gives."""
 
     def __post_init__(self) -> None:
-        names = ("size", "format", "quality", "deadline", "on_disconnect", "previews")
-        proof = {"type": "string", "description": "The proof token that came with the picture."}
-        fields = {"proof": proof, **{name: portrait_fields()[name] for name in names}}
-        schema = {"type": "object", "required": ["proof"], "properties": fields}
+        schema = {"type": "object", "required": ["proof"], "properties": fields_of(FinalForm)}
         kinds = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
         self.request_body = RequestBody(required=True, content={kind: _media(schema) for kind in kinds})
         self.parameters = [_header(name, text) for name, text in WAITING_HEADERS.items()]
         self.responses = {"200": _answers(), "202": _accepted()}
-        self.responses |= {status: _problem(text) for status, text in PROBLEMS.items()}
 
 
 @dataclasses.dataclass
@@ -221,50 +196,9 @@ class EventsOperation(Operation):
         }
 
 
-class DocumentPlugin(JsonRenderPlugin):
-    """The document as JSON, with the schemas that only our own operations refer to."""
-
-    def __init__(self, cog_model: str) -> None:
-        super().__init__()
-        self._cog_model = cog_model
-        self._whole: dict[str, Any] | None = None  # it is the same for every request, and takes some milliseconds
-
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
-        return msgspec.json.encode(self.whole(request.app))
-
-    def whole(self, app: Litestar) -> dict[str, Any]:
-        """The document of this one application."""
-        if self._whole is None:
-            self._whole = whole_document(app, self._cog_model)
-        return self._whole
-
-
-def whole_document(app: Litestar, cog_model: str) -> dict[str, Any]:
-    """What Litestar knows of the routes, and all that we know beyond it."""
-    document = app.openapi_schema.to_schema()
-    _, schemas = msgspec.json.schema_components([PortraitsAnswer, IdentityAnswer, JobAnswer], ref_template=REFERENCE)
-    document["components"]["schemas"] |= schemas | {"Problem": PROBLEM}
-    complete(document, cog_model)
-    add_access(document, app)
-    return document
-
-
-def openapi_config(cog_model: str) -> OpenAPIConfig:
-    """The document at /schema/openapi.json; the page that shows it is our own (/docs)."""
-    return OpenAPIConfig(
-        title="Proofsheet",
-        version=package_version(),
-        description=DESCRIPTION,
-        render_plugins=[DocumentPlugin(cog_model)],
-        use_handler_docstrings=True,
-        openapi_router=Router("/schema", route_handlers=[], opt=OPEN),
-    )
-
-
-def portrait_fields() -> dict[str, dict[str, Any]]:
-    """The form's fields as JSON schemas, by name. None is a field left out: text has no null."""
-    _, components = msgspec.json.schema_components([flat_struct(PortraitForm)], ref_template=REFERENCE)
-    fields: dict[str, dict[str, Any]] = components["PortraitForm"]["properties"]
+def fields_of(form: type[Form]) -> dict[str, dict[str, Any]]:
+    """A form's fields as JSON schemas, by name. None is a field left out: text has no null."""
+    fields: dict[str, dict[str, Any]] = schema_of(flat_struct(form))["properties"]
     return {name: _without_null(field) for name, field in fields.items()}
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from service.api.openapi.pieces import PICTURE, media, reference, schema_of
 from service.api.replicate.catalogue import INSTANT_ID, OUTPUT, OWN, PHOTOMAKER, PublishedModel
 from service.api.replicate.objects import PredictionObject
 from service.api.replicate.requests import PredictionRequest
-from service.api.schemas import PICTURE, media, reference, schema_of
 
 Json = dict[str, Any]
 STRUCTS = (PredictionObject,)
@@ -65,29 +65,35 @@ def input_name(model: PublishedModel) -> str:
     return model.id.title().replace("/", "").replace("-", "") + "Input"
 
 
-def operations() -> dict[str, Json]:
+PREDICTION: Json = {"application/json": media(reference("PredictionObject"))}
+SHOWN: Json = {"200": {"description": "The prediction.", "content": PREDICTION}}
+
+
+def replicate_operations() -> dict[str, Json]:
     """By operationId: what is read, what is answered, and more parameters."""
     any_input = {"anyOf": [reference(input_name(model)) for model in (PHOTOMAKER, INSTANT_ID, OWN)]}
     named = creation(any_input, {"input": PHOTOMAKER_INPUT})
     by_version = creation(any_input, {"version": PHOTOMAKER.versions[0], "input": PHOTOMAKER_INPUT})
-    cog = creation(reference("Input"), {"input": PHOTOMAKER_INPUT})
-    prediction = {"application/json": media(reference("PredictionObject"))}
-    created = {"201": {"description": "The prediction: ended, or `starting`.", "content": prediction}}
-    shown = {"200": {"description": "The prediction.", "content": prediction}}
-    later = {"202": {"description": "It runs on.", "content": prediction}}
+    created = {"201": {"description": "The prediction: ended, or `starting`.", "content": PREDICTION}}
     stream = {"text/event-stream": media({"type": "string", "description": "`output`, `logs`, `error`, `done`."})}
     return {
         "createPrediction": {"requestBody": by_version, "responses": created, "parameters": WAITING},
         "createModelPrediction": {"requestBody": named, "responses": created, "parameters": WAITING},
         "createDeploymentPrediction": {"requestBody": named, "responses": created, "parameters": WAITING},
-        "getPrediction": {"responses": shown},
-        "cancelPrediction": {"responses": shown},
+        "getPrediction": {"responses": SHOWN},
+        "cancelPrediction": {"responses": SHOWN},
         "listPredictions": {"parameters": [query("cursor", "The id that a page's `next` or `previous` names.")]},
         "streamPrediction": {"responses": {"200": {"description": "Its events up to the end.", "content": stream}}},
         "createFile": {"requestBody": upload()},
-        "cogPredict": {"requestBody": cog, "responses": {**shown, **later}, "parameters": WAITING},
-        "cogPut": {"requestBody": cog, "responses": {**shown, **later}, "parameters": WAITING},
     }
+
+
+def cog_operations() -> dict[str, Json]:
+    """As `replicate_operations`, for Cog's root."""
+    body = creation(reference("Input"), {"input": PHOTOMAKER_INPUT})
+    answers: Json = {**SHOWN, "202": {"description": "It runs on.", "content": PREDICTION}}
+    making = {"requestBody": body, "responses": answers, "parameters": WAITING}
+    return {"cogPredict": making, "cogPut": making}
 
 
 def creation(input_schema: Json, example: Json) -> Json:

@@ -1,0 +1,60 @@
+"""The OpenAPI document of one application, made once and kept."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from litestar import Litestar, Request, Router
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from service.access.guard import OPEN
+from service.api.openapi.completion import complete
+from service.api.openapi.keys import add_keys
+from service.api.surface import Surface
+from service.metrics import package_version
+
+DESCRIPTION = """One selfie in, new portraits out, in seconds and with no training.
+
+Selfies are held in memory while a request runs and are never written or logged. Every failure is
+`application/problem+json` with a stable `code`. A client that leaves frees its rows: don't half-close the connection.
+"""
+
+
+class DocumentPlugin(JsonRenderPlugin):
+    """The document as JSON."""
+
+    def __init__(self, surfaces: Sequence[Surface], cog_model: str) -> None:
+        super().__init__()
+        self._surfaces = surfaces
+        self._cog_model = cog_model
+        self._whole: dict[str, Any] | None = None  # it is the same for every request, and takes some milliseconds
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        return msgspec.json.encode(self.whole(request.app))
+
+    def whole(self, app: Litestar) -> dict[str, Any]:
+        """The document of this one application."""
+        if self._whole is None:
+            self._whole = whole_document(app, self._surfaces, self._cog_model)
+        return self._whole
+
+
+def whole_document(app: Litestar, surfaces: Sequence[Surface], cog_model: str) -> dict[str, Any]:
+    """What Litestar derives of the routes, and all that it can't."""
+    document = app.openapi_schema.to_schema()
+    complete(document, surfaces, cog_model)
+    add_keys(document, app)
+    return document
+
+
+def openapi_config(surfaces: Sequence[Surface], cog_model: str) -> OpenAPIConfig:
+    """The document at /schema/openapi.json; the page that shows it is our own (/docs)."""
+    return OpenAPIConfig(
+        title="Proofsheet",
+        version=package_version(),
+        description=DESCRIPTION,
+        render_plugins=[DocumentPlugin(surfaces, cog_model)],
+        use_handler_docstrings=True,
+        openapi_router=Router("/schema", route_handlers=[], opt=OPEN),
+    )
