@@ -1,7 +1,7 @@
 """Hold this implementation against a folder of recorded tensors, case by case.
 
-    python scripts/check_golden.py tests/golden/photomaker
-    python scripts/check_golden.py tests/golden/instantid
+    python scripts/check_golden.py scripts/golden/records/photomaker
+    python scripts/check_golden.py scripts/golden/records/instantid
 
 Which adapter's records they are is told by the folder. Prints one line per case (name, largest difference, tolerance,
 ok or MISS) and exits 1 on any miss. Differences are absolute for PhotoMaker's records, and shares of the tensor's

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from models.wire.reports import Ready
 from models.wire.setup import Setup
+from scripts.golden import RECORDS
 from tests.models.running import Harness, picture_of
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "photomaker"
-GOLDEN_INSTANTID = GOLDEN.parent / "instantid"
+GOLDEN, GOLDEN_INSTANTID = RECORDS / "photomaker", RECORDS / "instantid"
 
 MANIFEST = """
 [bundles.golden]

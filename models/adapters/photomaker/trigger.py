@@ -2,7 +2,7 @@
 
 The trigger (`img`) is a special token with an id outside the text encoders' tables. It marks the token before it, the
 class token ("man img"), and is removed; the class token is repeated once per ID token, and each copy is later fused
-with one of them. Rules and their oddities: TencentARC/PhotoMaker, recorded in tests/golden/photomaker.
+with one of them. Rules and their oddities: TencentARC/PhotoMaker, recorded in scripts/golden/records/photomaker.
 """
 
 import re
