@@ -2,5 +2,13 @@
 
 import os
 
+import pytest
+
 # Several test processes share the cores. Threads that spin, even briefly as in a worker, make that half as slow again.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Tests that are coroutines run in asyncio's own loop."""
+    return "asyncio"

@@ -126,8 +126,8 @@ def is_understood(words: list[str]) -> bool:
     return command is not main and {word for word in words if word.startswith("-")} <= known
 
 
-def test_routes_that_they_name_exist() -> None:
-    paths = one("GET", "/openapi.json").json()["paths"]
+async def test_routes_that_they_name_exist() -> None:
+    paths = (await one("GET", "/openapi.json")).json()["paths"]
     routes = {f"{way.upper()} {re.sub(r'{.*?}', '{}', path)}" for path, ways in paths.items() for way in ways}
     shown = [re.findall(r"`((?:GET|POST|PUT|DELETE) /[\w/{}.-]*)`", page.read_text()) for page in PAGES]
     named = {re.sub(r"{.*?}", "{}", route) for routes_of_page in shown for route in routes_of_page}

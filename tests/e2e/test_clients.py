@@ -96,15 +96,12 @@ def test_openai_streams_partial_images_and_then_the_portrait(client, selfie):
     assert events[-1].usage.total_tokens == 0
 
 
-def test_openai_async_works_too(address, selfie):
-    async def run():
-        async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", timeout=100) as client:
-            both = [client.images.edit(image=selfie, prompt="a photo of a woman") for _ in range(2)]
-            whole = await asyncio.gather(*both)
-            stream = await client.images.edit(image=selfie, prompt="a photo of a woman", stream=True)
-            return whole, [event async for event in stream]
-
-    whole, events = asyncio.run(run())
+async def test_openai_async_works_too(address, selfie):
+    async with openai.AsyncOpenAI(base_url=f"{address}/v1", api_key="none", timeout=100) as client:
+        both = [client.images.edit(image=selfie, prompt="a photo of a woman") for _ in range(2)]
+        whole = await asyncio.gather(*both)
+        stream = await client.images.edit(image=selfie, prompt="a photo of a woman", stream=True)
+        events = [event async for event in stream]
     assert all(opened(answer.data[0].b64_json).format == "PNG" for answer in whole)
     assert [event.type for event in events] == ["image_edit.completed"]
 
@@ -206,7 +203,7 @@ def test_replicate_runs_instant_id_in_the_pose_of_another_photo(shop, selfie):
     assert opened(output.read()).format == "JPEG"
 
 
-def test_replicate_async_runs_too(shop, selfie):
+async def test_replicate_async_runs_too(shop, selfie):
     async def run():
         try:
             [output] = await shop.async_run(PHOTOMAKER, input=inputs(selfie))
@@ -214,7 +211,7 @@ def test_replicate_async_runs_too(shop, selfie):
         finally:
             await shop._async_client.aclose()
 
-    assert opened(asyncio.run(run())).format == "PNG"
+    assert opened(await run()).format == "PNG"
 
 
 def test_replicate_creates_polls_and_gets(shop, selfie):

@@ -42,7 +42,7 @@ def test_a_figure_over_its_limit_is_said_to_be_missed_and_no_other(capsys, key, 
     assert [name for name, verdict in found.items() if verdict == "MISSED"] == [key]
 
 
-def test_a_refusal_is_never_counted_as_an_answer():
+async def test_a_refusal_is_never_counted_as_an_answer():
     async def refuse(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 4\r\n\r\nbusy")
@@ -58,4 +58,4 @@ def test_a_refusal_is_never_counted_as_an_answer():
                 await connection.close()
 
     with pytest.raises(AssertionError, match="busy"):
-        asyncio.run(run())
+        await run()

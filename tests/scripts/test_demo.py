@@ -51,8 +51,8 @@ def test_a_panorama_is_cropped_and_a_tall_photo_too() -> None:
         pytest.param(["--selfie", "nowhere.jpg"], "nowhere.jpg", id="no such file"),
     ],
 )
-def test_a_refusal_is_said_in_one_sentence(arguments: list[str], said: str, tmp_path: Path) -> None:
-    status, errors = asyncio.run(run_demo(build_house(max_images=4), *arguments, "--out", str(tmp_path)))
+async def test_a_refusal_is_said_in_one_sentence(arguments: list[str], said: str, tmp_path: Path) -> None:
+    status, errors = await run_demo(build_house(max_images=4), *arguments, "--out", str(tmp_path))
     assert status == 1
     assert said in errors
     assert "Traceback" not in errors

@@ -1,6 +1,5 @@
 """What the tests of the surfaces share: a picture as JSON has it, and calls over ASGI."""
 
-import asyncio
 import base64
 
 from tests.service.harness import SELFIE, build_house, client_of
@@ -8,16 +7,13 @@ from tests.service.harness import SELFIE, build_house, client_of
 PICTURE = "data:image/jpeg;base64," + base64.b64encode(SELFIE).decode()
 
 
-def calling(*calls, house=None):
+async def calling(*calls, house=None):
     """The answers to these (method, path, options), one after the other, in one house."""
 
-    async def run():
-        async with client_of(house or build_house()) as client:
-            return [await client.request(method, path, **options) for method, path, options in calls]
-
-    return asyncio.run(run())
+    async with client_of(house or build_house()) as client:
+        return [await client.request(method, path, **options) for method, path, options in calls]
 
 
-def one(method, path, house=None, **options):
-    [answer] = calling((method, path, options), house=house)
+async def one(method, path, house=None, **options):
+    [answer] = await calling((method, path, options), house=house)
     return answer

@@ -16,7 +16,7 @@ ALLOWED = {200, 503, 504}
 
 
 @pytest.mark.slow
-def test_every_job_ends_once_while_workers_are_killed_and_clients_leave():
+async def test_every_job_ends_once_while_workers_are_killed_and_clients_leave():
     house = build_house(launcher=fake_process("--step-seconds", "0.02"), num_workers=2, max_jobs=NUM_JOBS)
     chance = random.Random(7)
 
@@ -32,19 +32,15 @@ def test_every_job_ends_once_while_workers_are_killed_and_clients_leave():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(chance.choice(pids), signal.SIGKILL)
 
-    async def run():
-        async with client_of(house) as client:
-            jobs = [asyncio.create_task(request(client, seed)) for seed in range(NUM_JOBS)]
-            killer = asyncio.create_task(kill_now_and_then())
-            await asyncio.sleep(0.8)
-            for job in jobs[::8]:
-                job.cancel()
-            answers = await asyncio.gather(*jobs, return_exceptions=True)
-            await killer
-            await until(lambda: sum(status.jobs for status in house.workers.status()) == 0)
-            return answers
-
-    answers = asyncio.run(run())
+    async with client_of(house) as client:
+        jobs = [asyncio.create_task(request(client, seed)) for seed in range(NUM_JOBS)]
+        killer = asyncio.create_task(kill_now_and_then())
+        await asyncio.sleep(0.8)
+        for job in jobs[::8]:
+            job.cancel()
+        answers = await asyncio.gather(*jobs, return_exceptions=True)
+        await killer
+        await until(lambda: sum(status.jobs for status in house.workers.status()) == 0)
     finished = [(seed, one) for seed, one in enumerate(answers) if not isinstance(one, BaseException)]
     killed = [seed for seed, answer in finished if answer.json().get("code") == "worker_killed"]
     assert len(killed) <= 2  # the first of three kills makes suspects, each further one may hit one that is alone

@@ -70,11 +70,11 @@ def test_every_code_has_one_status_and_a_sentence_and_is_found_by_the_alphabet()
         assert all(meaning.endswith(".") for meaning in meanings.values())
 
 
-def test_the_address_in_a_problem_leads_to_its_own_code():
-    where = one("POST", "/v1/portraits?styel=corporate", content=b"x", headers={"content-type": "image/jpeg"})
+async def test_the_address_in_a_problem_leads_to_its_own_code():
+    where = await one("POST", "/v1/portraits?styel=corporate", content=b"x", headers={"content-type": "image/jpeg"})
     page, _, code = where.json()["type"].partition("#")
     assert code == "unknown_field"
-    answer = one("GET", page)
+    answer = await one("GET", page)
     assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, "text/html")
     assert f'<tr id="{code}">' in answer.text
     assert html.escape(codes()["400"][code]) in answer.text

@@ -1,7 +1,5 @@
 """The hostile corpus against the whole front, real decoders included: a refusal each time, never a 5xx."""
 
-import asyncio
-
 import httpx
 import pytest
 
@@ -35,7 +33,7 @@ def check(name: str, answer: httpx.Response, expect) -> str | None:
     return None
 
 
-def test_every_hostile_file_gets_its_refusal():
+async def test_every_hostile_file_gets_its_refusal():
     house = house_with_real_decoders()
 
     async def run():
@@ -48,11 +46,11 @@ def test_every_hostile_file_gets_its_refusal():
             # No bytes at all are refused as a request without a picture, before they are one.
             return [await post(file) for file in FILES if file.name != "empty"]
 
-    assert [wrong for wrong in asyncio.run(run()) if wrong] == []
+    assert [wrong for wrong in await run() if wrong] == []
     assert house.front.jobs.in_flight == 0
 
 
-def test_every_hostile_request_gets_its_refusal():
+async def test_every_hostile_request_gets_its_refusal():
     house = house_with_real_decoders()
 
     async def run():
@@ -65,5 +63,5 @@ def test_every_hostile_request_gets_its_refusal():
 
             return [await post(form) for form in FORMS]
 
-    assert [wrong for wrong in asyncio.run(run()) if wrong] == []
+    assert [wrong for wrong in await run() if wrong] == []
     assert house.front.jobs.in_flight == 0

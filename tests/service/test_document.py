@@ -1,6 +1,5 @@
 """One document for all surfaces: complete, with examples that work, and a page that shows it without a script."""
 
-import asyncio
 import re
 
 import pytest
@@ -18,8 +17,8 @@ PATHS = {"owner": "tencentarc", "name": "photomaker", "prediction_id": "mine-1",
 
 
 @pytest.fixture(scope="module")
-def document():
-    return one("GET", "/openapi.json").json()
+async def document(anyio_backend):
+    return (await one("GET", "/openapi.json")).json()
 
 
 def test_every_route_of_the_application_is_in_it(document):
@@ -39,8 +38,8 @@ def test_every_operation_has_a_name_a_group_and_an_answer_for_every_refusal(docu
     assert all({"404", "405", "500", "503"} <= set(operation["responses"]) for operation in operations)
 
 
-def test_every_reference_leads_somewhere(document):
-    text = one("GET", "/openapi.json").text
+async def test_every_reference_leads_somewhere(document):
+    text = (await one("GET", "/openapi.json")).text
     references = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
     assert references <= set(document["components"]["schemas"])
 
@@ -56,15 +55,15 @@ def test_each_surface_documents_its_own_shape_of_a_refusal(document):
 
 
 @pytest.mark.parametrize("model", ["tencentarc/photomaker", "zsxkib/instant-id", "proofsheet/portraits"])
-def test_input_is_that_of_the_model_at_the_root_as_cog_has_it(model):
-    schemas = one("GET", "/openapi.json", house=build_house(cog_model=model)).json()["components"]["schemas"]
+async def test_input_is_that_of_the_model_at_the_root_as_cog_has_it(model):
+    schemas = (await one("GET", "/openapi.json", house=build_house(cog_model=model))).json()["components"]["schemas"]
     [published] = [one for one in PublishedModels() if one.id == model]
     assert schemas["Input"] == published.input_schema
     assert schemas["Output"]["type"] == "array"
 
 
-def test_both_addresses_give_the_same_document(document):
-    assert one("GET", "/schema/openapi.json").json() == document
+async def test_both_addresses_give_the_same_document(document):
+    assert (await one("GET", "/schema/openapi.json")).json() == document
 
 
 def examples(document):
@@ -88,19 +87,16 @@ async def call(client, method, path, kind, example, identity):
     return await client.request(method, path, files=files, data=data)
 
 
-def test_every_example_works(document):
+async def test_every_example_works(document):
     """As it stands there, but for the selfie's bytes and for a token, which nobody can write down."""
 
-    async def run():
-        async with client_of(build_house()) as client:
-            made = await client.post("/v1/identities", content=SELFIE, headers={"Content-Type": "image/jpeg"})
-            identity = made.json()["identity"]
-            return [
-                (method, path, kind, (await call(client, method, path, kind, example, identity)), good)
-                for method, path, kind, example, good in examples(document)
-            ]
-
-    answers = asyncio.run(run())
+    async with client_of(build_house()) as client:
+        made = await client.post("/v1/identities", content=SELFIE, headers={"Content-Type": "image/jpeg"})
+        identity = made.json()["identity"]
+        answers = [
+            (method, path, kind, (await call(client, method, path, kind, example, identity)), good)
+            for method, path, kind, example, good in examples(document)
+        ]
     assert len(answers) >= 10
     wrong = {
         (m, path, kind): answer.text for m, path, kind, answer, good in answers if str(answer.status_code) not in good
@@ -108,8 +104,8 @@ def test_every_example_works(document):
     assert wrong == {}
 
 
-def test_the_page_shows_every_operation_and_loads_nothing_but_its_own_style(document):
-    page, style = calling(("GET", "/docs", {}), ("GET", "/docs/style.css", {}))
+async def test_the_page_shows_every_operation_and_loads_nothing_but_its_own_style(document):
+    page, style = await calling(("GET", "/docs", {}), ("GET", "/docs/style.css", {}))
     assert page.headers["content-type"].startswith("text/html")
     for path, ways in document["paths"].items():
         assert path in page.text
@@ -119,8 +115,8 @@ def test_the_page_shows_every_operation_and_loads_nothing_but_its_own_style(docu
     assert style.headers["content-type"].startswith("text/css")
 
 
-def test_only_the_page_may_load_anything_and_only_its_style():
-    page, other = calling(("GET", "/docs", {}), ("GET", "/v1/styles", {}))
+async def test_only_the_page_may_load_anything_and_only_its_style():
+    page, other = await calling(("GET", "/docs", {}), ("GET", "/v1/styles", {}))
     assert "style-src 'self'" in page.headers["content-security-policy"]
     assert "script-src" not in page.headers["content-security-policy"]
     assert "default-src 'none'" in page.headers["content-security-policy"]

@@ -20,12 +20,9 @@ from tests.service.harness import JPEG, SELFIE, build_house, client_of, parse_ev
 SECRET = b"s" * 32
 
 
-def run_in(house, scenario):
-    async def run():
-        async with client_of(house) as client:
-            return await scenario(client)
-
-    return asyncio.run(run())
+async def run_in(house, scenario):
+    async with client_of(house) as client:
+        return await scenario(client)
 
 
 async def preview(client, query="", headers=None):
@@ -42,17 +39,17 @@ def sealed(house, *, caller_id="anonymous", kind="proof", seconds=60.0, revision
     return house.front.sealer.seal(kind, msgspec.msgpack.encode(proof), caller_id, seconds)
 
 
-def test_every_picture_has_a_proof_and_a_final_has_none():
+async def test_every_picture_has_a_proof_and_a_final_has_none():
     async def scenario(client):
         previews = (await preview(client, "n=3")).json()["images"]
         return previews, (await client.post("/v1/finals", json={"proof": previews[1]["proof"]})).json()["images"]
 
-    previews, finals = run_in(build_house(), scenario)
+    previews, finals = await run_in(build_house(), scenario)
     assert len({image["proof"] for image in previews}) == 3
     assert finals[0]["proof"] is None
 
 
-def test_the_worker_is_told_the_same_plan_the_same_seed_and_no_selfie():
+async def test_the_worker_is_told_the_same_plan_the_same_seed_and_no_selfie():
     house = build_house(preview_mark="PROOF", preview_side=128)
     query = "n=2&seed=7&prompt=a%20person%20in%20rain&negative_prompt=blur&adapter=instantid&framing=wider&lora=film"
 
@@ -60,7 +57,7 @@ def test_the_worker_is_told_the_same_plan_the_same_seed_and_no_selfie():
         images = (await preview(client, f"{query}&strength=0.5&steps=6&sampler=lcm&guidance=2")).json()["images"]
         return await client.post("/v1/finals", json={"proof": images[1]["proof"], "format": "png"})
 
-    answer = run_in(house, scenario)
+    answer = await run_in(house, scenario)
     assert answer.status_code == 200, answer.json()
     asked, final = house.fakes[0].generates
     assert (asked.mark, asked.longest_side) == ("PROOF", 128)
@@ -79,19 +76,19 @@ def test_the_worker_is_told_the_same_plan_the_same_seed_and_no_selfie():
     assert (body["images"][0]["width"], body["images"][0]["seed"], body["adapter"]) == (512, 8, "instantid")
 
 
-def test_the_styles_name_and_figures_come_along():
+async def test_the_styles_name_and_figures_come_along():
     house = build_house()
 
     async def scenario(client):
         return await client.post("/v1/finals", json={"proof": await proof_of(client, "style=corporate")})
 
-    assert run_in(house, scenario).json()["style"] == "corporate"
+    assert (await run_in(house, scenario)).json()["style"] == "corporate"
     assert house.figure("finals_total", format="jpeg") == 1
     assert house.figure("images_total", format="jpeg") == 2
     assert house.figure("tokens_opened_total", kind="proof") == 1
 
 
-def test_a_picture_of_a_token_has_a_proof_of_its_own():
+async def test_a_picture_of_a_token_has_a_proof_of_its_own():
     house = build_house()
 
     async def scenario(client):
@@ -99,12 +96,12 @@ def test_a_picture_of_a_token_has_a_proof_of_its_own():
         portrait = (await client.post("/v1/portraits", json={"identity": token})).json()
         return await client.post("/v1/finals", json={"proof": portrait["images"][0]["proof"]})
 
-    assert run_in(house, scenario).status_code == 200
+    assert (await run_in(house, scenario)).status_code == 200
     assert house.fakes[0].generates[-1].identity == b"an identity, as a worker packs it"
 
 
 @pytest.mark.parametrize("way", ["form", "multipart"])
-def test_a_proof_may_come_in_a_form(way):
+async def test_a_proof_may_come_in_a_form(way):
     async def scenario(client):
         fields = {"proof": await proof_of(client), "quality": "80"}
         if way == "form":
@@ -113,11 +110,11 @@ def test_a_proof_may_come_in_a_form(way):
             "/v1/finals", files={name: (None, text + "\n" * (name == "proof")) for name, text in fields.items()}
         )
 
-    answer = run_in(build_house(), scenario)
+    answer = await run_in(build_house(), scenario)
     assert answer.status_code == 200, answer.json()
 
 
-def test_a_final_is_a_plain_image_events_or_a_job_as_portraits_are():
+async def test_a_final_is_a_plain_image_events_or_a_job_as_portraits_are():
     async def scenario(client):
         proof = {"proof": await proof_of(client, "seed=5")}
         image = await client.post("/v1/finals", json=proof, headers={"Accept": "image/*"})
@@ -128,7 +125,7 @@ def test_a_final_is_a_plain_image_events_or_a_job_as_portraits_are():
                 await asyncio.sleep(0.01)
         return image, parse_events(events.text), later, done
 
-    image, events, later, done = run_in(build_house(script=Script(step_seconds=0.01)), scenario)
+    image, events, later, done = await run_in(build_house(script=Script(step_seconds=0.01)), scenario)
     assert (image.content, image.headers["x-seed"]) == (b"image of seed 5", "5")
     assert "x-proof" not in image.headers
     names = [name for name, _ in events]
@@ -141,41 +138,41 @@ def test_a_final_is_a_plain_image_events_or_a_job_as_portraits_are():
     ("fields", "header", "made"),
     [({}, "image/png", "png"), ({}, "image/webp, image/*;q=0.1", "webp"), ({"format": None}, "image/webp", "webp")],
 )
-def test_the_header_names_the_format_of_a_final_that_the_request_leaves_out(fields, header, made):
+async def test_the_header_names_the_format_of_a_final_that_the_request_leaves_out(fields, header, made):
     async def scenario(client):
         return await client.post(
             "/v1/finals", json={"proof": await proof_of(client)} | fields, headers={"Accept": header}
         )
 
-    answer = run_in(build_house(), scenario)
+    answer = await run_in(build_house(), scenario)
     assert (answer.status_code, answer.headers["content-type"]) == (200, f"image/{made}")
 
 
-def test_a_final_in_a_format_that_the_header_leaves_out_is_refused():
+async def test_a_final_in_a_format_that_the_header_leaves_out_is_refused():
     async def scenario(client):
         fields = {"proof": await proof_of(client), "format": "jpeg"}
         return await client.post("/v1/finals", json=fields, headers={"Accept": "image/png"})
 
-    answer = run_in(build_house(), scenario)
+    answer = await run_in(build_house(), scenario)
     assert (answer.status_code, answer.json()["code"]) == (406, "format_not_accepted")
 
 
-def test_a_plain_image_brings_its_proof_in_a_header_if_that_is_short():
+async def test_a_plain_image_brings_its_proof_in_a_header_if_that_is_short():
     async def scenario(client):
         image = await preview(client, headers={"Accept": "image/*"})
         return await client.post("/v1/finals", json={"proof": image.headers["x-proof"]})
 
-    assert run_in(build_house(), scenario).status_code == 200
+    assert (await run_in(build_house(), scenario)).status_code == 200
 
 
-def test_a_long_proof_stays_out_of_the_header(monkeypatch):
+async def test_a_long_proof_stays_out_of_the_header(monkeypatch):
     monkeypatch.setattr(fake_worker, "IDENTITY", bytes(16_000))
-    image = run_in(build_house(), lambda client: preview(client, headers={"Accept": "image/*"}))
+    image = await run_in(build_house(), lambda client: preview(client, headers={"Accept": "image/*"}))
     assert image.status_code == 200
     assert "x-proof" not in image.headers
 
 
-def test_every_job_that_is_fetched_later_has_the_proofs_of_its_first_answer():
+async def test_every_job_that_is_fetched_later_has_the_proofs_of_its_first_answer():
     async def scenario(client):
         accepted = await preview(client, headers={"Prefer": "respond-async"})
         place = accepted.headers["location"]
@@ -184,11 +181,11 @@ def test_every_job_that_is_fetched_later_has_the_proofs_of_its_first_answer():
                 await asyncio.sleep(0.01)
         return first, (await client.get(place)).json()
 
-    first, second = run_in(build_house(), scenario)
+    first, second = await run_in(build_house(), scenario)
     assert first["images"][0]["proof"] == second["images"][0]["proof"]
 
 
-def test_a_chosen_size_is_one_of_the_pictures_shape():
+async def test_a_chosen_size_is_one_of_the_pictures_shape():
     house = build_house()
 
     async def scenario(client):
@@ -196,7 +193,7 @@ def test_a_chosen_size_is_one_of_the_pictures_shape():
         right = await client.post("/v1/finals", json={"proof": token, "size": "512x640"})
         return right, await client.post("/v1/finals", json={"proof": token, "size": "512x512"})
 
-    right, wrong = run_in(house, scenario)
+    right, wrong = await run_in(house, scenario)
     assert (right.json()["images"][0]["width"], right.json()["images"][0]["height"]) == (512, 640)
     assert (wrong.status_code, wrong.json()["code"], wrong.json()["allowed"]) == (400, "unknown_size", ["512x640"])
 
@@ -211,17 +208,17 @@ def test_a_chosen_size_is_one_of_the_pictures_shape():
         ({"width": 320}, 400, "finals_unavailable"),
     ],
 )
-def test_a_proof_that_makes_no_final_is_refused_with_its_reason(wrong, status, code):
+async def test_a_proof_that_makes_no_final_is_refused_with_its_reason(wrong, status, code):
     house = build_house()
-    answer = run_in(house, lambda client: client.post("/v1/finals", json={"proof": sealed(house, **wrong)}))
+    answer = await run_in(house, lambda client: client.post("/v1/finals", json={"proof": sealed(house, **wrong)}))
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (status, code, "proof")
     assert house.fakes[0].generates == []
 
 
-def test_a_bundle_without_finals_says_so(monkeypatch):
+async def test_a_bundle_without_finals_says_so(monkeypatch):
     monkeypatch.setattr(fake_worker, "BUNDLE", msgspec.structs.replace(BUNDLE, finals=None))
     house = build_house()
-    answer = run_in(house, lambda client: client.post("/v1/finals", json={"proof": sealed(house)}))
+    answer = await run_in(house, lambda client: client.post("/v1/finals", json={"proof": sealed(house)}))
     assert (answer.status_code, answer.json()["code"]) == (400, "finals_unavailable")
 
 
@@ -237,12 +234,12 @@ def test_a_bundle_without_finals_says_so(monkeypatch):
         ({"proof": "x", "deadline": 1000.0}, "invalid_field", "deadline"),
     ],
 )
-def test_wrong_fields_are_named(body, code, field):
-    answer = run_in(build_house(), lambda client: client.post("/v1/finals", json=body))
+async def test_wrong_fields_are_named(body, code, field):
+    answer = await run_in(build_house(), lambda client: client.post("/v1/finals", json=body))
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, code, field)
 
 
-def test_a_body_of_another_kind_and_a_photo_are_refused():
+async def test_a_body_of_another_kind_and_a_photo_are_refused():
     async def scenario(client):
         return (
             await client.post("/v1/finals", content=SELFIE, headers=JPEG),
@@ -251,7 +248,7 @@ def test_a_body_of_another_kind_and_a_photo_are_refused():
             await client.post("/v1/finals", data={"proof": "x", "image": "y"}),
         )
 
-    answers = run_in(build_house(), scenario)
+    answers = await run_in(build_house(), scenario)
     assert [(one.status_code, one.json()["code"]) for one in answers] == [
         (415, "unsupported_media"),
         (400, "json_malformed"),
@@ -260,7 +257,7 @@ def test_a_body_of_another_kind_and_a_photo_are_refused():
     ]
 
 
-def test_finals_need_their_own_scope_and_open_proofs_of_the_callers_other_key(tmp_path):
+async def test_finals_need_their_own_scope_and_open_proofs_of_the_callers_other_key(tmp_path):
     path = tmp_path / "keys.toml"
 
     def add(scope, caller="shop"):
@@ -277,7 +274,7 @@ def test_finals_need_their_own_scope_and_open_proofs_of_the_callers_other_key(tm
         proof = {"proof": await proof_of(client, headers=keys["page"])}
         return {name: await client.post("/v1/finals", json=proof, headers=key) for name, key in keys.items()}
 
-    answers = run_in(build_house(secrets=secrets), scenario)
+    answers = await run_in(build_house(secrets=secrets), scenario)
     assert {name: (one.status_code, one.json().get("code")) for name, one in answers.items()} == {
         "page": (403, "scope_missing"),
         "back end": (200, None),
@@ -299,7 +296,7 @@ def test_a_proof_holds_what_its_picture_needs_and_shows_none_of_it():
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(proof), type=Proof) == proof
 
 
-def test_the_models_page_tells_the_final_sizes():
-    answer = run_in(build_house(), lambda client: client.get("/v1/models"))
+async def test_the_models_page_tells_the_final_sizes():
+    answer = await run_in(build_house(), lambda client: client.get("/v1/models"))
     [model] = answer.json()["models"]
     assert msgspec.convert(model["bundle"]["finals"], FinalInfo) == BUNDLE.finals

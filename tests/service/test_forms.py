@@ -204,17 +204,17 @@ class TestUpload:
 
     @given(cuts=st.lists(st.integers(0, 2000), max_size=6))
     @settings(max_examples=100, deadline=None)
-    def test_where_the_body_is_cut_into_chunks_makes_no_difference(self, cuts: list[int]) -> None:
+    async def test_where_the_body_is_cut_into_chunks_makes_no_difference(self, cuts: list[int]) -> None:
         body = joined(part("prompt", b"a man"), image(body=b"\r\n--x" * 300))
         edges = [0, *sorted(cuts), len(body)]
         chunks = [body[a:b] for a, b in itertools.pairwise(edges) if b > a]
-        upload = asyncio.run(read_upload(request_of(chunks), PortraitForm, LIMITS))
+        upload = await read_upload(request_of(chunks), PortraitForm, LIMITS)
         assert upload.form.prompt == "a man"
         assert [bytes(image) for image in upload.images] == [b"\r\n--x" * 300]
 
-    def test_one_byte_at_a_time_is_read_too(self) -> None:
+    async def test_one_byte_at_a_time_is_read_too(self) -> None:
         body = with_fields(("prompt", "a man"))[:200] + with_fields(("prompt", "a man"))[-30:]
-        upload = asyncio.run(read_upload(request_of([bytes([byte]) for byte in body]), PortraitForm, LIMITS))
+        upload = await read_upload(request_of([bytes([byte]) for byte in body]), PortraitForm, LIMITS)
         assert upload.form.prompt == "a man"
 
 
@@ -243,28 +243,28 @@ def request_of(
 
 class TestUnfinished:
     @pytest.mark.parametrize("kind", [MULTIPART, "image/jpeg"])
-    def test_a_caller_who_leaves_is_no_error_of_ours(self, kind: str) -> None:
+    async def test_a_caller_who_leaves_is_no_error_of_ours(self, kind: str) -> None:
         request = request_of([joined(image())[:900]], kind, leave=True)
         with pytest.raises(ClientLeft):
-            asyncio.run(read_upload(request, PortraitForm, LIMITS))
+            await read_upload(request, PortraitForm, LIMITS)
 
-    def test_a_caller_who_stalls_gets_408(self) -> None:
+    async def test_a_caller_who_stalls_gets_408(self) -> None:
         request = request_of([joined(image())[:900]], stall=True)
         with pytest.raises(UploadTooSlow, match="upload_too_slow") as caught:
-            asyncio.run(read_upload(request, PortraitForm, UploadLimits(read_seconds=0.05)))
+            await read_upload(request, PortraitForm, UploadLimits(read_seconds=0.05))
         assert caught.value.status == 408
         assert caught.value.closes_connection
 
-    def test_a_declared_length_over_the_bound_is_refused_before_a_byte_is_read(self) -> None:
+    async def test_a_declared_length_over_the_bound_is_refused_before_a_byte_is_read(self) -> None:
         request = request_of([], stall=True, length=12_000_001, kind="image/jpeg")
         with pytest.raises(ServiceError, match="image_too_many_bytes") as caught:
-            asyncio.run(read_upload(request, PortraitForm, LIMITS))
+            await read_upload(request, PortraitForm, LIMITS)
         assert (caught.value.value, caught.value.limit) == (12_000_001, 12_000_000)
 
-    def test_an_endless_body_is_refused_at_the_bound(self) -> None:
+    async def test_an_endless_body_is_refused_at_the_bound(self) -> None:
         request = request_of([bytes(1000)] * 12, kind="image/jpeg", stall=True)
         with pytest.raises(ServiceError, match="image_too_many_bytes") as caught:
-            asyncio.run(read_upload(request, PortraitForm, UploadLimits(max_image_bytes=10_000)))
+            await read_upload(request, PortraitForm, UploadLimits(max_image_bytes=10_000))
         assert caught.value.value == 11_000
 
     def test_a_compressed_body_is_refused(self, client: TestClient[Litestar]) -> None:

@@ -16,45 +16,42 @@ def framed(*bodies: bytes) -> bytes:
     return b"".join(HEADER.pack(len(body)) + body for body in bodies)
 
 
-def read(stream: bytes, cut: int):
+async def read(stream: bytes, cut: int):
     """The bodies of `stream`, sent `cut` bytes at a time; and whether it ended for a body that was too long."""
 
-    async def run():
-        bodies: list[bytes] = []
-        frames = Frames(HEADER, LIMIT, lambda body: bodies.append(bytes(body)))
-        ours, theirs = socket.socketpair()
-        await asyncio.get_running_loop().create_unix_connection(lambda: frames, sock=ours)
-        with theirs:
-            theirs.setblocking(False)
-            for start in range(0, len(stream), cut):
-                try:
-                    await asyncio.get_running_loop().sock_sendall(theirs, stream[start : start + cut])
-                except ConnectionError:
-                    break
-                await asyncio.sleep(0)
-        async with asyncio.timeout(5):
-            await frames.ended
-        frames.close()
-        return bodies, frames.too_long
-
-    return asyncio.run(run())
+    bodies: list[bytes] = []
+    frames = Frames(HEADER, LIMIT, lambda body: bodies.append(bytes(body)))
+    ours, theirs = socket.socketpair()
+    await asyncio.get_running_loop().create_unix_connection(lambda: frames, sock=ours)
+    with theirs:
+        theirs.setblocking(False)
+        for start in range(0, len(stream), cut):
+            try:
+                await asyncio.get_running_loop().sock_sendall(theirs, stream[start : start + cut])
+            except ConnectionError:
+                break
+            await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await frames.ended
+    frames.close()
+    return bodies, frames.too_long
 
 
 @pytest.mark.parametrize("cut", [1, 3, 4, 5, 7, 1000])
-def test_bodies_are_whole_wherever_the_stream_was_cut(cut):
+async def test_bodies_are_whole_wherever_the_stream_was_cut(cut):
     bodies = [b"one", b"", b"x" * 50, b"", b"last"]
-    assert read(framed(*bodies), cut) == (bodies, False)
+    assert await read(framed(*bodies), cut) == (bodies, False)
 
 
-def test_a_body_as_long_as_the_limit_passes_and_one_byte_more_ends_the_connection_unread():
+async def test_a_body_as_long_as_the_limit_passes_and_one_byte_more_ends_the_connection_unread():
     longest = bytes(LIMIT)
-    assert read(framed(longest, b"after"), 10_000) == ([longest, b"after"], False)
-    assert read(framed(b"before", longest + b"x", b"after"), 10_000) == ([b"before"], True)
+    assert await read(framed(longest, b"after"), 10_000) == ([longest, b"after"], False)
+    assert await read(framed(b"before", longest + b"x", b"after"), 10_000) == ([b"before"], True)
 
 
 @pytest.mark.parametrize("cut_off", [framed(b"whole")[:-1], HEADER.pack(9)[:2]], ids=["in a body", "in a header"])
-def test_what_ends_in_the_middle_of_a_frame_is_not_handed_over(cut_off):
-    assert read(framed(b"first") + cut_off, 100) == ([b"first"], False)
+async def test_what_ends_in_the_middle_of_a_frame_is_not_handed_over(cut_off):
+    assert await read(framed(b"first") + cut_off, 100) == ([b"first"], False)
 
 
 class Wire:
@@ -71,7 +68,7 @@ class Wire:
         self.written.append(data)
 
 
-def test_nothing_is_sent_before_there_is_anybody_or_to_who_has_gone():
+async def test_nothing_is_sent_before_there_is_anybody_or_to_who_has_gone():
     async def run():
         frames, wire = Frames(HEADER, LIMIT, lambda body: None), Wire()
         frames.send(b"before there is anybody")
@@ -81,4 +78,4 @@ def test_nothing_is_sent_before_there_is_anybody_or_to_who_has_gone():
         frames.send(b"after")
         return wire.written
 
-    assert asyncio.run(run()) == [b"to who is there"]
+    assert await run() == [b"to who is there"]

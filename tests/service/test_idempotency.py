@@ -15,19 +15,16 @@ KEY = {"Idempotency-Key": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'}
 OTHER = {"Idempotency-Key": '"another"'}
 
 
-def run_in(house, scenario):
-    async def run():
-        async with client_of(house) as client:
-            return await scenario(client)
-
-    return asyncio.run(run())
+async def run_in(house, scenario):
+    async with client_of(house) as client:
+        return await scenario(client)
 
 
 async def post(client, query="", body=SELFIE, **headers):
     return await client.post(f"/v1/portraits?{query}", content=body, headers=JPEG | KEY | headers)
 
 
-def test_a_duplicate_in_flight_joins_the_job_and_costs_no_second_step():
+async def test_a_duplicate_in_flight_joins_the_job_and_costs_no_second_step():
     house = build_house(script=SLOW)
 
     async def scenario(client):
@@ -35,7 +32,7 @@ def test_a_duplicate_in_flight_joins_the_job_and_costs_no_second_step():
         await until(lambda: house.fakes[0].generates)
         return await asyncio.gather(first, post(client, "n=2"), post(client, "n=2"))
 
-    answers = run_in(house, scenario)
+    answers = await run_in(house, scenario)
     assert [answer.status_code for answer in answers] == [200] * 3
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert len({str(answer.json()["images"]) for answer in answers}) == 1
@@ -44,14 +41,14 @@ def test_a_duplicate_in_flight_joins_the_job_and_costs_no_second_step():
     assert not any(any(data) for data in house.decoders.seen)
 
 
-def test_duplicates_sent_at_the_same_moment_are_one_job():
+async def test_duplicates_sent_at_the_same_moment_are_one_job():
     house = build_house()
-    answers = run_in(house, lambda client: asyncio.gather(*(post(client) for _ in range(10))))
+    answers = await run_in(house, lambda client: asyncio.gather(*(post(client) for _ in range(10))))
     assert {answer.status_code for answer in answers} == {200}
     assert len(house.fakes[0].generates) == 1
 
 
-def test_a_finished_job_is_answered_again_from_memory_in_any_form():
+async def test_a_finished_job_is_answered_again_from_memory_in_any_form():
     house = build_house()
 
     async def scenario(client):
@@ -62,7 +59,7 @@ def test_a_finished_job_is_answered_again_from_memory_in_any_form():
         later = await post(client, "seed=7", Prefer="respond-async")
         return first, again, image, events, later
 
-    first, again, image, events, later = run_in(house, scenario)
+    first, again, image, events, later = await run_in(house, scenario)
     assert first.json()["images"] == again.json()["images"]
     assert image.content == b"image of seed 7"
     assert parse_events(events.text)[-1][0] == "done"
@@ -70,20 +67,20 @@ def test_a_finished_job_is_answered_again_from_memory_in_any_form():
     assert len(house.fakes[0].generates) == 1
 
 
-def test_the_same_key_with_another_format_is_another_request_wherever_the_format_is_named():
+async def test_the_same_key_with_another_format_is_another_request_wherever_the_format_is_named():
     async def scenario(client):
         first = await post(client, "seed=7", Accept="image/png")
         again = await post(client, "seed=7&format=png", Accept="image/png")
         other = await post(client, "seed=7", Accept="image/webp")
         return first, again, other
 
-    first, again, other = run_in(build_house(), scenario)
+    first, again, other = await run_in(build_house(), scenario)
     assert [answer.status_code for answer in (first, again, other)] == [200, 200, 422]
     assert again.headers["idempotency-replayed"] == "true"
     assert other.json()["code"] == "idempotency_key_reused"
 
 
-def test_fields_in_the_query_or_in_a_form_are_the_same_request():
+async def test_fields_in_the_query_or_in_a_form_are_the_same_request():
     house = build_house()
 
     async def scenario(client):
@@ -92,67 +89,67 @@ def test_fields_in_the_query_or_in_a_form_are_the_same_request():
         form = await client.post("/v1/portraits", files=files, data={"n": "1", "seed": "7"}, headers=KEY)
         return raw, form
 
-    raw, form = run_in(house, scenario)
+    raw, form = await run_in(house, scenario)
     assert raw.json()["id"] == form.json()["id"]
 
 
 @pytest.mark.parametrize(("query", "body"), [("seed=8", SELFIE), ("seed=7", SELFIE + b"x")], ids=["fields", "photo"])
-def test_the_key_of_another_request_is_refused(query, body):
+async def test_the_key_of_another_request_is_refused(query, body):
     house = build_house()
 
     async def scenario(client):
         await post(client, "seed=7")
         return await post(client, query, body)
 
-    answer = run_in(house, scenario)
+    answer = await run_in(house, scenario)
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
     assert not any(any(data) for data in house.decoders.seen)
     assert len(house.fakes[0].generates) == 1
 
 
-def test_another_key_is_another_job():
+async def test_another_key_is_another_job():
     house = build_house()
 
     async def scenario(client):
         return await post(client, "seed=7"), await post(client, "seed=7", **OTHER)
 
-    first, second = run_in(house, scenario)
+    first, second = await run_in(house, scenario)
     assert first.json()["id"] != second.json()["id"]
 
 
-def test_a_refusal_that_is_the_callers_fault_is_given_again():
+async def test_a_refusal_that_is_the_callers_fault_is_given_again():
     house = build_house()
 
     async def scenario(client):
         return [await post(client, "prompt=FAIL:no_face:caller") for _ in range(2)]
 
-    answers = run_in(house, scenario)
+    answers = await run_in(house, scenario)
     assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(422, "no_face")] * 2
     assert house.figure("faces_total", verdict="no_face") == 1
 
 
 @pytest.mark.parametrize("failure", ["nan_output:worker", "no_rows:capacity"])
-def test_a_failure_of_ours_may_be_tried_again_with_the_same_key(failure):
+async def test_a_failure_of_ours_may_be_tried_again_with_the_same_key(failure):
     house = build_house()
 
     async def scenario(client):
         return [await post(client, f"prompt=FAIL:{failure}") for _ in range(2)]
 
-    run_in(house, scenario)
+    await run_in(house, scenario)
     assert house.figure("faces_total", verdict="no_face") == 2
 
 
-def test_a_bad_photo_is_refused_again_without_being_decoded_again():
+async def test_a_bad_photo_is_refused_again_without_being_decoded_again():
     house = build_house()
 
     async def scenario(client):
         return [await post(client, body=b"bad") for _ in range(2)]
 
-    assert [answer.status_code for answer in run_in(house, scenario)] == [422, 422]
+    assert [answer.status_code for answer in await run_in(house, scenario)] == [422, 422]
     assert len(house.decoders.seen) == 1
 
 
-def test_the_answer_is_forgotten_after_its_time():
+async def test_the_answer_is_forgotten_after_its_time():
     house = build_house(result_seconds=0.1)
 
     async def scenario(client):
@@ -160,12 +157,12 @@ def test_the_answer_is_forgotten_after_its_time():
         await asyncio.sleep(0.2)
         return first, await post(client)
 
-    first, second = run_in(house, scenario)
+    first, second = await run_in(house, scenario)
     assert first.json()["id"] != second.json()["id"]
     assert house.front.jobs.discrepancies() == {}, "no key outlives its job"
 
 
-def test_a_duplicate_is_answered_even_when_the_house_is_full():
+async def test_a_duplicate_is_answered_even_when_the_house_is_full():
     house = build_house(script=SLOW, max_jobs=1)
 
     async def scenario(client):
@@ -174,12 +171,12 @@ def test_a_duplicate_is_answered_even_when_the_house_is_full():
         refused = await post(client, **OTHER)
         return refused, await post(client), await first
 
-    refused, joined, first = run_in(house, scenario)
+    refused, joined, first = await run_in(house, scenario)
     assert refused.status_code == 503
     assert joined.json()["images"] == first.json()["images"]
 
 
-def test_the_job_goes_on_until_the_last_who_joined_has_left():
+async def test_the_job_goes_on_until_the_last_who_joined_has_left():
     house = build_house(script=SLOW)
 
     async def scenario(client):
@@ -190,7 +187,7 @@ def test_the_job_goes_on_until_the_last_who_joined_has_left():
         first.cancel()
         return await second
 
-    assert run_in(house, scenario).status_code == 200
+    assert (await run_in(house, scenario)).status_code == 200
     assert house.cancelled == []
 
 
@@ -209,8 +206,8 @@ def test_a_key_that_is_none_is_refused(header):
     assert refused.value.code == "idempotency_key_invalid"
 
 
-def test_a_key_that_is_none_is_refused_before_the_body_is_read():
-    answer = run_in(build_house(), lambda client: post(client, **{"Idempotency-Key": "a b"}))
+async def test_a_key_that_is_none_is_refused_before_the_body_is_read():
+    answer = await run_in(build_house(), lambda client: post(client, **{"Idempotency-Key": "a b"}))
     assert (answer.status_code, answer.json()["header"]) == (400, "Idempotency-Key")
 
 

@@ -16,12 +16,9 @@ from tests.service.harness import JPEG, SELFIE, build_house, client_of
 PNG_NAME = ("selfie.png", SELFIE, "image/png")
 
 
-def run_in(house, scenario):
-    async def run():
-        async with client_of(house) as client:
-            return await scenario(client)
-
-    return asyncio.run(run())
+async def run_in(house, scenario):
+    async with client_of(house) as client:
+        return await scenario(client)
 
 
 async def enrol(client, query=""):
@@ -38,9 +35,9 @@ def sealed(house, *, caller_id="anonymous", kind="identity", seconds=60.0, revis
     return house.front.sealer.seal(kind, msgspec.msgpack.encode(kept), caller_id, seconds)
 
 
-def test_selfies_become_a_token_and_a_report_and_no_picture_is_made():
+async def test_selfies_become_a_token_and_a_report_and_no_picture_is_made():
     house = build_house()
-    answer = run_in(house, enrol)
+    answer = await run_in(house, enrol)
     assert answer.status_code == 200
     body = answer.json()
     assert body["identity"].startswith("identity.")
@@ -53,18 +50,18 @@ def test_selfies_become_a_token_and_a_report_and_no_picture_is_made():
     assert house.figure("images_total", format="jpeg") == 0
 
 
-def test_several_selfies_make_one_identity():
+async def test_several_selfies_make_one_identity():
     async def scenario(client):
         files = [("image", PNG_NAME), ("image", PNG_NAME)]
         return await client.post("/v1/identities", files=files, data={"adapter": "instantid"})
 
-    answer = run_in(build_house(), scenario)
+    answer = await run_in(build_house(), scenario)
     assert len(answer.json()["faces"]) == 2
     assert answer.json()["adapter"] == "instantid"
 
 
 @pytest.mark.parametrize("way", ["multipart", "json", "form", "file with a line's end"])
-def test_a_token_takes_the_place_of_the_selfies(way):
+async def test_a_token_takes_the_place_of_the_selfies(way):
     house = build_house()
 
     async def scenario(client):
@@ -78,7 +75,7 @@ def test_a_token_takes_the_place_of_the_selfies(way):
         parts = {name: (None, value + line * (name == "identity")) for name, value in fields.items()}
         return await client.post("/v1/portraits", files=parts)
 
-    answer = run_in(house, scenario)
+    answer = await run_in(house, scenario)
     assert answer.status_code == 200, answer.json()
     assert answer.json()["images"][0]["seed"] == 7
     assert answer.json()["adapter"] == "instantid"
@@ -89,17 +86,17 @@ def test_a_token_takes_the_place_of_the_selfies(way):
     assert house.figure("tokens_opened_total", kind="identity") == 1
 
 
-def test_a_token_in_the_query_and_a_selfie_are_one_too_many():
+async def test_a_token_in_the_query_and_a_selfie_are_one_too_many():
     async def scenario(client):
         token = await token_of(client)
         return await client.post("/v1/portraits", files={"image": PNG_NAME}, data={"identity": token})
 
-    answer = run_in(build_house(), scenario)
+    answer = await run_in(build_house(), scenario)
     assert (answer.status_code, answer.json()["code"]) == (400, "identity_and_image")
 
 
-def test_neither_selfies_nor_a_token_are_too_few():
-    answer = run_in(build_house(), lambda client: client.post("/v1/portraits", json={"style": "corporate"}))
+async def test_neither_selfies_nor_a_token_are_too_few():
+    answer = await run_in(build_house(), lambda client: client.post("/v1/portraits", json={"style": "corporate"}))
     assert (answer.status_code, answer.json()["code"]) == (400, "image_missing")
 
 
@@ -112,9 +109,9 @@ def test_neither_selfies_nor_a_token_are_too_few():
         ({"revision": "0"}, 400, "identity_wrong_bundle"),
     ],
 )
-def test_a_token_that_is_not_for_this_is_refused_with_its_reason(wrong, status, code):
+async def test_a_token_that_is_not_for_this_is_refused_with_its_reason(wrong, status, code):
     house = build_house()
-    answer = run_in(house, lambda client: client.post("/v1/portraits", json={"identity": sealed(house, **wrong)}))
+    answer = await run_in(house, lambda client: client.post("/v1/portraits", json={"identity": sealed(house, **wrong)}))
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (status, code, "identity")
     assert house.fakes[0].generates == []
 
@@ -128,47 +125,47 @@ def test_a_token_that_is_not_for_this_is_refused_with_its_reason(wrong, status, 
         (lambda token: "a cat", "token_malformed"),
     ],
 )
-def test_a_damaged_token_is_refused_and_never_quoted(harm, code):
+async def test_a_damaged_token_is_refused_and_never_quoted(harm, code):
     async def scenario(client):
         broken = harm(await token_of(client))
         return broken, await client.post("/v1/portraits", json={"identity": broken})
 
-    broken, answer = run_in(build_house(), scenario)
+    broken, answer = await run_in(build_house(), scenario)
     assert answer.status_code == 400
     assert answer.json()["code"].startswith(code)
     assert len(broken) < 10 or broken not in answer.text
 
 
-def test_a_token_of_another_server_is_refused():
+async def test_a_token_of_another_server_is_refused():
     foreign = Sealer.with_random_key().seal("identity", b"x", "anonymous", 60)
-    answer = run_in(build_house(), lambda client: client.post("/v1/portraits", json={"identity": foreign}))
+    answer = await run_in(build_house(), lambda client: client.post("/v1/portraits", json={"identity": foreign}))
     assert (answer.status_code, answer.json()["code"]) == (400, "token_unknown_key")
 
 
-def test_an_identity_of_another_adapter_is_refused_with_the_right_one():
+async def test_an_identity_of_another_adapter_is_refused_with_the_right_one():
     async def scenario(client):
         return await client.post("/v1/portraits", json={"identity": await token_of(client), "adapter": "instantid"})
 
-    answer = run_in(build_house(), scenario)
+    answer = await run_in(build_house(), scenario)
     assert (answer.status_code, answer.json()["code"]) == (400, "identity_wrong_adapter")
     assert answer.json()["allowed"] == ["photomaker-v2"]
 
 
 @pytest.mark.parametrize("query", ["style=corporate", "n=2", "seed=1", "format=png", "identity=abc"])
-def test_a_field_about_a_picture_is_not_taken_where_none_is_made(query):
-    answer = run_in(build_house(), lambda client: enrol(client, query))
+async def test_a_field_about_a_picture_is_not_taken_where_none_is_made(query):
+    answer = await run_in(build_house(), lambda client: enrol(client, query))
     assert answer.status_code == 400
     assert answer.json()["code"] in ("unknown_field", "identity_and_image")
 
 
-def test_an_unknown_adapter_is_refused_before_a_photo_is_decoded():
+async def test_an_unknown_adapter_is_refused_before_a_photo_is_decoded():
     house = build_house()
-    answer = run_in(house, lambda client: enrol(client, "adapter=ip-adapter"))
+    answer = await run_in(house, lambda client: enrol(client, "adapter=ip-adapter"))
     assert (answer.status_code, answer.json()["code"]) == (400, "adapter_not_warm")
     assert house.decoders.seen == []
 
 
-def test_nothing_of_an_identity_stays_in_the_house():
+async def test_nothing_of_an_identity_stays_in_the_house():
     house = build_house()
 
     async def scenario(client):
@@ -182,7 +179,7 @@ def test_nothing_of_an_identity_stays_in_the_house():
         events = [logged.event async for logged in job.follow()]
         return job, events
 
-    job, events = run_in(house, scenario)
+    job, events = await run_in(house, scenario)
     assert job.started.identity is None
     assert all(getattr(event, "identity", None) is None for event in events)
     assert job.tokens.proof is None

@@ -1,6 +1,5 @@
 """A job's end is told to the address that its caller named, signed, once, and without a face in it."""
 
-import asyncio
 import json
 
 import pytest
@@ -13,25 +12,22 @@ from tests.service.test_webhooks import Receiver
 TYPE = {"Content-Type": "image/jpeg"}
 
 
-def ended(query="", headers=None, **settings):
+async def ended(query="", headers=None, **settings):
     """The answer to a job with a webhook, the webhook's one request, and the caller's secret."""
     receiver = Receiver(200)
 
-    async def run():
-        async with receiver.listening() as port, client_of(build_house(webhook_loopback=True, **settings)) as client:
-            path = f"/v1/portraits?webhook=http://127.0.0.1:{port}/hook&{query}"
-            answer = await client.post(path, content=plain("JPEG"), headers=TYPE | (headers or {}))
-            await until(lambda: receiver.requests)
-            return answer, (await client.get("/v1/webhooks/default/secret")).json()
-
-    answer, secret = asyncio.run(run())
+    async with receiver.listening() as port, client_of(build_house(webhook_loopback=True, **settings)) as client:
+        path = f"/v1/portraits?webhook=http://127.0.0.1:{port}/hook&{query}"
+        answer = await client.post(path, content=plain("JPEG"), headers=TYPE | (headers or {}))
+        await until(lambda: receiver.requests)
+        secret = (await client.get("/v1/webhooks/default/secret")).json()
     [(_, heads, body)] = receiver.requests
     return answer, heads, body.decode(), WebhookSigningSecret(**secret)
 
 
 @pytest.mark.parametrize("prefer", [{}, {"Prefer": "respond-async"}], ids=["waits", "async"])
-def test_a_finished_job_is_told_of_and_can_be_fetched(prefer):
-    answer, headers, body, secret = ended("style=corporate", prefer)
+async def test_a_finished_job_is_told_of_and_can_be_fetched(prefer):
+    answer, headers, body, secret = await ended("style=corporate", prefer)
     assert answer.status_code == (202 if prefer else 200)
     Webhooks.validate(headers=headers, body=body, secret=secret, tolerance=60)
     told = json.loads(body)
@@ -41,8 +37,8 @@ def test_a_finished_job_is_told_of_and_can_be_fetched(prefer):
     assert told["data"]["links"]["self"] == f"/v1/jobs/{answer.json()['id']}"
 
 
-def test_a_failed_job_is_told_of_with_its_problem():
-    _, _, body, _ = ended("prompt=FAIL:no_face:caller", {"Prefer": "respond-async"})
+async def test_a_failed_job_is_told_of_with_its_problem():
+    _, _, body, _ = await ended("prompt=FAIL:no_face:caller", {"Prefer": "respond-async"})
     told = json.loads(body)
     assert (told["type"], told["data"]["error"]["code"]) == ("job.failed", "no_face")
 
@@ -55,10 +51,7 @@ def test_a_failed_job_is_told_of_with_its_problem():
         ("ftp://shop.example/hook", "invalid_field"),
     ],
 )
-def test_an_address_that_nothing_is_sent_to_is_refused_at_once(target, code):
-    async def run():
-        async with client_of(build_house()) as client:
-            return await client.post(f"/v1/portraits?webhook={target}", content=plain("JPEG"), headers=TYPE)
-
-    answer = asyncio.run(run())
+async def test_an_address_that_nothing_is_sent_to_is_refused_at_once(target, code):
+    async with client_of(build_house()) as client:
+        answer = await client.post(f"/v1/portraits?webhook={target}", content=plain("JPEG"), headers=TYPE)
     assert (answer.status_code, answer.json()["code"]) == (400, code)

@@ -34,20 +34,17 @@ async def get_until(client, job_id, status):
     return answer
 
 
-def run_in(house, scenario):
-    async def run():
-        async with client_of(house) as client:
-            return await scenario(client)
-
-    return asyncio.run(run())
+async def run_in(house, scenario):
+    async with client_of(house) as client:
+        return await scenario(client)
 
 
-def test_respond_async_answers_202_with_the_jobs_place_and_the_images_come_later():
+async def test_respond_async_answers_202_with_the_jobs_place_and_the_images_come_later():
     async def scenario(client):
         accepted = await post(client, "n=2&seed=7", **ASYNC)
         return accepted, await get_until(client, accepted.json()["id"], "succeeded")
 
-    accepted, done = run_in(build_house(script=SLOW), scenario)
+    accepted, done = await run_in(build_house(script=SLOW), scenario)
     assert accepted.status_code == 202
     assert accepted.headers["location"] == f"/v1/jobs/{accepted.json()['id']}" == accepted.json()["links"]["self"]
     assert accepted.headers["preference-applied"] == "respond-async"
@@ -60,7 +57,7 @@ def test_respond_async_answers_202_with_the_jobs_place_and_the_images_come_later
     assert done["timings_ms"]["worker_total"] == 28.0
 
 
-def test_a_photo_that_is_none_is_refused_at_once_however_long_the_line_is():
+async def test_a_photo_that_is_none_is_refused_at_once_however_long_the_line_is():
     house = build_house(script=SLOW)
 
     async def scenario(client):
@@ -70,13 +67,13 @@ def test_a_photo_that_is_none_is_refused_at_once_however_long_the_line_is():
             await client.delete(f"/v1/jobs/{job.json()['id']}")
         return [job.json()["status"] for job in stalled], answer
 
-    statuses, answer = run_in(house, scenario)
+    statuses, answer = await run_in(house, scenario)
     assert statuses[-1] == "queued"
     assert (answer.status_code, answer.json()["code"], answer.json()["selfie"]) == (422, "image_undecodable", 0)
     assert not any(any(data) for data in house.decoders.seen)
 
 
-def test_a_job_without_a_listener_runs_to_its_end():
+async def test_a_job_without_a_listener_runs_to_its_end():
     house = build_house(script=SLOW)
 
     async def run():
@@ -89,38 +86,38 @@ def test_a_job_without_a_listener_runs_to_its_end():
                     await asyncio.sleep(0.01)
             return await client.get(f"http://127.0.0.1:{port}{accepted.headers['location']}")
 
-    assert asyncio.run(run()).json()["status"] == "succeeded"
+    assert (await run()).json()["status"] == "succeeded"
     assert house.cancelled == []
 
 
-def test_wait_answers_in_time_like_any_request_and_says_so():
-    answer = run_in(build_house(), lambda client: post(client, "seed=1", Prefer="wait=5"))
+async def test_wait_answers_in_time_like_any_request_and_says_so():
+    answer = await run_in(build_house(), lambda client: post(client, "seed=1", Prefer="wait=5"))
     assert answer.status_code == 200
     assert answer.headers["preference-applied"] == "wait=5"
     assert answer.json()["images"][0]["seed"] == 1
 
 
-def test_wait_becomes_202_when_its_seconds_are_over_and_the_job_goes_on():
+async def test_wait_becomes_202_when_its_seconds_are_over_and_the_job_goes_on():
     async def scenario(client):
         answer = await post(client, "steps=20", Prefer="wait=0")
         return answer, await get_until(client, answer.json()["id"], "succeeded")
 
     house = build_house(script=SLOW)
-    answer, done = run_in(house, scenario)
+    answer, done = await run_in(house, scenario)
     assert (answer.status_code, answer.headers["preference-applied"]) == (202, "wait=0")
     assert len(done["images"]) == 1
     assert house.cancelled == []
 
 
-def test_a_bad_photo_is_refused_at_once_even_when_the_answer_could_come_later():
+async def test_a_bad_photo_is_refused_at_once_even_when_the_answer_could_come_later():
     async def scenario(client):
         return await client.post("/v1/portraits", content=b"bad", headers=JPEG | ASYNC)
 
-    answer = run_in(build_house(), scenario)
+    answer = await run_in(build_house(), scenario)
     assert (answer.status_code, answer.json()["code"]) == (422, "image_undecodable")
 
 
-def test_the_events_of_a_job_can_be_followed_from_the_start_and_resumed():
+async def test_the_events_of_a_job_can_be_followed_from_the_start_and_resumed():
     async def scenario(client):
         accepted = await post(client, "seed=1&steps=2", **ASYNC)
         events = accepted.json()["links"]["events"]
@@ -129,7 +126,7 @@ def test_the_events_of_a_job_can_be_followed_from_the_start_and_resumed():
         nothing = await client.get(events, headers={"Last-Event-ID": "999"})
         return whole, rest, nothing
 
-    whole, rest, nothing = run_in(build_house(script=SLOW), scenario)
+    whole, rest, nothing = await run_in(build_house(script=SLOW), scenario)
     assert [name for name, _ in parse_events(whole.text)] == ["queued", "started", "step", "step", "image", "done"]
     assert rest.text.startswith("id: 5\nevent: image\n")
     assert whole.text.endswith(rest.text)
@@ -137,16 +134,16 @@ def test_the_events_of_a_job_can_be_followed_from_the_start_and_resumed():
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "99999999999", "é"])
-def test_a_last_event_id_that_is_none_of_ours_is_refused(last):
+async def test_a_last_event_id_that_is_none_of_ours_is_refused(last):
     async def scenario(client):
         accepted = await post(client, **ASYNC)
         return await client.get(f"{accepted.headers['location']}/events", headers={"Last-Event-ID": last.encode()})
 
-    answer = run_in(build_house(), scenario)
+    answer = await run_in(build_house(), scenario)
     assert (answer.status_code, answer.json()["code"]) == (400, "last_event_id_invalid")
 
 
-def test_a_follower_that_leaves_an_async_job_does_not_cancel_it():
+async def test_a_follower_that_leaves_an_async_job_does_not_cancel_it():
     house = build_house(script=SLOW)
 
     async def run():
@@ -156,10 +153,10 @@ def test_a_follower_that_leaves_an_async_job_does_not_cancel_it():
                 await anext(stream.aiter_lines())
             return await get_until(client, accepted.json()["id"], "succeeded")
 
-    assert len(asyncio.run(run())["images"]) == 1
+    assert len((await run())["images"]) == 1
 
 
-def test_delete_cancels_at_the_next_step_and_again_is_no_error():
+async def test_delete_cancels_at_the_next_step_and_again_is_no_error():
     house = build_house(script=SLOW)
 
     async def scenario(client):
@@ -171,24 +168,24 @@ def test_delete_cancels_at_the_next_step_and_again_is_no_error():
         events = await client.get(f"{job}/events")
         return first, second, events
 
-    first, second, events = run_in(house, scenario)
+    first, second, events = await run_in(house, scenario)
     assert (first.status_code, first.json()["status"]) == (200, "cancelled")
     assert (second.status_code, second.json()["error"]["code"]) == (200, "cancelled")
     assert parse_events(events.text)[-1][0] == "error"
     assert house.cancelled == [first.json()["id"]]
 
 
-def test_cancelling_a_finished_job_leaves_its_images():
+async def test_cancelling_a_finished_job_leaves_its_images():
     async def scenario(client):
         accepted = await post(client, **ASYNC)
         await get_until(client, accepted.json()["id"], "succeeded")
         return await client.delete(accepted.headers["location"])
 
-    answer = run_in(build_house(), scenario)
+    answer = await run_in(build_house(), scenario)
     assert (answer.json()["status"], len(answer.json()["images"])) == ("succeeded", 1)
 
 
-def test_who_waits_for_a_job_that_another_request_cancels_is_told_so():
+async def test_who_waits_for_a_job_that_another_request_cancels_is_told_so():
     house = build_house(script=SLOW)
 
     async def scenario(client):
@@ -197,38 +194,38 @@ def test_who_waits_for_a_job_that_another_request_cancels_is_told_so():
         await client.delete(f"/v1/jobs/{house.fakes[0].generates[0].job_id}")
         return await waiting
 
-    answer = run_in(house, scenario)
+    answer = await run_in(house, scenario)
     assert (answer.status_code, answer.json()["code"]) == (409, "cancelled")
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("GET", "/events"), ("DELETE", "")])
-def test_an_unknown_job_is_404_with_a_sentence(method, path):
-    answer = run_in(build_house(), lambda client: client.request(method, f"/v1/jobs/{'0' * 32}{path}"))
+async def test_an_unknown_job_is_404_with_a_sentence(method, path):
+    answer = await run_in(build_house(), lambda client: client.request(method, f"/v1/jobs/{'0' * 32}{path}"))
     assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
     assert "600 s" in answer.json()["detail"]
 
 
-def test_results_are_gone_after_their_time():
+async def test_results_are_gone_after_their_time():
     async def scenario(client):
         accepted = await post(client, **ASYNC)
         await get_until(client, accepted.json()["id"], "succeeded")
         await asyncio.sleep(0.25)
         return await client.get(accepted.headers["location"])
 
-    assert run_in(build_house(result_seconds=0.2), scenario).status_code == 404
+    assert (await run_in(build_house(result_seconds=0.2), scenario)).status_code == 404
 
 
-def test_a_failed_job_says_why_when_it_is_asked():
+async def test_a_failed_job_says_why_when_it_is_asked():
     async def scenario(client):
         accepted = await post(client, "prompt=FAIL:no_face:caller", **ASYNC)
         return await get_until(client, accepted.json()["id"], "failed")
 
-    answer = run_in(build_house(), scenario)
+    answer = await run_in(build_house(), scenario)
     assert (answer["error"]["status"], answer["error"]["code"]) == (422, "no_face")
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
-def test_on_disconnect_finish_keeps_the_job_of_a_client_that_left(accept):
+async def test_on_disconnect_finish_keeps_the_job_of_a_client_that_left(accept):
     house = build_house(script=SLOW)
 
     async def run():
@@ -241,18 +238,18 @@ def test_on_disconnect_finish_keeps_the_job_of_a_client_that_left(accept):
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
                 return await get_until(client, house.fakes[0].generates[0].job_id, "succeeded")
 
-    assert len(asyncio.run(run())["images"]) == 1
+    assert len((await run())["images"]) == 1
     assert house.cancelled == []
 
 
-def test_a_deadline_in_cancel_after_is_kept():
-    answer = run_in(build_house(), lambda client: post(client, "prompt=STALL", **{"Cancel-After": "200ms"}))
+async def test_a_deadline_in_cancel_after_is_kept():
+    answer = await run_in(build_house(), lambda client: post(client, "prompt=STALL", **{"Cancel-After": "200ms"}))
     assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (504, "deadline_exceeded", 0.2)
 
 
 @pytest.mark.parametrize(("text", "code"), [("soon", "cancel_after_invalid"), ("1h", "deadline_too_large")])
-def test_a_cancel_after_that_can_not_be_kept_is_refused_by_its_header(text, code):
-    answer = run_in(build_house(), lambda client: post(client, **{"Cancel-After": text}))
+async def test_a_cancel_after_that_can_not_be_kept_is_refused_by_its_header(text, code):
+    answer = await run_in(build_house(), lambda client: post(client, **{"Cancel-After": text}))
     assert (answer.status_code, answer.json()["code"], answer.json()["header"]) == (400, code, "Cancel-After")
 
 
@@ -291,8 +288,8 @@ def test_terms_show_neither_key_nor_address():
     assert "secret" not in repr(JobOptions(idempotency_key="secret", webhook="https://secret"))
 
 
-def test_the_openapi_document_knows_the_jobs():
-    document = run_in(build_house(), lambda client: client.get("/schema/openapi.json")).json()
+async def test_the_openapi_document_knows_the_jobs():
+    document = (await run_in(build_house(), lambda client: client.get("/schema/openapi.json"))).json()
     assert {"get", "delete"} <= document["paths"]["/v1/jobs/{job_id}"].keys()
     assert msgspec.json.encode(document["paths"]["/v1/jobs/{job_id}/events"]).count(b"text/event-stream") >= 1
 
@@ -309,7 +306,7 @@ def test_the_openapi_document_knows_the_jobs():
         ("prompt=STALL&deadline=0.2", SELFIE, {}, 504),
     ],
 )
-def test_an_ended_job_is_gone_at_once_with_its_pictures_and_words(query, body, headers, status):
+async def test_an_ended_job_is_gone_at_once_with_its_pictures_and_words(query, body, headers, status):
     """Not when a garbage collector comes by, which in a service at rest is never."""
 
     async def scenario(client):
@@ -322,7 +319,7 @@ def test_an_ended_job_is_gone_at_once_with_its_pictures_and_words(query, body, h
     others = alive()  # what other tests have left
     known = {id(thing) for thing in others}
     try:
-        assert run_in(build_house(), scenario) == status
+        assert await run_in(build_house(), scenario) == status
     finally:
         gc.enable()
 

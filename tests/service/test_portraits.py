@@ -14,9 +14,9 @@ async def post(house, query="", body=SELFIE, **headers):
         return await client.post(f"/v1/portraits?{query}", content=body, headers=JPEG | headers)
 
 
-def test_a_selfie_becomes_json_with_images_seeds_timings_and_a_face_report():
+async def test_a_selfie_becomes_json_with_images_seeds_timings_and_a_face_report():
     house = build_house()
-    answer = asyncio.run(post(house, "style=corporate&n=2&seed=7"))
+    answer = await post(house, "style=corporate&n=2&seed=7")
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert [image["seed"] for image in body["images"]] == [7, 8]
@@ -29,9 +29,9 @@ def test_a_selfie_becomes_json_with_images_seeds_timings_and_a_face_report():
     assert len(body["id"]) == 32
 
 
-def test_the_worker_gets_the_styles_prompt_with_the_subject_and_its_defaults():
+async def test_the_worker_gets_the_styles_prompt_with_the_subject_and_its_defaults():
     house = build_house()
-    asyncio.run(post(house, "style=corporate&subject=woman&steps=3&size=256x320&strength=0.5"))
+    await post(house, "style=corporate&subject=woman&steps=3&size=256x320&strength=0.5")
     order = house.fakes[0].generates[0]
     assert order.prompt.startswith("portrait photo of a woman wearing a navy suit")
     assert order.negative_prompt is not None
@@ -50,42 +50,39 @@ def test_the_worker_gets_the_styles_prompt_with_the_subject_and_its_defaults():
     ],
     ids=["placeholder", "written", "missing"],
 )
-def test_a_prompt_of_ones_own_always_reaches_the_worker_with_the_subject_in_it(prompt, expected):
+async def test_a_prompt_of_ones_own_always_reaches_the_worker_with_the_subject_in_it(prompt, expected):
     house = build_house()
 
-    async def run():
-        async with client_of(house) as client:
-            params = {"prompt": prompt, "subject": "man"}
-            return await client.post("/v1/portraits", params=params, content=SELFIE, headers=JPEG)
-
-    answer = asyncio.run(run())
+    async with client_of(house) as client:
+        params = {"prompt": prompt, "subject": "man"}
+        answer = await client.post("/v1/portraits", params=params, content=SELFIE, headers=JPEG)
     assert answer.status_code == 200, answer.text
     assert answer.json()["style"] is None
     assert house.fakes[0].generates[0].prompt == expected
 
 
-def test_without_a_seed_every_image_gets_its_own_and_says_it():
-    answer = asyncio.run(post(build_house(), "n=4"))
+async def test_without_a_seed_every_image_gets_its_own_and_says_it():
+    answer = await post(build_house(), "n=4")
     seeds = [image["seed"] for image in answer.json()["images"]]
     assert len(set(seeds)) == 4
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 
-def test_seeds_wrap_at_32_bits():
-    answer = asyncio.run(post(build_house(), f"n=2&seed={2**32 - 1}"))
+async def test_seeds_wrap_at_32_bits():
+    answer = await post(build_house(), f"n=2&seed={2**32 - 1}")
     assert [image["seed"] for image in answer.json()["images"]] == [2**32 - 1, 0]
 
 
-def test_accepting_an_image_gives_the_plain_image_with_its_seed():
-    answer = asyncio.run(post(build_house(), "seed=3&format=webp", Accept="image/*"))
+async def test_accepting_an_image_gives_the_plain_image_with_its_seed():
+    answer = await post(build_house(), "seed=3&format=webp", Accept="image/*")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/webp"
     assert answer.headers["x-seed"] == "3"
     assert answer.content == b"image of seed 3"
 
 
-def test_a_plain_image_of_several_portraits_is_refused_with_a_sentence():
-    answer = asyncio.run(post(build_house(), "n=2", Accept="image/*"))
+async def test_a_plain_image_of_several_portraits_is_refused_with_a_sentence():
+    answer = await post(build_house(), "n=2", Accept="image/*")
     assert answer.status_code == 406
     assert answer.json()["code"] == "one_image_only"
     assert "n=1" in answer.json()["detail"]
@@ -94,8 +91,8 @@ def test_a_plain_image_of_several_portraits_is_refused_with_a_sentence():
 @pytest.mark.parametrize(
     ("query", "header"), [("format=jpeg", "image/png"), ("format=png", "image/jpeg, image/webp;q=0.1")]
 )
-def test_a_plain_image_in_a_format_that_is_not_accepted_is_refused(query, header):
-    answer = asyncio.run(post(build_house(), query, Accept=header))
+async def test_a_plain_image_in_a_format_that_is_not_accepted_is_refused(query, header):
+    answer = await post(build_house(), query, Accept=header)
     assert (answer.status_code, answer.json()["code"]) == (406, "format_not_accepted")
 
 
@@ -108,27 +105,27 @@ def test_a_plain_image_in_a_format_that_is_not_accepted_is_refused(query, header
         ("format=webp", "image/png;q=0.9, image/webp;q=0.1", "webp"),
     ],
 )
-def test_the_header_names_the_format_that_the_request_leaves_out(query, header, made):
-    answer = asyncio.run(post(build_house(), query, Accept=header))
+async def test_the_header_names_the_format_that_the_request_leaves_out(query, header, made):
+    answer = await post(build_house(), query, Accept=header)
     assert (answer.status_code, answer.headers["content-type"]) == (200, f"image/{made}")
 
 
-def test_a_multipart_form_leaves_the_format_to_the_header_too():
+async def test_a_multipart_form_leaves_the_format_to_the_header_too():
     async def run():
         async with client_of(build_house()) as client:
             photo = {"image": ("selfie.jpg", SELFIE, "image/jpeg")}
             return await client.post("/v1/portraits", files=photo, headers={"Accept": "image/webp"})
 
-    assert asyncio.run(run()).headers["content-type"] == "image/webp"
+    assert (await run()).headers["content-type"] == "image/webp"
 
 
-def test_no_acceptable_form_is_refused_before_the_body_is_read():
-    answer = asyncio.run(post(build_house(), Accept="text/html"))
+async def test_no_acceptable_form_is_refused_before_the_body_is_read():
+    answer = await post(build_house(), Accept="text/html")
     assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
 
 
-def test_events_come_in_order_and_end_with_done():
-    answer = asyncio.run(post(build_house(), "n=2&seed=1&steps=2&previews=true", Accept="text/event-stream"))
+async def test_events_come_in_order_and_end_with_done():
+    answer = await post(build_house(), "n=2&seed=1&steps=2&previews=true", Accept="text/event-stream")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/event-stream")
     events = parse_events(answer.text)
@@ -142,9 +139,9 @@ def test_events_come_in_order_and_end_with_done():
     assert events[-1][1]["timings_ms"]["worker_total"] == 28.0
 
 
-def test_a_failure_after_the_events_began_is_an_error_event_with_a_problem():
+async def test_a_failure_after_the_events_began_is_an_error_event_with_a_problem():
     house = build_house()
-    answer = asyncio.run(post(house, "prompt=FAIL:no_face:caller", Accept="text/event-stream"))
+    answer = await post(house, "prompt=FAIL:no_face:caller", Accept="text/event-stream")
     assert answer.status_code == 200
     name, problem = parse_events(answer.text)[-1]
     assert name == "error"
@@ -162,9 +159,9 @@ def test_a_failure_after_the_events_began_is_an_error_event_with_a_problem():
         ("nan_output:worker", 500),
     ],
 )
-def test_a_workers_failure_has_the_status_of_whose_fault_it_is(failure, status):
+async def test_a_workers_failure_has_the_status_of_whose_fault_it_is(failure, status):
     house = build_house()
-    answer = asyncio.run(post(house, f"prompt=FAIL:{failure}"))
+    answer = await post(house, f"prompt=FAIL:{failure}")
     code = failure.split(":")[0]
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
@@ -186,25 +183,25 @@ def test_a_workers_failure_has_the_status_of_whose_fault_it_is(failure, status):
         ("style=magic", "unknown_style", None),
     ],
 )
-def test_what_the_model_does_not_have_is_refused_with_what_it_has(query, code, allowed):
+async def test_what_the_model_does_not_have_is_refused_with_what_it_has(query, code, allowed):
     house = build_house()
-    answer = asyncio.run(post(house, query))
+    answer = await post(house, query)
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert answer.json()["value"] == query.split("=")[1]
     assert answer.json()["allowed"] == allowed or allowed is None
     assert not house.fakes[0].generates
 
 
-def test_an_adapter_that_is_known_but_not_warm_is_refused_with_the_way_to_get_it():
-    answer = asyncio.run(post(build_house(), "adapter=ip-adapter"))
+async def test_an_adapter_that_is_known_but_not_warm_is_refused_with_the_way_to_get_it():
+    answer = await post(build_house(), "adapter=ip-adapter")
     assert answer.status_code == 400
     assert "proofsheet fetch commercial-ip" in answer.json()["detail"]
     assert "--bundle commercial-ip" in answer.json()["detail"]
 
 
-def test_a_lora_and_its_scale_reach_the_worker():
+async def test_a_lora_and_its_scale_reach_the_worker():
     house = build_house()
-    answer = asyncio.run(post(house, "lora=film&lora_scale=0.4"))
+    answer = await post(house, "lora=film&lora_scale=0.4")
     assert answer.status_code == 200, answer.text
     order = house.fakes[0].generates[0]
     assert (order.lora, order.lora_scale) == ("film", 0.4)
@@ -216,11 +213,9 @@ async def post_with_pose(house, pose=SELFIE, **fields):
         return await client.post("/v1/portraits", files=files, data=fields)
 
 
-def test_a_pose_photo_and_what_goes_with_it_reach_the_worker():
+async def test_a_pose_photo_and_what_goes_with_it_reach_the_worker():
     house = build_house()
-    answer = asyncio.run(
-        post_with_pose(house, adapter="instantid", framing="closer", control_strength="0.6", region="face")
-    )
+    answer = await post_with_pose(house, adapter="instantid", framing="closer", control_strength="0.6", region="face")
     assert answer.status_code == 200, answer.text
     order = house.fakes[0].generates[0]
     assert order.pose is not None
@@ -229,22 +224,22 @@ def test_a_pose_photo_and_what_goes_with_it_reach_the_worker():
     assert not any(any(data) for data in house.decoders.seen)  # wiped, the pose photo too
 
 
-def test_a_bad_pose_photo_is_refused_by_its_field():
-    answer = asyncio.run(post_with_pose(build_house(), pose=b"bad", adapter="instantid"))
+async def test_a_bad_pose_photo_is_refused_by_its_field():
+    answer = await post_with_pose(build_house(), pose=b"bad", adapter="instantid")
     assert (answer.status_code, answer.json()["code"]) == (422, "image_undecodable")
     assert answer.json()["field"] == "pose"
     assert "selfie" not in answer.json()
 
 
 @pytest.mark.parametrize(("field", "value"), [("framing", "front"), ("control_strength", "0.5"), ("region", "picture")])
-def test_what_places_the_face_is_refused_for_an_adapter_that_cannot_place_it(field, value):
+async def test_what_places_the_face_is_refused_for_an_adapter_that_cannot_place_it(field, value):
     house = build_house()
-    check_pose_refused(house, field, asyncio.run(post(house, f"adapter=photomaker-v2&{field}={value}")))
+    check_pose_refused(house, field, await post(house, f"adapter=photomaker-v2&{field}={value}"))
 
 
-def test_a_pose_photo_is_refused_for_an_adapter_that_cannot_place_the_face():
+async def test_a_pose_photo_is_refused_for_an_adapter_that_cannot_place_the_face():
     house = build_house()
-    check_pose_refused(house, "pose", asyncio.run(post_with_pose(house)))
+    check_pose_refused(house, "pose", await post_with_pose(house))
 
 
 def check_pose_refused(house, field, answer):
@@ -258,70 +253,57 @@ def check_pose_refused(house, field, answer):
     ("query", "code", "limit"),
     [("steps=21", "steps_too_large", 20), ("n=5", "n_too_large", 4), ("deadline=121", "deadline_too_large", 120)],
 )
-def test_a_number_over_its_limit_is_refused_with_the_limit(query, code, limit):
-    answer = asyncio.run(post(build_house(max_images=4), query))
+async def test_a_number_over_its_limit_is_refused_with_the_limit(query, code, limit):
+    answer = await post(build_house(max_images=4), query)
     assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (400, code, limit)
 
 
-def test_a_bad_picture_is_refused_with_its_index():
-    async def run():
-        async with client_of(build_house()) as client:
-            files = [("image", ("a.jpg", SELFIE, "image/jpeg")), ("image", ("b.jpg", b"bad", "image/jpeg"))]
-            return await client.post("/v1/portraits", files=files)
-
-    answer = asyncio.run(run())
+async def test_a_bad_picture_is_refused_with_its_index():
+    async with client_of(build_house()) as client:
+        files = [("image", ("a.jpg", SELFIE, "image/jpeg")), ("image", ("b.jpg", b"bad", "image/jpeg"))]
+        answer = await client.post("/v1/portraits", files=files)
     assert (answer.status_code, answer.json()["code"]) == (422, "image_undecodable")
     assert answer.json()["selfie"] == 1
 
 
-def test_the_uploaded_bytes_are_wiped_whether_it_works_or_not():
+async def test_the_uploaded_bytes_are_wiped_whether_it_works_or_not():
     house = build_house()
 
-    async def run():
-        async with client_of(house) as client:
-            await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
-            await client.post("/v1/portraits", content=b"bad" + SELFIE, headers=JPEG)
-            await client.post("/v1/portraits?prompt=FAIL:no_face:caller", content=SELFIE, headers=JPEG)
-
-    asyncio.run(run())
+    async with client_of(house) as client:
+        await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
+        await client.post("/v1/portraits", content=b"bad" + SELFIE, headers=JPEG)
+        await client.post("/v1/portraits?prompt=FAIL:no_face:caller", content=SELFIE, headers=JPEG)
     assert len(house.decoders.seen) == 3
     assert not any(any(data) for data in house.decoders.seen)
 
 
-def test_a_job_over_its_deadline_is_answered_504_and_cancelled():
+async def test_a_job_over_its_deadline_is_answered_504_and_cancelled():
     house = build_house()
 
-    async def run():
-        async with client_of(house) as client:
-            answer = await client.post("/v1/portraits?prompt=STALL&deadline=0.2", content=SELFIE, headers=JPEG)
-            health = await client.get("/health")
-            await asyncio.sleep(0.05)
-            return answer, health
-
-    answer, health = asyncio.run(run())
+    async with client_of(house) as client:
+        answer = await client.post("/v1/portraits?prompt=STALL&deadline=0.2", content=SELFIE, headers=JPEG)
+        health = await client.get("/health")
+        await asyncio.sleep(0.05)
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
     assert health.json()["jobs"] == 0
     assert house.cancelled == [house.fakes[0].generates[0].job_id]
     assert house.figure("requests_total", route="/v1/portraits", outcome="deadline") == 1
 
 
-def test_a_deadline_that_passes_while_decoding_never_reaches_the_worker():
+async def test_a_deadline_that_passes_while_decoding_never_reaches_the_worker():
     house = build_house()
     house.decoders.seconds = 0.2
-    answer = asyncio.run(post(house, "deadline=0.1"))
+    answer = await post(house, "deadline=0.1")
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
     assert not house.fakes[0].generates
 
 
-def test_a_full_house_answers_503_at_once_with_retry_after():
+async def test_a_full_house_answers_503_at_once_with_retry_after():
     house = build_house(script=Script(step_seconds=0.05), max_jobs=2)
 
-    async def run():
-        async with client_of(house) as client:
-            requests = [client.post("/v1/portraits?steps=8", content=SELFIE, headers=JPEG) for _ in range(6)]
-            return await asyncio.gather(*requests)
-
-    answers = asyncio.run(run())
+    async with client_of(house) as client:
+        requests = [client.post("/v1/portraits?steps=8", content=SELFIE, headers=JPEG) for _ in range(6)]
+        answers = await asyncio.gather(*requests)
     assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503, 503, 503]
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert refused.json()["code"] == "queue_full"
@@ -331,18 +313,15 @@ def test_a_full_house_answers_503_at_once_with_retry_after():
     assert house.figure("rejections_total", reason="queue_full") == 4
 
 
-def test_before_the_models_are_warm_every_job_is_answered_503():
+async def test_before_the_models_are_warm_every_job_is_answered_503():
     house = build_house(script=Script(start_seconds=0.3))
 
-    async def run():
-        async with client_of(house, warm=False) as client:
-            cold = await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
-            probe = await client.get("/readyz")
-            live = await client.get("/livez")
-            await house.workers.wait_ready()
-            return cold, probe, live, await client.get("/readyz")
-
-    cold, probe, live, later = asyncio.run(run())
+    async with client_of(house, warm=False) as client:
+        cold = await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
+        probe = await client.get("/readyz")
+        live = await client.get("/livez")
+        await house.workers.wait_ready()
+        later = await client.get("/readyz")
     assert (cold.status_code, cold.json()["code"]) == (503, "not_ready")
     assert int(cold.headers["retry-after"]) >= 1
     assert (probe.status_code, live.status_code, later.status_code) == (503, 200, 200)

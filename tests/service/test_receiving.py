@@ -65,7 +65,7 @@ def send(client: httpx.AsyncClient, door: Door, content: Any = None, **headers: 
 
 
 @pytest.mark.parametrize("door", DOORS, ids=named)
-def test_who_has_their_whole_share_is_refused_before_the_body_is_read(tmp_path: Path, door: Door) -> None:
+async def test_who_has_their_whole_share_is_refused_before_the_body_is_read(tmp_path: Path, door: Door) -> None:
     locked = Locked(tmp_path, max_jobs=4)
     hungry = locked.add("preview", caller="hungry", scopes=frozenset({"preview", "final"}))
     chunks_read: list[int] = []
@@ -86,11 +86,8 @@ def test_who_has_their_whole_share_is_refused_before_the_body_is_read(tmp_path: 
         other = await send(client, PORTRAIT, **bearer(locked.preview))
         return refused, other
 
-    async def run() -> Any:
-        async with client_of(locked.house) as client:
-            return await scenario(client)
-
-    refused, other = asyncio.run(run())
+    async with client_of(locked.house) as client:
+        refused, other = await scenario(client)
     problem = refused.json()
     code = problem["error"]["code"] if door.path.startswith("/v1/images") else problem["code"]
     assert (refused.status_code, code) == (503, "share_full")
@@ -100,19 +97,16 @@ def test_who_has_their_whole_share_is_refused_before_the_body_is_read(tmp_path: 
 
 
 @pytest.mark.parametrize("door", JOINING, ids=named)
-def test_on_a_full_service_a_new_request_is_refused_and_a_replay_joins(door: Door) -> None:
+async def test_on_a_full_service_a_new_request_is_refused_and_a_replay_joins(door: Door) -> None:
     house = build_house(max_jobs=1, cog_model="proofsheet/portraits")
     house.decoders.seconds = 0.1
 
-    async def run() -> Any:
-        async with client_of(house) as client:
-            first = asyncio.create_task(send(client, door, **KEY))
-            await until(lambda: house.front.jobs.in_flight)
-            refused = await send(client, door)
-            again = await send(client, door, **KEY)
-            return refused, again, await first
-
-    refused, again, first = asyncio.run(run())
+    async with client_of(house) as client:
+        first = asyncio.create_task(send(client, door, **KEY))
+        await until(lambda: house.front.jobs.in_flight)
+        refused = await send(client, door)
+        again = await send(client, door, **KEY)
+        first = await first
     assert refused.status_code == 503
     assert again.status_code == first.status_code
     assert again.headers["idempotency-replayed"] == "true"
@@ -121,21 +115,18 @@ def test_on_a_full_service_a_new_request_is_refused_and_a_replay_joins(door: Doo
 
 
 @pytest.mark.parametrize("door", OF_TOKENS, ids=named)
-def test_a_replay_with_a_token_in_place_of_selfies_joins_on_a_full_service_too(door: Door) -> None:
+async def test_a_replay_with_a_token_in_place_of_selfies_joins_on_a_full_service_too(door: Door) -> None:
     house = build_house(script=Script(step_seconds=0.02), max_jobs=1)
 
-    async def run() -> Any:
-        async with client_of(house) as client:
-            with_token = await with_a_real_token(client, door)
-            await until(lambda: not house.front.jobs.in_flight)
-            made = len(house.fakes[0].generates)
-            first = asyncio.create_task(send(client, with_token, **KEY))
-            await until(lambda: len(house.fakes[0].generates) > made)
-            refused = await send(client, with_token)
-            again = await send(client, with_token, **KEY)
-            return refused, again, await first
-
-    refused, again, first = asyncio.run(run())
+    async with client_of(house) as client:
+        with_token = await with_a_real_token(client, door)
+        await until(lambda: not house.front.jobs.in_flight)
+        made = len(house.fakes[0].generates)
+        first = asyncio.create_task(send(client, with_token, **KEY))
+        await until(lambda: len(house.fakes[0].generates) > made)
+        refused = await send(client, with_token)
+        again = await send(client, with_token, **KEY)
+        first = await first
     assert (refused.status_code, again.status_code, first.status_code) == (503, 200, 200)
     assert again.json()["id"] == first.json()["id"]
     assert again.headers["idempotency-replayed"] == "true"
@@ -150,17 +141,14 @@ async def with_a_real_token(client: httpx.AsyncClient, door: Door) -> Door:
     return json_door(door.path, body | {"identity": made.json()["identity"]})
 
 
-def test_a_prediction_of_the_callers_own_id_is_found_again_on_a_full_service_with_its_key() -> None:
+async def test_a_prediction_of_the_callers_own_id_is_found_again_on_a_full_service_with_its_key() -> None:
     house = build_house(script=Script(step_seconds=0.02), max_jobs=1, cog_model="proofsheet/portraits")
     door = json_door("/predictions/mine-1", INPUT, "PUT")
 
-    async def run() -> Any:
-        async with client_of(house) as client:
-            first = asyncio.create_task(send(client, door, **KEY))
-            await until(lambda: house.fakes[0].generates)
-            return await send(client, door, **KEY), await first
-
-    again, first = asyncio.run(run())
+    async with client_of(house) as client:
+        first = asyncio.create_task(send(client, door, **KEY))
+        await until(lambda: house.fakes[0].generates)
+        again, first = await send(client, door, **KEY), await first
     assert (again.status_code, first.status_code) == (202, 200)
     assert again.json()["id"] == first.json()["id"] == "mine-1"
 
@@ -169,13 +157,10 @@ def test_a_prediction_of_the_callers_own_id_is_found_again_on_a_full_service_wit
     ("path", "status"), [("/v1/portraits", 400), ("/v1/images/edits", 400), ("/v1/predictions", 422)]
 )
 @pytest.mark.parametrize("header", ["Idempotency-Key", "Cancel-After"])
-def test_a_header_that_is_wrong_is_refused_in_the_surfaces_own_way(path: str, status: int, header: str) -> None:
+async def test_a_header_that_is_wrong_is_refused_in_the_surfaces_own_way(path: str, status: int, header: str) -> None:
     [door] = [door for door in JOINING if door.path == path]
 
-    async def run() -> Any:
-        async with client_of(build_house()) as client:
-            return await send(client, door, **{header: "a b"})
-
-    answer = asyncio.run(run())
+    async with client_of(build_house()) as client:
+        answer = await send(client, door, **{header: "a b"})
     problem = answer.json().get("error", answer.json())
     assert (answer.status_code, problem["header"]) == (status, header)

@@ -1,7 +1,5 @@
 """One refusal in the shapes of four surfaces."""
 
-import asyncio
-
 import pytest
 
 from service.api.surface import shape_at
@@ -64,11 +62,8 @@ def test_an_openai_client_is_told_to_retry_only_where_it_helps(error, retry):
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/v1/images/edits", 405), ("POST", "/v1/images/x", 404)]
 )
-def test_what_no_route_takes_is_refused_in_the_shape_of_its_surface(method, path, status):
-    async def run():
-        async with client_of(build_house()) as client:
-            return await client.request(method, path)
-
-    answer = asyncio.run(run())
+async def test_what_no_route_takes_is_refused_in_the_shape_of_its_surface(method, path, status):
+    async with client_of(build_house()) as client:
+        answer = await client.request(method, path)
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert answer.status_code in (status, 404)

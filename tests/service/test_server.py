@@ -36,50 +36,41 @@ async def connection(port):
 
 
 @pytest.mark.parametrize("accept", ["application/json", "image/*", "text/event-stream"])
-def test_a_client_that_leaves_frees_its_rows_and_its_place(accept):
+async def test_a_client_that_leaves_frees_its_rows_and_its_place(accept):
     house = build_house(script=SLOW)
 
-    async def run():
-        async with listening(house) as port:
-            async with connection(port) as (_, writer):
-                writer.write(post_request("prompt=STALL", accept=accept))
-                await until(lambda: house.fakes[0].generates)
-            await until(lambda: house.cancelled)
-            assert house.front.jobs.in_flight == 0
-            await until(lambda: house.figure("requests_total", route="/v1/portraits", outcome="disconnected"))
-
-    asyncio.run(run())
+    async with listening(house) as port:
+        async with connection(port) as (_, writer):
+            writer.write(post_request("prompt=STALL", accept=accept))
+            await until(lambda: house.fakes[0].generates)
+        await until(lambda: house.cancelled)
+        assert house.front.jobs.in_flight == 0
+        await until(lambda: house.figure("requests_total", route="/v1/portraits", outcome="disconnected"))
     assert house.cancelled == [house.fakes[0].generates[0].job_id]
     assert house.figure("requests_total", route="/v1/portraits", outcome="ok") == 0
 
 
-def test_a_client_that_leaves_while_its_photo_is_decoded_never_costs_a_worker_anything():
+async def test_a_client_that_leaves_while_its_photo_is_decoded_never_costs_a_worker_anything():
     house = build_house()
     house.decoders.seconds = 5.0
 
-    async def run():
-        async with listening(house) as port:
-            async with connection(port) as (_, writer):
-                writer.write(post_request())
-                await until(lambda: house.decoders.seen)
-            await until(lambda: house.front.jobs.in_flight == 0)
-
-    asyncio.run(run())
+    async with listening(house) as port:
+        async with connection(port) as (_, writer):
+            writer.write(post_request())
+            await until(lambda: house.decoders.seen)
+        await until(lambda: house.front.jobs.in_flight == 0)
     assert not house.fakes[0].generates
     assert not any(house.decoders.seen[0])
 
 
-def test_a_client_that_leaves_in_the_middle_of_its_upload_is_no_failure():
+async def test_a_client_that_leaves_in_the_middle_of_its_upload_is_no_failure():
     house = build_house()
 
-    async def run():
-        async with listening(house) as port:
-            async with connection(port) as (_, writer):
-                writer.write(post_request(body=SELFIE * 10)[:-100])
-                await until(lambda: house.figure("uploads_in_flight"))
-            await until(lambda: house.figure("requests_total", route="/v1/portraits", outcome="disconnected"))
-
-    asyncio.run(run())
+    async with listening(house) as port:
+        async with connection(port) as (_, writer):
+            writer.write(post_request(body=SELFIE * 10)[:-100])
+            await until(lambda: house.figure("uploads_in_flight"))
+        await until(lambda: house.figure("requests_total", route="/v1/portraits", outcome="disconnected"))
     assert house.figure("requests_total", route="/v1/portraits", outcome="failed") == 0
 
 
@@ -88,20 +79,16 @@ def test_a_client_that_leaves_in_the_middle_of_its_upload_is_no_failure():
     [b"", b"GET /livez HT", b"\r\n", post_request()[:-5]],
     ids=["nothing", "half a header", "empty lines", "half a body"],
 )
-def test_a_client_that_dawdles_is_cut_off_while_others_are_served(sent):
+async def test_a_client_that_dawdles_is_cut_off_while_others_are_served(sent):
     house = build_house(header_seconds=0.3, body_seconds=0.3)
 
-    async def run():
-        async with listening(house) as port, connection(port) as (reader, writer):
-            writer.write(sent)
-            async with httpx.AsyncClient() as client:
-                assert (await client.get(f"http://127.0.0.1:{port}/livez")).status_code == 200
-            started = time.monotonic()
-            answer = await asyncio.wait_for(read_to_end(reader), 5)
-            assert time.monotonic() - started < 3
-            return answer
-
-    answer = asyncio.run(run())
+    async with listening(house) as port, connection(port) as (reader, writer):
+        writer.write(sent)
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(f"http://127.0.0.1:{port}/livez")).status_code == 200
+        started = time.monotonic()
+        answer = await asyncio.wait_for(read_to_end(reader), 5)
+        assert time.monotonic() - started < 3
     assert answer == b"" or answer.startswith(b"HTTP/1.1 408")
 
 
@@ -113,7 +100,7 @@ async def read_to_end(reader):
 
 
 @pytest.mark.parametrize("accept", ["image/*", "text/event-stream"])
-def test_a_client_that_never_reads_its_answer_is_cut_off_and_holds_nothing(accept):
+async def test_a_client_that_never_reads_its_answer_is_cut_off_and_holds_nothing(accept):
     house = build_house(write_seconds=0.3)
 
     async def run():
@@ -126,37 +113,33 @@ def test_a_client_that_never_reads_its_answer_is_cut_off_and_holds_nothing(accep
             reader._transport.resume_reading()  # pyright: ignore
             return await asyncio.wait_for(read_to_end(reader), 5)
 
-    assert len(asyncio.run(run())) < 30_000_000
+    assert len(await run()) < 30_000_000
 
 
-def test_a_slow_job_is_not_cut_off_by_the_receive_deadlines():
+async def test_a_slow_job_is_not_cut_off_by_the_receive_deadlines():
     house = build_house(script=Script(step_seconds=0.1), header_seconds=0.2, body_seconds=0.2)
 
     async def run():
         async with listening(house) as port, httpx.AsyncClient() as client:
             return await client.post(f"http://127.0.0.1:{port}/v1/portraits?steps=8", content=SELFIE, headers=JPEG)
 
-    assert asyncio.run(run()).status_code == 200
+    assert (await run()).status_code == 200
 
 
-def test_events_arrive_while_the_job_runs():
+async def test_events_arrive_while_the_job_runs():
     house = build_house(script=Script(step_seconds=0.1))
 
-    async def run():
-        async with listening(house) as port, httpx.AsyncClient() as client:
-            url = f"http://127.0.0.1:{port}/v1/portraits?steps=5"
-            headers = JPEG | {"Accept": "text/event-stream"}
-            async with client.stream("POST", url, content=SELFIE, headers=headers) as answer:
-                times = [(line, time.monotonic()) async for line in answer.aiter_lines() if line.startswith("event: ")]
-        return times
-
-    times = asyncio.run(run())
+    async with listening(house) as port, httpx.AsyncClient() as client:
+        url = f"http://127.0.0.1:{port}/v1/portraits?steps=5"
+        headers = JPEG | {"Accept": "text/event-stream"}
+        async with client.stream("POST", url, content=SELFIE, headers=headers) as answer:
+            times = [(line, time.monotonic()) async for line in answer.aiter_lines() if line.startswith("event: ")]
     assert times[0][0] == "event: queued"
     assert times[-1][0] == "event: done"
     assert times[-1][1] - times[0][1] > 0.3
 
 
-def test_a_quiet_event_stream_is_kept_alive_by_comments():
+async def test_a_quiet_event_stream_is_kept_alive_by_comments():
     sent = bytearray()
 
     async def receive():
@@ -165,50 +148,40 @@ def test_a_quiet_event_stream_is_kept_alive_by_comments():
     async def send(message):
         sent.extend(message.get("body", b""))
 
-    async def run():
-        job = some_job()
-        job.attach()
-        asyncio.get_running_loop().call_later(0.3, job.end, DeadlineExceeded("deadline_exceeded", "Too late."))
-        await EventStream(job, RequestRecord(request_id=None), keep_alive_seconds=0.05)({}, receive, send)
-        return job
-
-    job = asyncio.run(run())
+    job = some_job()
+    job.attach()
+    asyncio.get_running_loop().call_later(0.3, job.end, DeadlineExceeded("deadline_exceeded", "Too late."))
+    await EventStream(job, RequestRecord(request_id=None), keep_alive_seconds=0.05)({}, receive, send)
     assert sent.count(b": still working\n\n") >= 3
     assert b'"code":"deadline_exceeded"' in sent
     with pytest.raises(AssertionError):
         job.detach()  # the stream has done it
 
 
-def test_a_full_house_is_refused_without_reading_the_body_and_the_connection_closes():
+async def test_a_full_house_is_refused_without_reading_the_body_and_the_connection_closes():
     house = build_house(script=SLOW, max_jobs=1)
 
-    async def run():
-        async with listening(house) as port, connection(port) as (_, first), connection(port) as (reader, second):
-            first.write(post_request("prompt=STALL"))
-            await until(lambda: house.fakes[0].generates)
-            second.write(post_request(body=bytes(10_000_000))[:500])
-            return await asyncio.wait_for(reader.read(), 5)
-
-    answer = asyncio.run(run())
+    async with listening(house) as port, connection(port) as (_, first), connection(port) as (reader, second):
+        first.write(post_request("prompt=STALL"))
+        await until(lambda: house.fakes[0].generates)
+        second.write(post_request(body=bytes(10_000_000))[:500])
+        answer = await asyncio.wait_for(reader.read(), 5)
     assert answer.startswith(b"HTTP/1.1 503")
     assert b"connection: close" in answer.lower()
     assert b"queue_full" in answer
 
 
-def test_a_running_job_is_finished_after_the_signal_to_stop_and_new_ones_are_refused():
+async def test_a_running_job_is_finished_after_the_signal_to_stop_and_new_ones_are_refused():
     house = build_house(script=Script(step_seconds=0.1))
 
-    async def run():
-        async with listening(house) as port, httpx.AsyncClient() as client:
-            url = f"http://127.0.0.1:{port}/v1/portraits?steps=5"
-            job = asyncio.create_task(client.post(url, content=SELFIE, headers=JPEG))
-            await until(lambda: house.fakes[0].generates)
-            house.front.jobs.stopping = True  # what the server does on SIGTERM
-            late = await client.post(url, content=SELFIE, headers=JPEG)
-            probe = await client.get(f"http://127.0.0.1:{port}/readyz")
-            return await job, late, probe
-
-    job, late, probe = asyncio.run(run())
+    async with listening(house) as port, httpx.AsyncClient() as client:
+        url = f"http://127.0.0.1:{port}/v1/portraits?steps=5"
+        job = asyncio.create_task(client.post(url, content=SELFIE, headers=JPEG))
+        await until(lambda: house.fakes[0].generates)
+        house.front.jobs.stopping = True  # what the server does on SIGTERM
+        late = await client.post(url, content=SELFIE, headers=JPEG)
+        probe = await client.get(f"http://127.0.0.1:{port}/readyz")
+        job = await job
     assert job.status_code == 200
     assert (late.status_code, late.json()["code"]) == (503, "stopping")
     assert (probe.status_code, probe.json()["code"]) == (503, "stopping")
@@ -309,17 +282,14 @@ def test_a_wrong_setting_is_said_in_one_line(tmp_path, arguments, message):
     assert errors.count("\n") == 1
 
 
-def test_a_deadline_that_can_not_be_met_is_refused_before_the_body_has_come():
+async def test_a_deadline_that_can_not_be_met_is_refused_before_the_body_has_come():
     house = build_house(script=Script(step_seconds=0.1, measure=True))
 
-    async def run():
-        async with listening(house) as port, connection(port) as (reader, writer):
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-                await client.post("/v1/portraits?steps=4", content=SELFIE, headers=JPEG)
-            writer.write(post_request("deadline=0.1", body=bytes(10_000_000))[:500])
-            return await asyncio.wait_for(read_to_end(reader), 5)
-
-    answer = asyncio.run(run())
+    async with listening(house) as port, connection(port) as (reader, writer):
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            await client.post("/v1/portraits?steps=4", content=SELFIE, headers=JPEG)
+        writer.write(post_request("deadline=0.1", body=bytes(10_000_000))[:500])
+        answer = await asyncio.wait_for(read_to_end(reader), 5)
     assert answer.startswith(b"HTTP/1.1 503")
     assert b'"code":"deadline_unreachable"' in answer
     assert b'"eta_seconds":' in answer
@@ -328,7 +298,7 @@ def test_a_deadline_that_can_not_be_met_is_refused_before_the_body_has_come():
     assert b"\r\nconnection: close\r\n" in answer.lower()
 
 
-def test_a_refusal_arrives_although_its_body_was_never_read():
+async def test_a_refusal_arrives_although_its_body_was_never_read():
     house = build_house(script=SLOW, max_jobs=1)
 
     async def refused(port):
@@ -338,11 +308,8 @@ def test_a_refusal_arrives_although_its_body_was_never_read():
             await writer.drain()
             return await asyncio.wait_for(read_to_end(reader), 5)
 
-    async def run():
-        async with listening(house) as port, connection(port) as (_, first):
-            first.write(post_request("prompt=STALL"))
-            await until(lambda: house.fakes[0].generates)
-            return await asyncio.gather(*(refused(port) for _ in range(20)))
-
-    answers = asyncio.run(run())
+    async with listening(house) as port, connection(port) as (_, first):
+        first.write(post_request("prompt=STALL"))
+        await until(lambda: house.fakes[0].generates)
+        answers = await asyncio.gather(*(refused(port) for _ in range(20)))
     assert [answer[:12] for answer in answers] == [b"HTTP/1.1 503"] * 20

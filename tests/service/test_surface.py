@@ -13,12 +13,9 @@ from service.logs import JsonLines
 from tests.service.harness import JPEG, SELFIE, build_house, client_of
 
 
-def get(path, house=None, method="GET", **headers):
-    async def run():
-        async with client_of(house or build_house()) as client:
-            return await client.request(method, path, headers=headers)
-
-    return asyncio.run(run())
+async def get(path, house=None, method="GET", **headers):
+    async with client_of(house or build_house()) as client:
+        return await client.request(method, path, headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -30,8 +27,8 @@ def get(path, house=None, method="GET", **headers):
         ("POST", "/v1/portraits", 415, "unsupported_media"),
     ],
 )
-def test_every_refusal_is_problem_json(method, path, status, code):
-    answer = get(path, method=method)
+async def test_every_refusal_is_problem_json(method, path, status, code):
+    answer = await get(path, method=method)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
@@ -39,8 +36,8 @@ def test_every_refusal_is_problem_json(method, path, status, code):
 
 
 @pytest.mark.parametrize("path", ["/livez", "/v1/styles", "/nowhere", "/metrics"])
-def test_every_answer_has_an_id_its_timing_and_safety_headers(path):
-    answer = get(path)
+async def test_every_answer_has_an_id_its_timing_and_safety_headers(path):
+    answer = await get(path)
     assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"])
     assert re.search(r"total;dur=[\d.]+", answer.headers["server-timing"])
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -48,48 +45,48 @@ def test_every_answer_has_an_id_its_timing_and_safety_headers(path):
     assert "server" not in answer.headers
 
 
-def test_a_sane_request_id_is_honoured_and_another_is_replaced():
-    assert get("/livez", **{"X-Request-Id": "abc-123_x.y"}).headers["x-request-id"] == "abc-123_x.y"
-    assert get("/livez", **{"X-Request-Id": "a b" * 9}).headers["x-request-id"] != "a b" * 9
+async def test_a_sane_request_id_is_honoured_and_another_is_replaced():
+    assert (await get("/livez", **{"X-Request-Id": "abc-123_x.y"})).headers["x-request-id"] == "abc-123_x.y"
+    assert (await get("/livez", **{"X-Request-Id": "a b" * 9})).headers["x-request-id"] != "a b" * 9
 
 
-def test_server_timing_names_the_stages_of_a_portrait():
+async def test_server_timing_names_the_stages_of_a_portrait():
     async def run():
         async with client_of(build_house()) as client:
             return await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
 
-    timing = asyncio.run(run()).headers["server-timing"]
+    timing = (await run()).headers["server-timing"]
     names = [part.split(";")[0] for part in timing.split(", ")]
     expected = "upload decode_upload face identity text queue steps decode encode worker total"
     assert names == expected.split()
 
 
-def test_the_styles_page_lists_prompts_defaults_and_subjects():
-    body = get("/v1/styles").json()
+async def test_the_styles_page_lists_prompts_defaults_and_subjects():
+    body = (await get("/v1/styles")).json()
     assert body["default"] == "corporate"
     assert "woman" in body["subjects"]
     assert len(body["styles"]) >= 12
     assert all("{subject}" in style["prompt"] for style in body["styles"])
 
 
-def test_the_models_page_names_the_licence_of_every_file():
-    model = get("/v1/models").json()["models"][0]
+async def test_the_models_page_names_the_licence_of_every_file():
+    model = (await get("/v1/models")).json()["models"][0]
     assert model["device"] == "fake:0"
     assert model["bundle"]["name"] == "fake"
     assert model["bundle"]["default_sampler"] == "euler"
     assert model["bundle"]["files"][0]["licence"] == "Apache-2.0"
 
 
-def test_the_health_page_shows_the_workers():
-    body = get("/health").json()
+async def test_the_health_page_shows_the_workers():
+    body = (await get("/health")).json()
     assert body["status"] == "ready"
     assert body["workers"] == [
         {"device": "fake:0", "state": "ready", "restarts": 0, "jobs": 0, "pid": None, "speed": None}
     ]
 
 
-def test_the_openapi_document_describes_the_upload_the_answers_and_the_problems():
-    answer = get("/schema/openapi.json")
+async def test_the_openapi_document_describes_the_upload_the_answers_and_the_problems():
+    answer = await get("/schema/openapi.json")
     assert answer.status_code == 200
     operation = answer.json()["paths"]["/v1/portraits"]["post"]
     fields = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
@@ -103,23 +100,20 @@ def test_the_openapi_document_describes_the_upload_the_answers_and_the_problems(
 
 
 @pytest.mark.parametrize("path", ["/schema", "/schema/swagger", "/schema/redoc"])
-def test_no_page_that_loads_scripts_from_elsewhere_is_served(path):
-    answer = get(path)
+async def test_no_page_that_loads_scripts_from_elsewhere_is_served(path):
+    answer = await get(path)
     assert answer.status_code == 404 or "html" not in answer.headers["content-type"]
 
 
-def test_the_metrics_page_shows_a_jobs_way_and_the_workers_figures():
+async def test_the_metrics_page_shows_a_jobs_way_and_the_workers_figures():
     house = build_house()
 
-    async def run():
-        async with client_of(house) as client:
-            await client.post("/v1/portraits?n=2", content=SELFIE, headers=JPEG)
-            await client.post("/v1/portraits?prompt=FAIL:no_face:caller", content=SELFIE, headers=JPEG)
-            await client.get("/nowhere")
-            await asyncio.sleep(0.1)
-            return await client.get("/metrics")
-
-    page = asyncio.run(run())
+    async with client_of(house) as client:
+        await client.post("/v1/portraits?n=2", content=SELFIE, headers=JPEG)
+        await client.post("/v1/portraits?prompt=FAIL:no_face:caller", content=SELFIE, headers=JPEG)
+        await client.get("/nowhere")
+        await asyncio.sleep(0.1)
+        page = await client.get("/metrics")
     assert page.headers["content-type"].startswith("text/plain; version=")
     lines = dict(line.rsplit(" ", 1) for line in page.text.splitlines() if not line.startswith("#"))
     expected = {
@@ -145,14 +139,14 @@ def test_the_metrics_page_shows_a_jobs_way_and_the_workers_figures():
     assert "proofsheet_process_resident_memory_bytes" in page.text
 
 
-def test_two_fronts_in_one_process_share_no_counter():
+async def test_two_fronts_in_one_process_share_no_counter():
     first, second = build_house(), build_house()
-    get("/livez", first)
+    await get("/livez", first)
     assert first.figure("requests_total", route="/livez", outcome="ok") == 1
     assert second.figure("requests_total", route="/livez", outcome="ok") == 0
 
 
-def test_a_bug_is_answered_500_and_logged_without_its_values(caplog):
+async def test_a_bug_is_answered_500_and_logged_without_its_values(caplog):
     house = build_house()
 
     async def explode(*_):
@@ -160,11 +154,8 @@ def test_a_bug_is_answered_500_and_logged_without_its_values(caplog):
 
     house.decoders.decode = explode
 
-    async def run():
-        async with client_of(house) as client:
-            return await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
-
-    answer = asyncio.run(run())
+    async with client_of(house) as client:
+        answer = await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert "secret" not in answer.text
     text = "\n".join(JsonLines().format(record) for record in caplog.records)
@@ -172,17 +163,14 @@ def test_a_bug_is_answered_500_and_logged_without_its_values(caplog):
     assert "secret" not in text
 
 
-def test_one_json_line_is_logged_per_request_and_nothing_of_the_caller_is_in_it(caplog):
+async def test_one_json_line_is_logged_per_request_and_nothing_of_the_caller_is_in_it(caplog):
     caplog.set_level(logging.INFO, logger="proofsheet")
 
-    async def run():
-        async with client_of(build_house()) as client:
-            files = {"image": ("my-secret-name.jpg", SELFIE, "image/jpeg")}
-            await client.post("/v1/portraits", files=files, data={"prompt": "my secret prompt"})
-            await client.get("/livez")
-            return await client.get("/metrics")
-
-    page = asyncio.run(run())
+    async with client_of(build_house()) as client:
+        files = {"image": ("my-secret-name.jpg", SELFIE, "image/jpeg")}
+        await client.post("/v1/portraits", files=files, data={"prompt": "my secret prompt"})
+        await client.get("/livez")
+        page = await client.get("/metrics")
     records = [record for record in caplog.records if record.name == "proofsheet.request"]
     assert len(records) == 1, "probes that succeed leave no line"
     line = json.loads(JsonLines().format(records[0]))
@@ -203,15 +191,12 @@ def test_one_json_line_is_logged_per_request_and_nothing_of_the_caller_is_in_it(
         "prompt=secret&size=secret",
     ],
 )
-def test_no_failure_leaves_a_prompt_in_a_log_or_a_metric(caplog, query):
+async def test_no_failure_leaves_a_prompt_in_a_log_or_a_metric(caplog, query):
     caplog.set_level(logging.DEBUG)
 
-    async def run():
-        async with client_of(build_house()) as client:
-            answer = await client.post(f"/v1/portraits?{query}", content=SELFIE, headers=JPEG)
-            return answer, await client.get("/metrics")
-
-    answer, page = asyncio.run(run())
+    async with client_of(build_house()) as client:
+        answer = await client.post(f"/v1/portraits?{query}", content=SELFIE, headers=JPEG)
+        page = await client.get("/metrics")
     ours = [JsonLines().format(record) for record in caplog.records if record.name.startswith("proofsheet")]
     assert answer.status_code >= 400
     assert ours
@@ -238,7 +223,7 @@ def test_the_front_imports_nothing_that_computes():
     assert done.stdout.strip() == "[]"
 
 
-def test_a_browser_too_gets_no_page_about_a_bug():
+async def test_a_browser_too_gets_no_page_about_a_bug():
     house = build_house()
 
     async def explode(*_):
@@ -246,11 +231,8 @@ def test_a_browser_too_gets_no_page_about_a_bug():
 
     house.decoders.decode = explode
 
-    async def run():
-        async with client_of(house) as client:
-            return await client.post("/v1/portraits", content=SELFIE, headers=JPEG | {"Accept": "text/html, */*;q=0.1"})
-
-    answer = asyncio.run(run())
+    async with client_of(house) as client:
+        answer = await client.post("/v1/portraits", content=SELFIE, headers=JPEG | {"Accept": "text/html, */*;q=0.1"})
     assert house.app.debug is False
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert "ValueError" not in answer.text

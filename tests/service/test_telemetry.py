@@ -1,6 +1,5 @@
 """Trace context in and out, and spans with the real OpenTelemetry SDK."""
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -51,20 +50,17 @@ def test_a_valid_trace_goes_on_under_a_span_of_our_own(text: str) -> None:
     assert read_traceparent(trace.traceparent) == trace
 
 
-def ask(house: House, *requests: tuple[str, str, dict[str, str]]) -> list[httpx.Response]:
-    async def go() -> list[httpx.Response]:
-        async with client_of(house) as client:
-            return [
-                await client.request(method, path, headers=headers, content=SELFIE if method == "POST" else b"")
-                for method, path, headers in requests
-            ]
-
-    return asyncio.run(go())
+async def ask(house: House, *requests: tuple[str, str, dict[str, str]]) -> list[httpx.Response]:
+    async with client_of(house) as client:
+        return [
+            await client.request(method, path, headers=headers, content=SELFIE if method == "POST" else b"")
+            for method, path, headers in requests
+        ]
 
 
-def test_the_answer_and_the_log_line_carry_the_callers_trace(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_answer_and_the_log_line_carry_the_callers_trace(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="proofsheet.request")
-    (answer,) = ask(build_house(), ("GET", "/v1/styles", {"traceparent": TRACEPARENT}))
+    (answer,) = await ask(build_house(), ("GET", "/v1/styles", {"traceparent": TRACEPARENT}))
     told = read_traceparent(answer.headers["traceresponse"])
     assert told is not None
     assert (told.trace_id, told.flags) == (TRACE_ID, "01")
@@ -73,9 +69,9 @@ def test_the_answer_and_the_log_line_carry_the_callers_trace(caplog: pytest.LogC
     assert [line["trace_id"] for line in lines] == [TRACE_ID]
 
 
-def test_a_job_takes_the_trace_to_its_worker() -> None:
+async def test_a_job_takes_the_trace_to_its_worker() -> None:
     house = build_house()
-    (answer,) = ask(house, ("POST", "/v1/portraits", JPEG | {"traceparent": TRACEPARENT}))
+    (answer,) = await ask(house, ("POST", "/v1/portraits", JPEG | {"traceparent": TRACEPARENT}))
     assert answer.status_code == 200, answer.text
     (order,) = house.fakes[0].generates
     assert order.traceparent == answer.headers["traceresponse"]
@@ -100,9 +96,11 @@ def spans_by_name(exporter: InMemorySpanExporter) -> dict[str, Any]:
     return {span.name: span for span in exporter.get_finished_spans()}
 
 
-def test_a_request_is_a_server_span_under_its_callers(tracer: OpenTelemetry, exporter: InMemorySpanExporter) -> None:
+async def test_a_request_is_a_server_span_under_its_callers(
+    tracer: OpenTelemetry, exporter: InMemorySpanExporter
+) -> None:
     headers = {"traceparent": TRACEPARENT, "tracestate": "vendor=1"}
-    (answer,) = ask(build_house(tracer=tracer), ("GET", "/v1/styles", headers))
+    (answer,) = await ask(build_house(tracer=tracer), ("GET", "/v1/styles", headers))
     span = spans_by_name(exporter)["GET /v1/styles"]
     assert span.kind == SpanKind.SERVER
     assert f"{span.context.trace_id:032x}" == TRACE_ID
@@ -113,10 +111,10 @@ def test_a_request_is_a_server_span_under_its_callers(tracer: OpenTelemetry, exp
     assert span.status.status_code == StatusCode.UNSET
 
 
-def test_a_job_is_a_span_under_its_request_with_its_stages(
+async def test_a_job_is_a_span_under_its_request_with_its_stages(
     tracer: OpenTelemetry, exporter: InMemorySpanExporter
 ) -> None:
-    (answer,) = ask(build_house(tracer=tracer), ("POST", "/v1/portraits?prompt=a+secret+prompt", JPEG))
+    (answer,) = await ask(build_house(tracer=tracer), ("POST", "/v1/portraits?prompt=a+secret+prompt", JPEG))
     assert answer.status_code == 200, answer.text
     spans = spans_by_name(exporter)
     request, job = spans["POST /v1/portraits"], spans["job"]
@@ -127,8 +125,10 @@ def test_a_job_is_a_span_under_its_request_with_its_stages(
     assert "secret" not in str([span.to_json() for span in exporter.get_finished_spans()])
 
 
-def test_a_failed_request_and_its_job_say_why(tracer: OpenTelemetry, exporter: InMemorySpanExporter) -> None:
-    (answer,) = ask(build_house(tracer=tracer, deadline_seconds=0.05), ("POST", "/v1/portraits?prompt=STALL", JPEG))
+async def test_a_failed_request_and_its_job_say_why(tracer: OpenTelemetry, exporter: InMemorySpanExporter) -> None:
+    (answer,) = await ask(
+        build_house(tracer=tracer, deadline_seconds=0.05), ("POST", "/v1/portraits?prompt=STALL", JPEG)
+    )
     assert answer.status_code == 504
     spans = spans_by_name(exporter)
     for span in (spans["POST /v1/portraits"], spans["job"]):
@@ -136,8 +136,8 @@ def test_a_failed_request_and_its_job_say_why(tracer: OpenTelemetry, exporter: I
         assert span.attributes["error.type"] == "deadline_exceeded"
 
 
-def test_probes_and_strange_methods_make_no_names(tracer: OpenTelemetry, exporter: InMemorySpanExporter) -> None:
-    ask(build_house(tracer=tracer), ("GET", "/livez", {}), ("BREW", "/v1/styles/1/2", {}))
+async def test_probes_and_strange_methods_make_no_names(tracer: OpenTelemetry, exporter: InMemorySpanExporter) -> None:
+    await ask(build_house(tracer=tracer), ("GET", "/livez", {}), ("BREW", "/v1/styles/1/2", {}))
     assert list(spans_by_name(exporter)) == ["_OTHER unmatched"]
 
 

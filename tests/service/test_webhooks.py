@@ -94,8 +94,8 @@ def resolver(*answers: list[str]) -> Callable[[str, int], Awaitable[list[str]]]:
     return resolve
 
 
-def run(scenario: Callable[[], Awaitable[Any]]) -> Any:
-    return asyncio.run(asyncio.wait_for(scenario(), 20))  # pyright: ignore[reportArgumentType]
+async def run(scenario: Callable[[], Awaitable[Any]]) -> Any:
+    return await asyncio.wait_for(scenario(), 20)  # pyright: ignore[reportArgumentType]
 
 
 async def deliver_all(hooks: Webhooks, *targets: str, retry: bool = True, caller_id: str = "shop") -> None:
@@ -109,7 +109,7 @@ def hooks_with(outcomes: list[str], **options: Any) -> Webhooks:
     return Webhooks(SECRET, **(defaults | options))
 
 
-def test_an_event_arrives_signed_as_standard_webhooks_says() -> None:
+async def test_an_event_arrives_signed_as_standard_webhooks_says() -> None:
     receiver, outcomes = Receiver(), []
 
     async def scenario() -> str:
@@ -118,7 +118,7 @@ def test_an_event_arrives_signed_as_standard_webhooks_says() -> None:
             await deliver_all(hooks, f"http://127.0.0.1:{port}/hook?id=7")
         return hooks.secret_of("shop")
 
-    secret = run(scenario)
+    secret = await run(scenario)
     ((first, headers, body),) = receiver.requests
     assert first == "POST /hook?id=7 HTTP/1.1"
     assert body == BODY
@@ -139,14 +139,14 @@ def test_every_caller_has_a_secret_of_their_own() -> None:
     assert 24 <= len(base64.b64decode(hooks.secret_of("shop").removeprefix("whsec_"))) <= 64
 
 
-def test_a_failing_receiver_is_tried_again_with_the_same_id_and_longer_pauses() -> None:
+async def test_a_failing_receiver_is_tried_again_with_the_same_id_and_longer_pauses() -> None:
     receiver, outcomes, sleeper = Receiver(500, 503, 429, 204), [], Sleeper()
 
     async def scenario() -> None:
         async with receiver.listening() as port:
             await deliver_all(hooks_with(outcomes, sleep=sleeper), f"http://127.0.0.1:{port}/")
 
-    run(scenario)
+    await run(scenario)
     assert len(receiver.requests) == 4
     assert len({headers["webhook-id"] for _, headers, _ in receiver.requests}) == 1
     assert outcomes == ["delivered"]
@@ -155,7 +155,7 @@ def test_a_failing_receiver_is_tried_again_with_the_same_id_and_longer_pauses() 
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 400, 404, 410])
-def test_a_refusal_and_a_redirect_are_final(status: int) -> None:
+async def test_a_refusal_and_a_redirect_are_final(status: int) -> None:
     elsewhere, outcomes = Receiver(), []
 
     async def scenario() -> Receiver:
@@ -165,12 +165,12 @@ def test_a_refusal_and_a_redirect_are_final(status: int) -> None:
                 await deliver_all(hooks_with(outcomes), f"http://127.0.0.1:{port}/")
             return receiver
 
-    assert len(run(scenario).requests) == 1
+    assert len((await run(scenario)).requests) == 1
     assert elsewhere.requests == []
     assert outcomes == ["refused"]
 
 
-def test_it_gives_up_after_the_last_pause_and_at_once_where_no_retry_is_wanted() -> None:
+async def test_it_gives_up_after_the_last_pause_and_at_once_where_no_retry_is_wanted() -> None:
     receiver, outcomes = Receiver(500), []
 
     async def scenario() -> None:
@@ -178,12 +178,12 @@ def test_it_gives_up_after_the_last_pause_and_at_once_where_no_retry_is_wanted()
             await deliver_all(hooks_with(outcomes), f"http://127.0.0.1:{port}/")
             await deliver_all(hooks_with(outcomes), f"http://127.0.0.1:{port}/", retry=False)
 
-    run(scenario)
+    await run(scenario)
     assert len(receiver.requests) == len(PAUSES_SECONDS) + 2
     assert outcomes == ["gave_up", "gave_up"]
 
 
-def test_a_receiver_that_is_down_or_silent_is_no_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_receiver_that_is_down_or_silent_is_no_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ATTEMPT_SECONDS", 0.2)
     outcomes: list[str] = []
     silent = Receiver(seconds=30)
@@ -193,11 +193,11 @@ def test_a_receiver_that_is_down_or_silent_is_no_error_of_ours(monkeypatch: pyte
             targets = (f"http://127.0.0.1:{port}/", "http://127.0.0.1:1025/")
             await deliver_all(hooks_with(outcomes), *targets, retry=False)
 
-    run(scenario)
+    await run(scenario)
     assert outcomes == ["gave_up", "gave_up"]
 
 
-def test_a_receiver_that_answers_without_end_is_not_listened_to() -> None:
+async def test_a_receiver_that_answers_without_end_is_not_listened_to() -> None:
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -215,7 +215,7 @@ def test_a_receiver_that_answers_without_end_is_not_listened_to() -> None:
             port = server.sockets[0].getsockname()[1]
             await deliver_all(hooks_with(outcomes), f"http://127.0.0.1:{port}/")
 
-    run(scenario)
+    await run(scenario)
     assert outcomes == ["delivered"]
 
 
@@ -282,45 +282,45 @@ PRIVATE = [
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_an_address_that_is_not_public_is_refused_by_any_name(address: str) -> None:
+async def test_an_address_that_is_not_public_is_refused_by_any_name(address: str) -> None:
     assert not is_public(ipaddress.ip_address(address))
     target = parse_target("https://hooks.example/", allow_loopback=False)
     for addresses in ([address], ["8.8.8.8", address]):
         with pytest.raises(BadRequest, match="webhook_not_public"):
-            run(lambda found=addresses: find_addresses(target, resolver(found), allow_loopback=False))
+            await run(lambda found=addresses: find_addresses(target, resolver(found), allow_loopback=False))
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:808:808", "2002:808:808::"])
-def test_a_public_address_is_allowed(address: str) -> None:
+async def test_a_public_address_is_allowed(address: str) -> None:
     target = parse_target("https://hooks.example/", allow_loopback=False)
-    assert run(lambda: find_addresses(target, resolver([address]), allow_loopback=False)) == [address]
+    assert await run(lambda: find_addresses(target, resolver([address]), allow_loopback=False)) == [address]
 
 
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "localhost", "[::1]", "[::ffff:127.0.0.1]"])
-def test_other_ways_to_write_this_machine_are_refused_by_the_real_resolver(host: str) -> None:
+async def test_other_ways_to_write_this_machine_are_refused_by_the_real_resolver(host: str) -> None:
     with pytest.raises(BadRequest, match="webhook_not_public"):
-        run(lambda: Webhooks(SECRET).check(f"https://{host}/"))
+        await run(lambda: Webhooks(SECRET).check(f"https://{host}/"))
 
 
-def test_an_unknown_name_and_a_private_one_get_the_same_answer() -> None:
+async def test_an_unknown_name_and_a_private_one_get_the_same_answer() -> None:
     async def unknown(host: str, port: int) -> list[str]:
         raise OSError("no such name")
 
     messages: set[str] = set()
     for resolve in (unknown, resolver(["10.0.0.1"])):
         with pytest.raises(BadRequest, match="webhook_not_public") as caught:
-            run(lambda resolve=resolve: Webhooks(SECRET, resolve=resolve).check("https://hooks.example/"))
+            await run(lambda resolve=resolve: Webhooks(SECRET, resolve=resolve).check("https://hooks.example/"))
         messages.add(caught.value.message)
     assert len(messages) == 1
 
 
-def test_even_with_loopback_allowed_plain_http_goes_nowhere_else() -> None:
+async def test_even_with_loopback_allowed_plain_http_goes_nowhere_else() -> None:
     hooks = Webhooks(SECRET, allow_loopback=True, resolve=resolver(["8.8.8.8"]))
     with pytest.raises(BadRequest, match="webhook_not_public"):
-        run(lambda: hooks.check("http://hooks.example/"))
+        await run(lambda: hooks.check("http://hooks.example/"))
 
 
-def test_the_connection_goes_to_the_address_that_was_looked_at_and_keeps_the_name() -> None:
+async def test_the_connection_goes_to_the_address_that_was_looked_at_and_keeps_the_name() -> None:
     """A second look would find a private address; there is none: the name is asked once for each attempt."""
     receiver, outcomes = Receiver(), []
     asked: list[str] = []
@@ -334,13 +334,13 @@ def test_the_connection_goes_to_the_address_that_was_looked_at_and_keeps_the_nam
             await deliver_all(hooks_with(outcomes, resolve=resolve), f"http://hooks.invalid:{port}/")
             return port
 
-    port = run(scenario)
+    port = await run(scenario)
     ((_, headers, _),) = receiver.requests
     assert headers["host"] == f"hooks.invalid:{port}"
     assert asked == ["hooks.invalid"]
 
 
-def test_a_name_that_turns_private_between_attempts_gets_nothing_more() -> None:
+async def test_a_name_that_turns_private_between_attempts_gets_nothing_more() -> None:
     receiver, outcomes = Receiver(500), []
 
     async def scenario() -> None:
@@ -348,7 +348,7 @@ def test_a_name_that_turns_private_between_attempts_gets_nothing_more() -> None:
             resolve = resolver(["127.0.0.1"], ["10.0.0.1"])
             await deliver_all(hooks_with(outcomes, resolve=resolve), f"http://hooks.invalid:{port}/")
 
-    run(scenario)
+    await run(scenario)
     assert len(receiver.requests) == 1
     assert outcomes == ["gave_up"]
 
@@ -372,7 +372,9 @@ def certificate_for(name: str, folder: Path) -> tuple[ssl.SSLContext, ssl.SSLCon
 
 
 @pytest.mark.parametrize(("asked_for", "outcome"), [("hooks.test", "delivered"), ("other.test", "gave_up")])
-def test_the_certificate_must_be_the_names_and_not_the_addresss(tmp_path: Path, asked_for: str, outcome: str) -> None:
+async def test_the_certificate_must_be_the_names_and_not_the_addresss(
+    tmp_path: Path, asked_for: str, outcome: str
+) -> None:
     server, client = certificate_for("hooks.test", tmp_path)
     receiver, outcomes = Receiver(), []
 
@@ -381,12 +383,12 @@ def test_the_certificate_must_be_the_names_and_not_the_addresss(tmp_path: Path, 
             hooks = hooks_with(outcomes, resolve=resolver(["127.0.0.1"]), tls=client)
             await deliver_all(hooks, f"https://{asked_for}:{port}/", retry=False)
 
-    run(scenario)
+    await run(scenario)
     assert outcomes == [outcome]
     assert len(receiver.requests) == (outcome == "delivered")
 
 
-def test_no_connection_is_used_twice() -> None:
+async def test_no_connection_is_used_twice() -> None:
     """Two names may share an address: the second would ride on the certificate of the first."""
     connections: list[int] = []
     outcomes: list[str] = []
@@ -413,7 +415,7 @@ def test_no_connection_is_used_twice() -> None:
                     await asyncio.sleep(0.005)
             await hooks.stop(1)
 
-    run(scenario)
+    await run(scenario)
     assert outcomes == ["delivered"] * 3
     assert connections == [1, 1, 1]
 
@@ -421,19 +423,19 @@ def test_no_connection_is_used_twice() -> None:
 # ---- bounds
 
 
-def test_no_caller_has_more_than_a_quarter_of_the_deliveries_under_way() -> None:
+async def test_no_caller_has_more_than_a_quarter_of_the_deliveries_under_way() -> None:
     receiver, outcomes = Receiver(seconds=0.05), []
 
     async def scenario() -> None:
         async with receiver.listening() as port:
             await deliver_all(hooks_with(outcomes), *[f"http://127.0.0.1:{port}/"] * 12)
 
-    run(scenario)
+    await run(scenario)
     assert receiver.peak == module.MAX_UNDER_WAY // 4
     assert outcomes == ["delivered"] * 12
 
 
-def test_what_is_over_a_bound_is_dropped_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_over_a_bound_is_dropped_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes: list[str] = []
 
     async def scenario() -> list[bool]:
@@ -448,12 +450,12 @@ def test_what_is_over_a_bound_is_dropped_and_said_so(monkeypatch: pytest.MonkeyP
         await hooks.stop(10)
         return kept
 
-    assert run(scenario) == [True, True, False, True, False, False]
+    assert await run(scenario) == [True, True, False, True, False, False]
     assert outcomes.count("dropped") == 3
     assert len(outcomes) == 6
 
 
-def test_stopping_waits_for_what_is_under_way_and_drops_the_rest_in_time() -> None:
+async def test_stopping_waits_for_what_is_under_way_and_drops_the_rest_in_time() -> None:
     quick, slow, outcomes = Receiver(seconds=0.1), Receiver(seconds=30), []
 
     async def scenario() -> int:
@@ -464,11 +466,11 @@ def test_stopping_waits_for_what_is_under_way_and_drops_the_rest_in_time() -> No
             await hooks.stop(2)
             return hooks.pending
 
-    assert run(scenario) == 0
+    assert await run(scenario) == 0
     assert sorted(outcomes) == ["delivered", "dropped"]
 
 
-def test_no_log_line_holds_an_address_a_body_or_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_log_line_holds_an_address_a_body_or_a_secret(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)  # as `set_up_logging` does
@@ -478,7 +480,7 @@ def test_no_log_line_holds_an_address_a_body_or_a_secret(caplog: pytest.LogCaptu
         async with receiver.listening() as port:
             await deliver_all(hooks_with([]), f"http://127.0.0.1:{port}/secret-path?token=abc")
 
-    run(scenario)
+    await run(scenario)
     lines = [JsonLines().format(record) for record in caplog.records]
     assert any('"outcome":"delivered"' in line for line in lines)
     for word in ("secret-path", "abc", "127.0.0.1", "succeeded", "whsec"):

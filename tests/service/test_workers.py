@@ -38,7 +38,7 @@ async def events_of(workers, job):
     return [event async for event in workers.submit(job)]
 
 
-def run_with(workers, scenario):
+async def run_with(workers, scenario):
     async def run():
         await workers.start()
         try:
@@ -47,29 +47,26 @@ def run_with(workers, scenario):
         finally:
             await workers.stop()
 
-    return asyncio.run(run())
+    return await run()
 
 
-def test_a_job_passes_through_a_real_process_and_ends_once():
-    events = run_with(workers_of(), lambda workers: events_of(workers, a_job(seeds=(5, 6))))
+async def test_a_job_passes_through_a_real_process_and_ends_once():
+    events = await run_with(workers_of(), lambda workers: events_of(workers, a_job(seeds=(5, 6))))
     kinds = [type(event) for event in events]
     assert kinds == [Started, *[Stepped] * 8, Portrait, Portrait, Done]
 
 
-def test_a_worker_killed_in_the_middle_is_replaced_and_the_job_is_answered_over_http():
+async def test_a_worker_killed_in_the_middle_is_replaced_and_the_job_is_answered_over_http():
     house = build_house(launcher=fake_process("--step-seconds", "0.05"))
 
-    async def run():
-        async with client_of(house) as client:
-            post = asyncio.create_task(client.post("/v1/portraits?steps=10&seed=1", content=SELFIE, headers=JPEG))
-            await until(lambda: house.workers.status()[0].jobs == 1)
-            await asyncio.sleep(0.1)
-            victim = house.workers.status()[0].pid
-            os.kill(victim, signal.SIGKILL)
-            answer = await post
-            return answer, victim, house.workers.status()[0]
-
-    answer, victim, status = asyncio.run(run())
+    async with client_of(house) as client:
+        post = asyncio.create_task(client.post("/v1/portraits?steps=10&seed=1", content=SELFIE, headers=JPEG))
+        await until(lambda: house.workers.status()[0].jobs == 1)
+        await asyncio.sleep(0.1)
+        victim = house.workers.status()[0].pid
+        os.kill(victim, signal.SIGKILL)
+        answer = await post
+        status = house.workers.status()[0]
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["images"]) == 1
     assert status.pid != victim
@@ -77,7 +74,7 @@ def test_a_worker_killed_in_the_middle_is_replaced_and_the_job_is_answered_over_
     assert house.figure("worker_restarts_total", worker="0") == 1
 
 
-def test_with_two_workers_the_other_one_takes_over_at_once():
+async def test_with_two_workers_the_other_one_takes_over_at_once():
     async def scenario(workers):
         await until(lambda: len(workers.describe()) == 2)
         job = asyncio.create_task(events_of(workers, a_job()))
@@ -87,13 +84,13 @@ def test_with_two_workers_the_other_one_takes_over_at_once():
         events = await job
         return events
 
-    events = run_with(workers_of("--step-seconds", "0.1", number=2, first_backoff_seconds=30.0), scenario)
+    events = await run_with(workers_of("--step-seconds", "0.1", number=2, first_backoff_seconds=30.0), scenario)
     assert isinstance(events[-1], Done)
     assert len([event for event in events if isinstance(event, Portrait)]) == 1
     assert len([event for event in events if isinstance(event, Started)]) == 1
 
 
-def test_jobs_go_to_the_worker_with_the_fewest_images():
+async def test_jobs_go_to_the_worker_with_the_fewest_images():
     async def scenario(workers):
         await until(lambda: len(workers.describe()) == 2)
         jobs = [
@@ -105,22 +102,22 @@ def test_jobs_go_to_the_worker_with_the_fewest_images():
         await asyncio.gather(*jobs)
         return spread
 
-    assert run_with(workers_of("--step-seconds", "0.05", number=2), scenario) == [1, 3]
+    assert await run_with(workers_of("--step-seconds", "0.05", number=2), scenario) == [1, 3]
 
 
-def test_a_job_that_kills_its_worker_twice_is_failed_and_not_tried_again():
+async def test_a_job_that_kills_its_worker_twice_is_failed_and_not_tried_again():
     async def scenario(workers):
         events = await events_of(workers, a_job(prompt="CRASH"))
         await until(lambda: workers.ready)
         return events, workers.status()[0].restarts
 
-    events, restarts = run_with(workers_of(), scenario)
+    events, restarts = await run_with(workers_of(), scenario)
     assert [(type(event), event.code, event.fault) for event in events] == [(Failed, "worker_killed", "worker")]
     assert restarts == 2
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_job_that_kills_workers_costs_its_mates_no_more_than_time(number):
+async def test_a_job_that_kills_workers_costs_its_mates_no_more_than_time(number):
     """Each job that a worker died with goes alone to the next, and what comes meanwhile joins none of them."""
 
     async def scenario(workers):
@@ -132,13 +129,13 @@ def test_a_job_that_kills_workers_costs_its_mates_no_more_than_time(number):
         ends = [(await job)[-1] for job in jobs]
         return ends, sum(status.restarts for status in workers.status()), sum(s.jobs for s in workers.status())
 
-    ends, restarts, jobs_left = run_with(workers_of("--step-seconds", "0.02", number=number), scenario)
+    ends, restarts, jobs_left = await run_with(workers_of("--step-seconds", "0.02", number=number), scenario)
     assert [type(end) for end in ends] == [Done, Done, Failed, Done, Done, Done, Done, Done]
     assert ends[2].code == "worker_killed"
     assert (restarts, jobs_left) == (2, 0)
 
 
-def test_who_comes_while_a_suspect_has_the_worker_waits_until_it_is_gone():
+async def test_who_comes_while_a_suspect_has_the_worker_waits_until_it_is_gone():
     async def scenario(workers):
         suspects = [
             asyncio.create_task(events_of(workers, a_job(f"{seconds}", "STALL", deadline_seconds=seconds)))
@@ -150,12 +147,12 @@ def test_who_comes_while_a_suspect_has_the_worker_waits_until_it_is_gone():
         late = asyncio.create_task(events_of(workers, a_job("late")))
         return [(await job)[-1] for job in (*suspects, late)]
 
-    *suspects, late = run_with(workers_of(), scenario)
+    *suspects, late = await run_with(workers_of(), scenario)
     assert [end.code for end in suspects] == ["deadline_exceeded"] * 2
     assert isinstance(late, Done)
 
 
-def test_suspects_that_give_up_waiting_for_a_worker_of_their_own_hold_nobody_up():
+async def test_suspects_that_give_up_waiting_for_a_worker_of_their_own_hold_nobody_up():
     """The only warm worker is busy and closed to others until it is empty, or nobody waits for that any more."""
 
     async def scenario(workers):
@@ -175,36 +172,36 @@ def test_suspects_that_give_up_waiting_for_a_worker_of_their_own_hold_nobody_up(
         return waited, ends, jobs[0].done()
 
     workers = workers_of(number=2, first_backoff_seconds=30.0, longest_backoff_seconds=30.0)
-    waited, (*suspects, late), is_busy_one_over = run_with(workers, scenario)
+    waited, (*suspects, late), is_busy_one_over = await run_with(workers, scenario)
     assert [end.code for end in suspects] == ["deadline_exceeded"] * 2
     assert (waited, type(late), is_busy_one_over) == (True, Done, False)
 
 
-def test_a_hung_worker_is_killed_and_its_job_times_out_in_time():
+async def test_a_hung_worker_is_killed_and_its_job_times_out_in_time():
     async def scenario(workers):
         first = workers.status()[0].pid
         events = await events_of(workers, a_job(prompt="HANG", deadline_seconds=0.5))
         await until(lambda: workers.status()[0].pid not in (first, None) and workers.ready)
         return events, first
 
-    events, first = run_with(workers_of(heartbeat_seconds=0.6), scenario)
+    events, first = await run_with(workers_of(heartbeat_seconds=0.6), scenario)
     assert [event.code for event in events] == ["deadline_exceeded"]
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
 
 
-def test_a_stopped_worker_without_a_heartbeat_is_killed_and_its_job_moves_on():
+async def test_a_stopped_worker_without_a_heartbeat_is_killed_and_its_job_moves_on():
     async def scenario(workers):
         job = asyncio.create_task(events_of(workers, a_job()))
         await until(lambda: workers.status()[0].jobs == 1)
         os.kill(workers.status()[0].pid, signal.SIGSTOP)
         return await job
 
-    events = run_with(workers_of("--step-seconds", "0.1", heartbeat_seconds=0.6), scenario)
+    events = await run_with(workers_of("--step-seconds", "0.1", heartbeat_seconds=0.6), scenario)
     assert isinstance(events[-1], Done)
 
 
-def test_a_worker_that_says_it_is_broken_at_its_first_start_ends_the_service_with_its_reason():
+async def test_a_worker_that_says_it_is_broken_at_its_first_start_ends_the_service_with_its_reason():
     async def run():
         workers = workers_of("--broken", "unet.safetensors: the hash is wrong")
         await workers.start()
@@ -213,12 +210,12 @@ def test_a_worker_that_says_it_is_broken_at_its_first_start_ends_the_service_wit
         finally:
             await workers.stop()
 
-    reason, state = asyncio.run(run())
+    reason, state = await run()
     assert "unet.safetensors: the hash is wrong" in reason
     assert state == "failed"
 
 
-def test_a_crash_loop_is_given_up_after_the_allowed_number():
+async def test_a_crash_loop_is_given_up_after_the_allowed_number():
     async def run():
         workers = SupervisedWorkers([Setup()], launcher=fake_process("--no-such-option"), patience=QUICK)
         await workers.start()
@@ -227,14 +224,14 @@ def test_a_crash_loop_is_given_up_after_the_allowed_number():
         finally:
             await workers.stop()
 
-    reason, restarts = asyncio.run(run())
+    reason, restarts = await run()
     assert "5 crashes" in reason
     assert "exit status 2" in reason
     assert restarts == 4
 
 
 @pytest.mark.parametrize(("deadline_seconds", "end"), [(10.0, Done), (0.1, Failed)], ids=["in time", "too late"])
-def test_a_job_sent_while_no_worker_is_warm_waits_for_one_within_its_deadline(deadline_seconds, end):
+async def test_a_job_sent_while_no_worker_is_warm_waits_for_one_within_its_deadline(deadline_seconds, end):
     async def run():
         workers = workers_of("--start-seconds", "0.3")
         await workers.start()
@@ -243,37 +240,34 @@ def test_a_job_sent_while_no_worker_is_warm_waits_for_one_within_its_deadline(de
         finally:
             await workers.stop()
 
-    assert isinstance(asyncio.run(run())[-1], end)
+    assert isinstance((await run())[-1], end)
 
 
-def test_stopping_ends_the_process_and_fails_what_it_held():
-    async def run():
-        workers = workers_of("--step-seconds", "0.2")
-        await workers.start()
-        await workers.wait_ready()
-        pid = workers.status()[0].pid
-        job = asyncio.create_task(events_of(workers, a_job()))
-        await until(lambda: workers.status()[0].jobs == 1)
-        await workers.stop()
-        return await job, pid
-
-    events, pid = asyncio.run(run())
+async def test_stopping_ends_the_process_and_fails_what_it_held():
+    workers = workers_of("--step-seconds", "0.2")
+    await workers.start()
+    await workers.wait_ready()
+    pid = workers.status()[0].pid
+    job = asyncio.create_task(events_of(workers, a_job()))
+    await until(lambda: workers.status()[0].jobs == 1)
+    await workers.stop()
+    events = await job
     assert events[-1].code == "worker_stopping"
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def test_a_worker_process_gets_none_of_our_settings(monkeypatch):
+async def test_a_worker_process_gets_none_of_our_settings(monkeypatch):
     monkeypatch.setenv("PROOFSHEET_STYLES", "secret")
 
     async def scenario(workers):
         with open(f"/proc/{workers.status()[0].pid}/environ", "rb") as file:
             return file.read()
 
-    assert b"PROOFSHEET_" not in run_with(workers_of(), scenario)
+    assert b"PROOFSHEET_" not in await run_with(workers_of(), scenario)
 
 
-def test_a_real_picture_sized_job_crosses_the_socket_quickly():
+async def test_a_real_picture_sized_job_crosses_the_socket_quickly():
     pixels = Picture(width=1536, height=1536, rgb=bytes(3 * 1536 * 1536))
 
     async def scenario(workers):
@@ -282,10 +276,10 @@ def test_a_real_picture_sized_job_crosses_the_socket_quickly():
         await events_of(workers, job)
         return asyncio.get_running_loop().time() - started
 
-    assert run_with(workers_of(), scenario) < 2.0
+    assert await run_with(workers_of(), scenario) < 2.0
 
 
-def test_answers_over_http_come_from_the_worker_process():
+async def test_answers_over_http_come_from_the_worker_process():
     async def run():
         async with client_of(build_house(launcher=fake_process())) as client:
             answers = await asyncio.gather(
@@ -293,7 +287,7 @@ def test_answers_over_http_come_from_the_worker_process():
             )
             return answers
 
-    answers: list[httpx.Response] = asyncio.run(run())
+    answers: list[httpx.Response] = await run()
     assert [answer.json()["images"][0]["seed"] for answer in answers] == list(range(8))
 
 

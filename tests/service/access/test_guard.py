@@ -1,6 +1,5 @@
 """The guard over HTTP: which key opens which door, and what an answer says of quotas."""
 
-import asyncio
 from pathlib import Path
 
 import httpx
@@ -42,88 +41,85 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def ask(locked: Locked, *requests: tuple[str, str, dict[str, str]], body: bytes = b"") -> list[httpx.Response]:
-    async def go() -> list[httpx.Response]:
-        async with client_of(locked.house) as client:
-            return [
-                await client.request(method, path, headers=headers, content=body) for method, path, headers in requests
-            ]
-
-    return asyncio.run(go())
+async def ask(locked: Locked, *requests: tuple[str, str, dict[str, str]], body: bytes = b"") -> list[httpx.Response]:
+    async with client_of(locked.house) as client:
+        return [await client.request(method, path, headers=headers, content=body) for method, path, headers in requests]
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/schema/openapi.json"])
-def test_probes_and_documents_stay_open(locked: Locked, path: str) -> None:
-    nothing, wrong = ask(locked, ("GET", path, {}), ("GET", path, bearer("nonsense")))
+async def test_probes_and_documents_stay_open(locked: Locked, path: str) -> None:
+    nothing, wrong = await ask(locked, ("GET", path, {}), ("GET", path, bearer("nonsense")))
     assert nothing.status_code == wrong.status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/v1/styles", "/v1/models", "/v1/portraits", "/health", "/metrics", "/metrics/"])
-def test_everything_else_asks_for_a_key(locked: Locked, path: str) -> None:
+async def test_everything_else_asks_for_a_key(locked: Locked, path: str) -> None:
     method = "POST" if path == "/v1/portraits" else "GET"
-    (answer,) = ask(locked, (method, path, {}))
+    (answer,) = await ask(locked, (method, path, {}))
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == 'Bearer realm="proofsheet"'
     assert answer.headers["connection"] == "close"
     assert answer.json()["code"] == "key_missing"
 
 
-def test_a_key_comes_as_bearer_in_any_case_or_as_x_api_key_or_both(locked: Locked) -> None:
+async def test_a_key_comes_as_bearer_in_any_case_or_as_x_api_key_or_both(locked: Locked) -> None:
     key = locked.preview
     ways = [bearer(key), {"authorization": f"bearer  {key}"}, {"X-API-Key": key}, bearer(key) | {"X-API-Key": key}]
-    assert [answer.status_code for answer in ask(locked, *(("GET", "/v1/styles", way) for way in ways))] == [200] * 4
+    assert [answer.status_code for answer in await ask(locked, *(("GET", "/v1/styles", way) for way in ways))] == [
+        200
+    ] * 4
 
 
-def test_two_different_keys_and_other_schemes_are_refused(locked: Locked) -> None:
+async def test_two_different_keys_and_other_schemes_are_refused(locked: Locked) -> None:
     ways = [bearer(locked.preview) | {"X-API-Key": locked.admin}, {"Authorization": "Basic dXNlcjpwYXNz"}, bearer("")]
-    codes = [answer.json()["code"] for answer in ask(locked, *(("GET", "/v1/styles", way) for way in ways))]
+    codes = [answer.json()["code"] for answer in await ask(locked, *(("GET", "/v1/styles", way) for way in ways))]
     assert codes == ["key_ambiguous", "key_malformed", "key_malformed"]
 
 
-def test_the_services_own_pages_ask_for_the_scope_admin(locked: Locked) -> None:
+async def test_the_services_own_pages_ask_for_the_scope_admin(locked: Locked) -> None:
     requests = [
         ("GET", path, bearer(key)) for path in ("/health", "/metrics") for key in (locked.preview, locked.admin)
     ]
-    refused, health, also_refused, metrics = ask(locked, *requests)
+    refused, health, also_refused, metrics = await ask(locked, *requests)
     assert refused.status_code == also_refused.status_code == 403
     assert refused.json()["code"] == "scope_missing"
     assert refused.headers["www-authenticate"] == 'Bearer error="insufficient_scope", scope="admin"'
     assert health.status_code == metrics.status_code == 200
 
 
-def test_a_refusal_reads_no_byte_of_the_body(locked: Locked) -> None:
-    (answer,) = ask(locked, ("POST", "/v1/portraits", JPEG), body=SELFIE)
+async def test_a_refusal_reads_no_byte_of_the_body(locked: Locked) -> None:
+    (answer,) = await ask(locked, ("POST", "/v1/portraits", JPEG), body=SELFIE)
     assert answer.status_code == 401
     assert locked.house.decoders.seen == []
 
 
-def test_no_key_is_ever_logged_or_counted(locked: Locked, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_key_is_ever_logged_or_counted(locked: Locked, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     wrong = locked.preview[:-4] + "AAAA"
-    ask(locked, ("GET", "/v1/styles", bearer(locked.preview)), ("GET", "/v1/styles", bearer(wrong)))
+    await ask(locked, ("GET", "/v1/styles", bearer(locked.preview)), ("GET", "/v1/styles", bearer(wrong)))
     noted = "".join(str(vars(record)) for record in caplog.records) + locked.house.metrics.page().decode()
     assert "preview-caller" in noted
     assert locked.preview.split("_", 2)[2][:20] not in noted
     assert locked.house.figure("rejections_total", reason="key_unknown") == 1
 
 
-def test_without_keys_any_key_is_ignored_and_everything_is_open() -> None:
+async def test_without_keys_any_key_is_ignored_and_everything_is_open() -> None:
     async def go() -> list[int]:
         async with client_of(build_house()) as client:
             paths = ["/v1/styles", "/health", "/metrics"]
             return [(await client.get(path, headers=bearer("sk-anything"))).status_code for path in paths]
 
-    assert asyncio.run(go()) == [200, 200, 200]
+    assert await go() == [200, 200, 200]
 
 
-def test_a_caller_with_quotas_is_told_of_them_on_every_answer(locked: Locked) -> None:
+async def test_a_caller_with_quotas_is_told_of_them_on_every_answer(locked: Locked) -> None:
     key = locked.add("preview", images_per_minute=30)
-    good, missing = ask(locked, ("GET", "/v1/styles", bearer(key)), ("POST", "/v1/portraits", bearer(key)))
+    good, missing = await ask(locked, ("GET", "/v1/styles", bearer(key)), ("POST", "/v1/portraits", bearer(key)))
     for answer in (good, missing):
         assert answer.headers["ratelimit-policy"] == '"images";q=30;qu="images";w=60'
         assert answer.headers["ratelimit"] == '"images";r=30;t=2'
     assert missing.status_code == 415
-    (free,) = ask(locked, ("GET", "/v1/styles", bearer(locked.preview)))
+    (free,) = await ask(locked, ("GET", "/v1/styles", bearer(locked.preview)))
     assert "ratelimit" not in free.headers
 
 
@@ -139,10 +135,10 @@ def test_a_missing_scope_is_named() -> None:
 # ---- pages of other origins
 
 
-def test_a_listed_origin_may_read_answers_and_refusals_and_no_other_may(tmp_path: Path) -> None:
+async def test_a_listed_origin_may_read_answers_and_refusals_and_no_other_may(tmp_path: Path) -> None:
     locked = Locked(tmp_path, cors_origins=("https://shop.example",))
     ours, theirs = {"Origin": "https://shop.example"}, {"Origin": "https://shop.example.evil.example"}
-    good, refused, foreign = ask(
+    good, refused, foreign = await ask(
         locked,
         ("GET", "/v1/styles", ours | bearer(locked.preview)),
         ("GET", "/v1/styles", ours),
@@ -156,10 +152,10 @@ def test_a_listed_origin_may_read_answers_and_refusals_and_no_other_may(tmp_path
     assert "access-control-allow-credentials" not in good.headers
 
 
-def test_a_preflight_needs_no_key_and_names_what_may_be_sent(tmp_path: Path) -> None:
+async def test_a_preflight_needs_no_key_and_names_what_may_be_sent(tmp_path: Path) -> None:
     locked = Locked(tmp_path, cors_origins=("https://shop.example",))
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,idempotency-key"}
-    good, method, foreign = ask(
+    good, method, foreign = await ask(
         locked,
         ("OPTIONS", "/v1/portraits", asked | {"Origin": "https://shop.example"}),
         ("OPTIONS", "/v1/portraits", {"Origin": "https://shop.example", "Access-Control-Request-Method": "PATCH"}),
@@ -170,6 +166,6 @@ def test_a_preflight_needs_no_key_and_names_what_may_be_sent(tmp_path: Path) -> 
     assert method.status_code == foreign.status_code == 400
 
 
-def test_without_a_list_no_answer_speaks_of_origins(locked: Locked) -> None:
-    (answer,) = ask(locked, ("GET", "/v1/styles", bearer(locked.preview) | {"Origin": "https://shop.example"}))
+async def test_without_a_list_no_answer_speaks_of_origins(locked: Locked) -> None:
+    (answer,) = await ask(locked, ("GET", "/v1/styles", bearer(locked.preview) | {"Origin": "https://shop.example"}))
     assert not [name for name in answer.headers if name.startswith("access-control")]

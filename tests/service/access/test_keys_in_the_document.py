@@ -1,6 +1,5 @@
 """The OpenAPI document tells of keys exactly where the guard asks for one."""
 
-import asyncio
 import json
 import re
 from pathlib import Path
@@ -13,22 +12,20 @@ from tests.service.harness import client_of
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], tuple[Any, int]]:
+async def answers(
+    anyio_backend: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], tuple[Any, int]]:
     """Every operation of the document, and what a caller without a key gets there."""
     folder: Path = tmp_path_factory.mktemp("keys")
-
-    async def go() -> dict[tuple[str, str], tuple[Any, int]]:
-        async with client_of(Locked(folder).house) as client:
-            document = json.loads((await client.get("/schema/openapi.json")).content)
-            assert document["components"]["securitySchemes"].keys() == {"bearer", "apiKey"}
-            found: dict[tuple[str, str], tuple[Any, int]] = {}
-            for path, operations in document["paths"].items():
-                for method, operation in operations.items():
-                    answer = await client.request(method, re.sub(r"\{\w+\}", "x", path))
-                    found[(method, path)] = (operation, answer.status_code)
-            return found
-
-    return asyncio.run(go())
+    async with client_of(Locked(folder).house) as client:
+        document = json.loads((await client.get("/schema/openapi.json")).content)
+        assert document["components"]["securitySchemes"].keys() == {"bearer", "apiKey"}
+        found: dict[tuple[str, str], tuple[Any, int]] = {}
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                answer = await client.request(method, re.sub(r"\{\w+\}", "x", path))
+                found[(method, path)] = (operation, answer.status_code)
+        return found
 
 
 def test_an_operation_asks_for_a_key_in_the_document_if_it_does_so_over_http(

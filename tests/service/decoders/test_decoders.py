@@ -386,39 +386,33 @@ class TestFaults:
 
         assert [picture.width for picture in pool.run(crowd())] == [256] * 15
 
-    def test_before_start_and_after_stop_there_is_no_capacity(self) -> None:
-        async def whole_life() -> None:
-            decoders = Decoders(PATIENT, processes=1)
-            with pytest.raises(NoCapacity):
-                await decoders.decode(plain("JPEG"))
-            await decoders.start()
-            pids = decoders.process_ids
+    async def test_before_start_and_after_stop_there_is_no_capacity(self) -> None:
+        decoders = Decoders(PATIENT, processes=1)
+        with pytest.raises(NoCapacity):
             await decoders.decode(plain("JPEG"))
-            await decoders.stop()
-            assert not any(psutil.pid_exists(pid) for pid in pids)
-            with pytest.raises(NoCapacity):
-                await decoders.decode(plain("JPEG"))
+        await decoders.start()
+        pids = decoders.process_ids
+        await decoders.decode(plain("JPEG"))
+        await decoders.stop()
+        assert not any(psutil.pid_exists(pid) for pid in pids)
+        with pytest.raises(NoCapacity):
+            await decoders.decode(plain("JPEG"))
 
-        asyncio.run(whole_life())
+    async def test_stopping_in_the_middle_of_a_picture_is_no_fault_of_the_picture(self) -> None:
+        decoders = Decoders(ImageLimits(decode_seconds=20.0, max_scans=UNCOUNTED), processes=1)
+        await decoders.start()
+        decoding = asyncio.create_task(decoders.decode(slow_picture()))
+        pid = await the_busy_one(decoders)
+        await decoders.stop()
+        with pytest.raises(NoCapacity, match="decoders_stopped"):
+            await decoding
+        assert not psutil.pid_exists(pid)
+        assert decoders.restarts == 0
 
-    def test_stopping_in_the_middle_of_a_picture_is_no_fault_of_the_picture(self) -> None:
-        async def whole_life() -> None:
-            decoders = Decoders(ImageLimits(decode_seconds=20.0, max_scans=UNCOUNTED), processes=1)
-            await decoders.start()
-            decoding = asyncio.create_task(decoders.decode(slow_picture()))
-            pid = await the_busy_one(decoders)
-            await decoders.stop()
-            with pytest.raises(NoCapacity, match="decoders_stopped"):
-                await decoding
-            assert not psutil.pid_exists(pid)
-            assert decoders.restarts == 0
-
-        asyncio.run(whole_life())
-
-    def test_a_decoder_that_cannot_start_is_said_at_start(self) -> None:
+    async def test_a_decoder_that_cannot_start_is_said_at_start(self) -> None:
         decoders = Decoders(ImageLimits(max_side="nonsense"))  # type: ignore[arg-type]
         with pytest.raises(DecoderDied, match="a decoder ended"):
-            asyncio.run(decoders.start())
+            await decoders.start()
         assert decoders.process_ids == []
 
     @pytest.mark.parametrize(
@@ -434,7 +428,7 @@ class TestFaults:
             ("os._exit(3)", r"ended \(exit code 3\)"),
         ],
     )
-    def test_a_decoder_that_was_taken_over_is_not_believed(self, code: str, match: str) -> None:
+    async def test_a_decoder_that_was_taken_over_is_not_believed(self, code: str, match: str) -> None:
         script = (
             "import os, sys; from service.decoders.protocol import *\n"
             "def w(n, body): sys.stdout.buffer.write(HEADER.pack(n) + body)\n"
@@ -450,7 +444,7 @@ class TestFaults:
                 await child.end()
 
         with pytest.raises(DecoderDied, match=match):
-            asyncio.run(ask())
+            await ask()
 
 
 async def the_busy_one(decoders: Decoders) -> int:
@@ -476,10 +470,10 @@ class TestLimits:
         assert psutil.Process(pool.decoders.process_ids[0]).memory_info().rss < megabytes * 10**6
         assert pool.decode(plain("JPEG")).width == 256
 
-    def test_too_many_bytes_are_refused_without_asking_a_decoder(self) -> None:
+    async def test_too_many_bytes_are_refused_without_asking_a_decoder(self) -> None:
         decoders = Decoders(ImageLimits(max_bytes=10))
         with pytest.raises(TooLarge, match="image_too_many_bytes") as caught:
-            asyncio.run(decoders.decode(bytes(11)))
+            await decoders.decode(bytes(11))
         assert (caught.value.value, caught.value.limit) == (11, 10)
 
     def test_a_picture_at_the_pixel_limit_is_read(self, make_pool: Callable[..., Pool]) -> None:

@@ -13,13 +13,13 @@ JSON = {"Content-Type": "application/json"}
 IMAGE = {"image": ("me.jpg", SELFIE, "image/jpeg")}
 
 
-def edit(house=None, files=IMAGE, **fields):
-    return one("POST", EDITS, house=house, files=files, data={"prompt": "a photo of a woman", **fields})
+async def edit(house=None, files=IMAGE, **fields):
+    return await one("POST", EDITS, house=house, files=files, data={"prompt": "a photo of a woman", **fields})
 
 
-def edit_json(house=None, **fields):
+async def edit_json(house=None, **fields):
     body = {"prompt": "a photo of a woman", "images": [{"image_url": PICTURE}]} | fields
-    return one("POST", EDITS, house=house, json=body)
+    return await one("POST", EDITS, house=house, json=body)
 
 
 def events_of(text):
@@ -27,9 +27,9 @@ def events_of(text):
     return [json.loads(block.split("data: ", 1)[1]) for block in blocks]
 
 
-def test_a_form_becomes_portraits_with_their_seeds():
+async def test_a_form_becomes_portraits_with_their_seeds():
     house = build_house()
-    answer = edit(house, n="2", seed="7", output_format="jpeg", output_compression="70", input_fidelity="high")
+    answer = await edit(house, n="2", seed="7", output_format="jpeg", output_compression="70", input_fidelity="high")
     body = answer.json()
     assert answer.status_code == 200
     assert [image["seed"] for image in body["data"]] == [7, 8]
@@ -41,35 +41,35 @@ def test_a_form_becomes_portraits_with_their_seeds():
     assert (order.format, order.quality, order.strength, len(order.seeds)) == ("jpeg", 70, 1.0, 2)
 
 
-def test_json_with_data_urls_does_the_same():
-    answer = edit_json(n=2, seed=7)
+async def test_json_with_data_urls_does_the_same():
+    answer = await edit_json(n=2, seed=7)
     assert [image["seed"] for image in answer.json()["data"]] == [7, 8]
 
 
 @pytest.mark.parametrize("name", ["image", "image[]"])
-def test_the_forms_of_load_generators_are_taken(name):
+async def test_the_forms_of_load_generators_are_taken(name):
     """As sglang's bench_serving (`image` repeated, octets) and AIPerf's image_edit send them."""
     files = [(name, ("image.png", SELFIE, "application/octet-stream"))] * 2
-    answer = edit(files=files, model="fake", n="1", response_format="b64_json", size="1024x1024")
+    answer = await edit(files=files, model="fake", n="1", response_format="b64_json", size="1024x1024")
     assert (answer.status_code, len(answer.json()["faces"])) == (200, 2)
 
 
-def test_the_picture_can_be_a_data_url_in_the_answer():
-    image = edit(response_format="url").json()["data"][0]
+async def test_the_picture_can_be_a_data_url_in_the_answer():
+    image = (await edit(response_format="url")).json()["data"][0]
     assert image["url"].startswith("data:image/png;base64,")
     assert "b64_json" not in image
 
 
 @pytest.mark.parametrize(("partials", "made"), [("0", False), ("1", True)])
-def test_previews_are_made_only_for_partial_images(partials, made):
+async def test_previews_are_made_only_for_partial_images(partials, made):
     house = build_house()
-    edit(house, stream="true", partial_images=partials)
+    await edit(house, stream="true", partial_images=partials)
     assert house.fakes[0].generates[0].previews is made
 
 
 @pytest.mark.parametrize(("partials", "told"), [("0", 0), ("1", 1), ("2", 2), ("3", 3)])
-def test_a_stream_has_its_partials_and_then_the_portrait(partials, told):
-    answer = edit(stream="true", partial_images=partials)
+async def test_a_stream_has_its_partials_and_then_the_portrait(partials, told):
+    answer = await edit(stream="true", partial_images=partials)
     assert answer.headers["content-type"].startswith("text/event-stream")
     events = events_of(answer.text)
     names = ["image_edit.partial_image"] * told + ["image_edit.completed"]
@@ -79,13 +79,15 @@ def test_a_stream_has_its_partials_and_then_the_portrait(partials, told):
     ]
 
 
-def test_a_stream_of_several_says_which_is_which():
-    done = [event for event in events_of(edit(stream="true", n="2").text) if event["type"].endswith("completed")]
+async def test_a_stream_of_several_says_which_is_which():
+    done = [
+        event for event in events_of((await edit(stream="true", n="2")).text) if event["type"].endswith("completed")
+    ]
     assert sorted(event["image_index"] for event in done) == [0, 1]
 
 
-def test_a_failure_inside_a_stream_is_an_error_event():
-    answer = edit(stream="true", prompt="FAIL:no_face:caller")
+async def test_a_failure_inside_a_stream_is_an_error_event():
+    answer = await edit(stream="true", prompt="FAIL:no_face:caller")
     assert answer.status_code == 200
     [event] = events_of(answer.text)
     assert (event["error"]["code"], event["error"]["type"]) == ("no_face", "invalid_request_error")
@@ -100,16 +102,16 @@ def test_a_failure_inside_a_stream_is_an_error_event():
         ("FAIL:queue_full:capacity", 503, "server_error", "true"),
     ],
 )
-def test_a_failed_job_has_openais_shape_and_says_whether_to_retry(prompt, status, kind, retry):
-    answer = edit(prompt=prompt)
+async def test_a_failed_job_has_openais_shape_and_says_whether_to_retry(prompt, status, kind, retry):
+    answer = await edit(prompt=prompt)
     assert (answer.status_code, answer.json()["error"]["type"]) == (status, kind)
     assert answer.headers["x-should-retry"] == retry
     assert ("retry-after" in answer.headers) == (retry == "true")
     assert list(answer.json()) == ["error"]
 
 
-def test_a_passed_deadline_is_not_to_be_tried_again():
-    answer = edit(prompt="a woman STALL", deadline="0.2")
+async def test_a_passed_deadline_is_not_to_be_tried_again():
+    answer = await edit(prompt="a woman STALL", deadline="0.2")
     assert (answer.status_code, answer.headers["x-should-retry"]) == (504, "false")
 
 
@@ -143,9 +145,9 @@ BAD_BODIES = {
 
 
 @pytest.mark.parametrize("name", BAD_BODIES)
-def test_every_bad_body_gets_openais_error_with_a_code_and_a_sentence(name):
+async def test_every_bad_body_gets_openais_error_with_a_code_and_a_sentence(name):
     options, status, code = BAD_BODIES[name]
-    answer = one("POST", EDITS, **options)
+    answer = await one("POST", EDITS, **options)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (status, code), error
     assert answer.headers["content-type"] == "application/json"
@@ -154,41 +156,38 @@ def test_every_bad_body_gets_openais_error_with_a_code_and_a_sentence(name):
     assert answer.headers["x-should-retry"] == "false"
 
 
-def test_a_prompt_alone_makes_no_portrait_and_is_told_why():
-    answer = one("POST", "/v1/images/generations", json={"prompt": "a woman"})
+async def test_a_prompt_alone_makes_no_portrait_and_is_told_why():
+    answer = await one("POST", "/v1/images/generations", json={"prompt": "a woman"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "selfie_needed")
 
 
-def test_generations_checks_its_fields_before_all_else():
-    answer = one("POST", "/v1/images/generations", json={"prompt": "a woman", "n": 0})
+async def test_generations_checks_its_fields_before_all_else():
+    answer = await one("POST", "/v1/images/generations", json={"prompt": "a woman", "n": 0})
     assert answer.json()["error"]["param"] == "n"
 
 
-def test_every_uploaded_byte_is_wiped_whatever_comes_of_it():
+async def test_every_uploaded_byte_is_wiped_whatever_comes_of_it():
     for fields in ({}, {"prompt": "FAIL:no_face:caller"}, {"size": "1"}, {"model": "nope"}):
         house = build_house()
-        edit(house, **fields)
+        await edit(house, **fields)
         assert all(not any(data) for data in house.decoders.seen)
 
 
-def test_a_client_that_leaves_a_stream_takes_its_job_along():
+async def test_a_client_that_leaves_a_stream_takes_its_job_along():
     house = build_house()
 
-    async def run():
-        async with client_of(house) as client:
-            request = client.build_request("POST", EDITS, files=IMAGE, data={"prompt": "STALL", "stream": "true"})
-            sending = asyncio.create_task(client.send(request))
-            await until(lambda: house.fakes and house.fakes[0].generates)
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-            await until(lambda: house.cancelled)
-
-    asyncio.run(run())
+    async with client_of(house) as client:
+        request = client.build_request("POST", EDITS, files=IMAGE, data={"prompt": "STALL", "stream": "true"})
+        sending = asyncio.create_task(client.send(request))
+        await until(lambda: house.fakes and house.fakes[0].generates)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await until(lambda: house.cancelled)
     assert len(house.cancelled) == 1
 
 
-def test_the_models_page_serves_three_kinds_of_client():
-    body = one("GET", "/v1/models").json()
+async def test_the_models_page_serves_three_kinds_of_client():
+    body = (await one("GET", "/v1/models")).json()
     assert [model["id"] for model in body["data"]] == ["fake", "photomaker-v2", "instantid"]
     assert body["models"][0]["bundle"]["name"] == "fake"
     assert [f"{model['owner']}/{model['name']}" for model in body["results"]] == [
@@ -199,25 +198,21 @@ def test_the_models_page_serves_three_kinds_of_client():
     ]
 
 
-def test_a_model_is_found_by_its_name():
-    assert one("GET", "/v1/models/instantid").json()["object"] == "model"
-    missing = one("GET", "/v1/models/gpt-image-2")
+async def test_a_model_is_found_by_its_name():
+    assert (await one("GET", "/v1/models/instantid")).json()["object"] == "model"
+    missing = await one("GET", "/v1/models/gpt-image-2")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
 
 
-def test_an_identity_takes_the_place_of_the_selfie_and_a_proof_makes_the_final():
-    async def run():
-        async with client_of(build_house()) as client:
-            made = await client.post("/v1/identities", content=SELFIE, headers={"Content-Type": "image/jpeg"})
-            body = {"prompt": "a woman", "identity": made.json()["identity"], "seed": 7}
-            drawn = await client.post("/v1/images/generations", json=body)
-            edited = await client.post(EDITS, json=body)
-            proof = drawn.json()["data"][0]["proof"]
-            settled = await client.post("/v1/images/generations", json={"prompt": "", "proof": proof, "size": "1x1"})
-            final = await client.post("/v1/images/generations", json={"prompt": "", "proof": proof})
-            return drawn, edited, settled, final
-
-    drawn, edited, settled, final = asyncio.run(run())
+async def test_an_identity_takes_the_place_of_the_selfie_and_a_proof_makes_the_final():
+    async with client_of(build_house()) as client:
+        made = await client.post("/v1/identities", content=SELFIE, headers={"Content-Type": "image/jpeg"})
+        body = {"prompt": "a woman", "identity": made.json()["identity"], "seed": 7}
+        drawn = await client.post("/v1/images/generations", json=body)
+        edited = await client.post(EDITS, json=body)
+        proof = drawn.json()["data"][0]["proof"]
+        settled = await client.post("/v1/images/generations", json={"prompt": "", "proof": proof, "size": "1x1"})
+        final = await client.post("/v1/images/generations", json={"prompt": "", "proof": proof})
     assert drawn.status_code == edited.status_code == 200
     assert drawn.json()["data"][0]["seed"] == edited.json()["data"][0]["seed"] == 7
     assert settled.json()["error"]["code"] == "settled_by_proof"

@@ -11,56 +11,49 @@ BODY = {"input": {"input_image": PICTURE, "prompt": "a man img"}}
 STALL = {"input": {"image": PICTURE, "prompt": "STALL"}}
 
 
-def test_a_prediction_waits_for_its_end():
-    answer = one("POST", "/predictions", json=BODY)
+async def test_a_prediction_waits_for_its_end():
+    answer = await one("POST", "/predictions", json=BODY)
     assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
     assert answer.json()["output"][0].startswith("data:image/png;base64,")
 
 
-def test_a_model_that_fails_is_an_answer_with_200():
+async def test_a_model_that_fails_is_an_answer_with_200():
     house = build_house(cog_model="proofsheet/portraits")
     body = {"input": {"image": PICTURE, "prompt": "FAIL:no_face:caller"}}
-    answer = one("POST", "/predictions", house=house, json=body)
+    answer = await one("POST", "/predictions", house=house, json=body)
     assert (answer.status_code, answer.json()["status"], answer.json()["error"]) == (200, "failed", "As scripted.")
 
 
-def test_async_is_202_at_once():
-    answer = one("POST", "/predictions", json=BODY, headers={"Prefer": "respond-async"})
+async def test_async_is_202_at_once():
+    answer = await one("POST", "/predictions", json=BODY, headers={"Prefer": "respond-async"})
     assert (answer.status_code, answer.json()["status"]) == (202, "starting")
 
 
-def test_putting_an_id_twice_makes_one_job():
+async def test_putting_an_id_twice_makes_one_job():
     house = build_house(cog_model="proofsheet/portraits")
 
-    async def run():
-        async with client_of(house) as client:
-            prefer = {"Prefer": "respond-async"}
-            both = [client.put("/predictions/mine-1", json=STALL, headers=prefer) for _ in range(3)]
-            answers = await asyncio.gather(*both)
-            await until(lambda: house.fakes[0].generates)
-            cancelled = await client.post("/predictions/mine-1/cancel")
-            later = await client.put("/predictions/mine-1", json=STALL)
-            return answers, cancelled, later
-
-    answers, cancelled, later = asyncio.run(run())
+    async with client_of(house) as client:
+        prefer = {"Prefer": "respond-async"}
+        both = [client.put("/predictions/mine-1", json=STALL, headers=prefer) for _ in range(3)]
+        answers = await asyncio.gather(*both)
+        await until(lambda: house.fakes[0].generates)
+        cancelled = await client.post("/predictions/mine-1/cancel")
+        later = await client.put("/predictions/mine-1", json=STALL)
     assert [(answer.status_code, answer.json()["id"]) for answer in answers] == [(202, "mine-1")] * 3
     assert len(house.fakes[0].generates) == 1
     assert (cancelled.status_code, cancelled.json()) == (200, {})
     assert (later.status_code, later.json()["status"]) == (200, "canceled")
 
 
-def test_leaving_cancels():
+async def test_leaving_cancels():
     house = build_house(cog_model="proofsheet/portraits")
 
-    async def run():
-        async with client_of(house) as client:
-            sending = asyncio.create_task(client.post("/predictions", json=STALL))
-            await until(lambda: house.fakes and house.fakes[0].generates)
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-            await until(lambda: house.cancelled)
-
-    asyncio.run(run())
+    async with client_of(house) as client:
+        sending = asyncio.create_task(client.post("/predictions", json=STALL))
+        await until(lambda: house.fakes and house.fakes[0].generates)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await until(lambda: house.cancelled)
     assert len(house.cancelled) == 1
 
 
@@ -73,8 +66,8 @@ def test_leaving_cancels():
         ("PUT", "/predictions/a b", {"json": BODY}, 422, "id"),
     ],
 )
-def test_wrong_input_is_told_by_its_place(method, path, options, status, where):
-    answer = one(method, path, **options)
+async def test_wrong_input_is_told_by_its_place(method, path, options, status, where):
+    answer = await one(method, path, **options)
     [entry] = answer.json()["detail"]
     assert (answer.status_code, entry["loc"]) == (status, ["body", "input", where])
     assert set(entry) == {"loc", "msg", "type"}
@@ -90,30 +83,27 @@ def test_wrong_input_is_told_by_its_place(method, path, options, status, where):
         ("GET", "/predictions", {}, 405),
     ],
 )
-def test_what_is_refused_has_cogs_shape(method, path, options, status):
-    answer = one(method, path, **options)
+async def test_what_is_refused_has_cogs_shape(method, path, options, status):
+    answer = await one(method, path, **options)
     assert answer.status_code == status
     assert isinstance(answer.json()["detail"], str)
     assert answer.headers["content-type"] == "application/json"
 
 
-def test_the_health_check_is_always_200_and_says_how_it_is():
-    async def run():
-        house = build_house()
-        async with client_of(house, warm=False) as client:
-            first = await client.get("/health-check")
-            await asyncio.wait_for(house.workers.wait_ready(), 10)
-            then = await client.get("/health-check")
-            house.front.jobs.stopping = True
-            return first, then, await client.get("/health-check")
-
-    answers = asyncio.run(run())
+async def test_the_health_check_is_always_200_and_says_how_it_is():
+    house = build_house()
+    async with client_of(house, warm=False) as client:
+        first = await client.get("/health-check")
+        await asyncio.wait_for(house.workers.wait_ready(), 10)
+        then = await client.get("/health-check")
+        house.front.jobs.stopping = True
+        answers = first, then, await client.get("/health-check")
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     states = [answer.json()["status"] for answer in answers]
     assert states[0] in ("STARTING", "READY")
     assert states[1:] == ["READY", "DEFUNCT"]
 
 
-def test_the_root_says_what_is_where():
-    body = one("GET", "/").json()
+async def test_the_root_says_what_is_where():
+    body = (await one("GET", "/")).json()
     assert (body["docs_url"], body["openapi_url"], body["model"]) == ("/docs", "/openapi.json", "tencentarc/photomaker")

@@ -38,61 +38,55 @@ class Recorder:
         return True
 
 
-def told(happen, wanted=ALL_EVENTS):
+async def told(happen, wanted=ALL_EVENTS):
     """What is sent while `happen(job)` makes a job's events."""
 
-    async def run():
-        recorder = Recorder()
-        hooks, job = Hooks(recorder), some_job()
-        prediction = Prediction(id=job.id, job=job, model=OWN, version="1", shown_input={})
-        hooks.follow(prediction, ("https://example.org/hook", frozenset(wanted)), "http://front/")
-        for event in happen:
-            job.take(event) if not isinstance(event, JobCancelled) else job.end(event)
-            await asyncio.sleep(0)
-        await hooks.stop()
-        return recorder.sent
-
-    return asyncio.run(run())
+    recorder = Recorder()
+    hooks, job = Hooks(recorder), some_job()
+    prediction = Prediction(id=job.id, job=job, model=OWN, version="1", shown_input={})
+    hooks.follow(prediction, ("https://example.org/hook", frozenset(wanted)), "http://front/")
+    for event in happen:
+        job.take(event) if not isinstance(event, JobCancelled) else job.end(event)
+        await asyncio.sleep(0)
+    await hooks.stop()
+    return recorder.sent
 
 
-def test_start_output_and_completed_come_once_and_progress_is_held_back():
-    sent = told([STARTED, step(1), step(2), step(3), PORTRAIT, Done(job_id="j", timings=TIMINGS)])
+async def test_start_output_and_completed_come_once_and_progress_is_held_back():
+    sent = await told([STARTED, step(1), step(2), step(3), PORTRAIT, Done(job_id="j", timings=TIMINGS)])
     assert sent == [("start", "processing", False), ("logs", "processing", False), ("completed", "succeeded", True)]
 
 
-def test_only_what_was_asked_for_is_sent():
-    sent = told([STARTED, step(1), PORTRAIT, Done(job_id="j", timings=TIMINGS)], wanted=("completed",))
+async def test_only_what_was_asked_for_is_sent():
+    sent = await told([STARTED, step(1), PORTRAIT, Done(job_id="j", timings=TIMINGS)], wanted=("completed",))
     assert sent == [("completed", "succeeded", True)]
 
 
-def test_a_cancelled_prediction_is_completed():
-    assert told([STARTED, JobCancelled("cancelled", "Cancelled.")])[-1] == ("completed", "canceled", True)
+async def test_a_cancelled_prediction_is_completed():
+    assert (await told([STARTED, JobCancelled("cancelled", "Cancelled.")]))[-1] == ("completed", "canceled", True)
 
 
-def test_the_throttle_lets_one_through_in_its_time():
+async def test_the_throttle_lets_one_through_in_its_time():
     async def run():
         throttle = Throttle(0.05)
         first = [throttle.holds_back() for _ in range(3)]
         await asyncio.sleep(0.06)
         return [*first, throttle.holds_back()]
 
-    assert asyncio.run(run()) == [False, True, True, False]
+    assert await run() == [False, True, True, False]
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["webhook", "webhook_completed"])
-def test_the_real_package_believes_what_arrives(old):
+async def test_the_real_package_believes_what_arrives(old):
     receiver = Receiver(200)
 
-    async def run():
-        async with receiver.listening() as port, client_of(build_house(webhook_loopback=True)) as client:
-            target = f"http://127.0.0.1:{port}/hook"
-            hook = {"webhook_completed": target} if old else {"webhook": target, "webhook_events_filter": ["completed"]}
-            body = {"input": {"image": PICTURE, "prompt": "a woman"}, **hook}
-            made = await client.post("/v1/models/proofsheet/portraits/predictions", json=body)
-            await until(lambda: receiver.requests)
-            return made.json()["id"], (await client.get("/v1/webhooks/default/secret")).json()
-
-    prediction_id, secret = asyncio.run(run())
+    async with receiver.listening() as port, client_of(build_house(webhook_loopback=True)) as client:
+        target = f"http://127.0.0.1:{port}/hook"
+        hook = {"webhook_completed": target} if old else {"webhook": target, "webhook_events_filter": ["completed"]}
+        body = {"input": {"image": PICTURE, "prompt": "a woman"}, **hook}
+        made = await client.post("/v1/models/proofsheet/portraits/predictions", json=body)
+        await until(lambda: receiver.requests)
+        prediction_id, secret = made.json()["id"], (await client.get("/v1/webhooks/default/secret")).json()
     [(_, headers, body)] = receiver.requests
     ReplicateWebhooks.validate(headers=headers, body=body.decode(), secret=WebhookSigningSecret(**secret), tolerance=60)
     assert (json.loads(body)["id"], json.loads(body)["status"]) == (prediction_id, "succeeded")

@@ -1,7 +1,5 @@
 """Keys on the foreign surfaces: each refuses in its own shape, and no caller finds another's predictions and files."""
 
-import asyncio
-
 import pytest
 
 from tests.service.access.test_guard import Locked, bearer
@@ -16,16 +14,13 @@ def locked(tmp_path):
     return Locked(tmp_path)
 
 
-def asked(locked, *requests):
-    async def run():
-        async with client_of(locked.house) as client:
-            return [await client.request(method, path, headers=headers) for method, path, headers in requests]
-
-    return asyncio.run(run())
+async def asked(locked, *requests):
+    async with client_of(locked.house) as client:
+        return [await client.request(method, path, headers=headers) for method, path, headers in requests]
 
 
-def test_without_a_key_each_surface_refuses_in_its_own_shape(locked):
-    openai, replicate, cog = asked(
+async def test_without_a_key_each_surface_refuses_in_its_own_shape(locked):
+    openai, replicate, cog = await asked(
         locked, ("POST", "/v1/images/edits", {}), ("GET", "/v1/predictions", {}), ("POST", "/predictions", {})
     )
     assert [answer.status_code for answer in (openai, replicate, cog)] == [401, 401, 401]
@@ -35,40 +30,37 @@ def test_without_a_key_each_surface_refuses_in_its_own_shape(locked):
     assert isinstance(cog.json()["detail"], str)
 
 
-def test_older_clients_of_replicate_write_token_for_bearer(locked):
-    [answer] = asked(locked, ("GET", "/v1/predictions", {"Authorization": f"Token {locked.preview}"}))
+async def test_older_clients_of_replicate_write_token_for_bearer(locked):
+    [answer] = await asked(locked, ("GET", "/v1/predictions", {"Authorization": f"Token {locked.preview}"}))
     assert answer.status_code == 200
 
 
-def test_the_root_the_health_and_the_documents_need_no_key(locked):
+async def test_the_root_the_health_and_the_documents_need_no_key(locked):
     paths = ("/", "/health-check", "/openapi.json", "/docs", "/docs/style.css")
-    assert [answer.status_code for answer in asked(locked, *(("GET", path, {}) for path in paths))] == [200] * 5
+    assert [answer.status_code for answer in await asked(locked, *(("GET", path, {}) for path in paths))] == [200] * 5
 
 
-def test_a_caller_finds_only_its_own_predictions_and_files(locked):
+async def test_a_caller_finds_only_its_own_predictions_and_files(locked):
     mine, other = bearer(locked.preview), bearer(locked.add("preview", caller="stranger"))
 
-    async def run():
-        async with client_of(locked.house) as client:
-            body = {"input": {"image": PICTURE, "prompt": "a woman"}}
-            made = (await client.post(OWN, json=body, headers=mine | {"Prefer": "wait"})).json()
-            file = (await client.post("/v1/files", files={"content": ("a", SELFIE)}, headers=mine)).json()
-            stolen = {"input": {"image": file["urls"]["get"], "prompt": "a woman"}}
-            return [
-                (await client.get("/v1/predictions", headers=mine)).json()["results"],
-                (await client.get("/v1/predictions", headers=other)).json()["results"],
-                await client.get(made["urls"]["get"], headers=other),
-                await client.post(made["urls"]["cancel"], headers=other),
-                await client.get(file["urls"]["get"], headers=other),
-                await client.post(OWN, json=stolen, headers=other),
-            ]
-
-    own, others, *refused = asyncio.run(run())
+    async with client_of(locked.house) as client:
+        body = {"input": {"image": PICTURE, "prompt": "a woman"}}
+        made = (await client.post(OWN, json=body, headers=mine | {"Prefer": "wait"})).json()
+        file = (await client.post("/v1/files", files={"content": ("a", SELFIE)}, headers=mine)).json()
+        stolen = {"input": {"image": file["urls"]["get"], "prompt": "a woman"}}
+        own, others, *refused = [
+            (await client.get("/v1/predictions", headers=mine)).json()["results"],
+            (await client.get("/v1/predictions", headers=other)).json()["results"],
+            await client.get(made["urls"]["get"], headers=other),
+            await client.post(made["urls"]["cancel"], headers=other),
+            await client.get(file["urls"]["get"], headers=other),
+            await client.post(OWN, json=stolen, headers=other),
+        ]
     assert (len(own), others) == (1, [])
     assert [answer.status_code for answer in refused] == [404, 404, 404, 422]
 
 
-def test_every_caller_has_a_webhook_secret_of_its_own(locked):
+async def test_every_caller_has_a_webhook_secret_of_its_own(locked):
     keys = [bearer(locked.preview), bearer(locked.add("preview", caller="stranger"))]
-    answers = asked(locked, *(("GET", "/v1/webhooks/default/secret", key) for key in keys))
+    answers = await asked(locked, *(("GET", "/v1/webhooks/default/secret", key) for key in keys))
     assert len({answer.json()["key"] for answer in answers}) == 2

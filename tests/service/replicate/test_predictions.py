@@ -26,16 +26,18 @@ def own(prompt="a woman", **more):
     return {"input": {"image": PICTURE, "prompt": prompt, **more}}
 
 
-def test_a_prediction_by_name_or_by_version_is_the_same():
-    by_name = one("POST", MODEL, json=inputs(num_outputs=2, seed=7), headers=WAIT)
-    by_version = one("POST", "/v1/predictions", json=inputs(num_outputs=2, seed=7) | {"version": VERSION}, headers=WAIT)
+async def test_a_prediction_by_name_or_by_version_is_the_same():
+    by_name = await one("POST", MODEL, json=inputs(num_outputs=2, seed=7), headers=WAIT)
+    by_version = await one(
+        "POST", "/v1/predictions", json=inputs(num_outputs=2, seed=7) | {"version": VERSION}, headers=WAIT
+    )
     assert (by_name.status_code, by_version.status_code) == (201, 201)
     assert by_name.json()["output"] == by_version.json()["output"]
     assert by_name.json()["version"] == by_version.json()["version"] == VERSION
 
 
-def test_a_finished_prediction_has_all_that_the_client_reads():
-    answer = one("POST", MODEL, json=inputs(seed=7, num_steps=30), headers=WAIT)
+async def test_a_finished_prediction_has_all_that_the_client_reads():
+    answer = await one("POST", MODEL, json=inputs(seed=7, num_steps=30), headers=WAIT)
     body = answer.json()
     assert base64.b64decode(body["output"][0].removeprefix("data:image/png;base64,")) == b"image of seed 7"
     assert (body["status"], body["error"], body["model"]) == ("succeeded", None, "tencentarc/photomaker")
@@ -46,78 +48,62 @@ def test_a_finished_prediction_has_all_that_the_client_reads():
     assert answer.headers["preference-applied"] == "wait"
 
 
-def test_neither_prompt_nor_picture_comes_back():
-    body = one("POST", MODEL, json=inputs(seed=7, num_steps=30, negative_prompt="secret"), headers=WAIT).json()
+async def test_neither_prompt_nor_picture_comes_back():
+    body = (await one("POST", MODEL, json=inputs(seed=7, num_steps=30, negative_prompt="secret"), headers=WAIT)).json()
     assert body["input"] == {"seed": 7, "num_steps": 30}
 
 
-def test_without_prefer_it_starts_and_is_polled():
-    async def run():
-        async with client_of(build_house()) as client:
-            made = (await client.post(OWN, json=own())).json()
-            while (now := (await client.get(made["urls"]["get"])).json())["status"] in ("starting", "processing"):
-                await asyncio.sleep(0.01)
-            return made, now
-
-    made, now = asyncio.run(run())
+async def test_without_prefer_it_starts_and_is_polled():
+    async with client_of(build_house()) as client:
+        made = (await client.post(OWN, json=own())).json()
+        while (now := (await client.get(made["urls"]["get"])).json())["status"] in ("starting", "processing"):
+            await asyncio.sleep(0.01)
     assert (made["status"], made["output"]) == ("starting", None)
     assert (now["status"], len(now["output"])) == ("succeeded", 1)
 
 
-def test_a_wait_that_expires_says_starting_whatever_the_job_does():
-    async def run():
-        async with client_of(build_house()) as client:
-            answer = await client.post(OWN, json=own("STALL"), headers={"Prefer": "wait=1"})
-            state = (await client.get(answer.json()["urls"]["get"])).json()["status"]
-            await client.post(answer.json()["urls"]["cancel"])
-            return answer, state
-
-    answer, state = asyncio.run(run())
+async def test_a_wait_that_expires_says_starting_whatever_the_job_does():
+    async with client_of(build_house()) as client:
+        answer = await client.post(OWN, json=own("STALL"), headers={"Prefer": "wait=1"})
+        state = (await client.get(answer.json()["urls"]["get"])).json()["status"]
+        await client.post(answer.json()["urls"]["cancel"])
     assert (answer.status_code, answer.json()["status"], state) == (201, "starting", "processing")
     assert answer.headers["preference-applied"] == "wait=1"
 
 
-def test_cancelling_gives_the_whole_prediction_and_touches_no_other():
+async def test_cancelling_gives_the_whole_prediction_and_touches_no_other():
     house = build_house(script=Script(step_seconds=0.01))
 
-    async def run():
-        async with client_of(house) as client:
-            first, second = [(await client.post(OWN, json=own("STALL"))).json() for _ in range(2)]
-            await until(lambda: len(house.fakes[0].generates) == 2)
-            cancelled = (await client.post(first["urls"]["cancel"])).json()
-            again = (await client.post(first["urls"]["cancel"])).json()
-            await until(lambda: house.cancelled)
-            other = (await client.get(second["urls"]["get"])).json()
-            await client.post(second["urls"]["cancel"])
-            return first, cancelled, again, other
-
-    first, cancelled, again, other = asyncio.run(run())
+    async with client_of(house) as client:
+        first, second = [(await client.post(OWN, json=own("STALL"))).json() for _ in range(2)]
+        await until(lambda: len(house.fakes[0].generates) == 2)
+        cancelled = (await client.post(first["urls"]["cancel"])).json()
+        again = (await client.post(first["urls"]["cancel"])).json()
+        await until(lambda: house.cancelled)
+        other = (await client.get(second["urls"]["get"])).json()
+        await client.post(second["urls"]["cancel"])
     assert (cancelled["id"], cancelled["status"], again["status"]) == (first["id"], "canceled", "canceled")
     assert other["status"] == "processing"
     assert house.cancelled[0] == first["id"]
 
 
-def test_cancel_after_ends_a_prediction_as_canceled():
-    async def run():
-        async with client_of(build_house()) as client:
-            made = (await client.post(OWN, json=own("STALL"), headers={"Cancel-After": "0.2s"})).json()
-            while (now := (await client.get(made["urls"]["get"])).json())["status"] in ("starting", "processing"):
-                await asyncio.sleep(0.02)
-            return now
-
-    now = asyncio.run(run())
+async def test_cancel_after_ends_a_prediction_as_canceled():
+    async with client_of(build_house()) as client:
+        made = (await client.post(OWN, json=own("STALL"), headers={"Cancel-After": "0.2s"})).json()
+        while (now := (await client.get(made["urls"]["get"])).json())["status"] in ("starting", "processing"):
+            await asyncio.sleep(0.02)
     assert (now["status"], now["code"]) == ("canceled", "deadline_exceeded")
 
 
 @pytest.mark.parametrize("header", ["soon", "-1s", "0", "1000h"])
-def test_a_wrong_cancel_after_is_refused(header):
-    answer = one("POST", OWN, json=own(), headers={"Cancel-After": header})
+async def test_a_wrong_cancel_after_is_refused(header):
+    answer = await one("POST", OWN, json=own(), headers={"Cancel-After": header})
     assert answer.status_code == 422
     assert "Cancel-After" in answer.json()["detail"]
 
 
-def test_a_job_that_fails_is_a_failed_prediction_not_a_refusal():
-    answer = one("POST", OWN, json=own("FAIL:no_face:caller"), headers=WAIT)
+async def test_a_job_that_fails_is_a_failed_prediction_not_a_refusal():
+    answer = await one("POST", OWN, json=own("FAIL:no_face:caller"), headers=WAIT)
     body = answer.json()
     assert (answer.status_code, body["status"], body["code"], body["error"]) == (
         201,
@@ -127,7 +113,7 @@ def test_a_job_that_fails_is_a_failed_prediction_not_a_refusal():
     )
 
 
-def test_who_waits_and_leaves_takes_the_prediction_along_and_who_does_not_wait_does_not():
+async def test_who_waits_and_leaves_takes_the_prediction_along_and_who_does_not_wait_does_not():
     house = build_house(script=Script(step_seconds=0.01))
 
     async def run():
@@ -144,23 +130,19 @@ def test_who_waits_and_leaves_takes_the_prediction_along_and_who_does_not_wait_d
             await client.post(made["urls"]["cancel"])
             return state
 
-    assert asyncio.run(run()) in ("starting", "processing")
+    assert await run() in ("starting", "processing")
 
 
-def test_the_list_has_pages_without_pictures(monkeypatch):
+async def test_the_list_has_pages_without_pictures(monkeypatch):
     monkeypatch.setattr("service.api.replicate.routes.PAGE_SIZE", 2)
 
-    async def run():
-        async with client_of(build_house()) as client:
-            ids = [(await client.post(OWN, json=own(), headers=WAIT)).json()["id"] for _ in range(5)]
-            pages = [(await client.get("/v1/predictions")).json()]
-            while pages[-1]["next"]:
-                pages.append((await client.get(pages[-1]["next"])).json())
-            back = (await client.get(pages[-1]["previous"])).json()
-            lost = await client.get("/v1/predictions?cursor=nope")
-            return ids, pages, back, lost
-
-    ids, pages, back, lost = asyncio.run(run())
+    async with client_of(build_house()) as client:
+        ids = [(await client.post(OWN, json=own(), headers=WAIT)).json()["id"] for _ in range(5)]
+        pages = [(await client.get("/v1/predictions")).json()]
+        while pages[-1]["next"]:
+            pages.append((await client.get(pages[-1]["next"])).json())
+        back = (await client.get(pages[-1]["previous"])).json()
+        lost = await client.get("/v1/predictions?cursor=nope")
     listed = [[prediction["id"] for prediction in page["results"]] for page in pages]
     newest = ids[::-1]
     assert listed == [newest[:2], newest[2:4], newest[4:]]
@@ -169,15 +151,11 @@ def test_the_list_has_pages_without_pictures(monkeypatch):
     assert lost.json()["code"] == "cursor_not_found"
 
 
-def test_the_stream_has_an_id_for_every_event_and_only_names_that_the_client_knows():
-    async def run():
-        async with client_of(build_house()) as client:
-            made = (await client.post(OWN, json=own(n=2))).json()
-            whole = (await client.get(made["urls"]["stream"])).text
-            rest = (await client.get(made["urls"]["stream"], headers={"Last-Event-ID": "6"})).text
-            return whole, rest
-
-    whole, rest = asyncio.run(run())
+async def test_the_stream_has_an_id_for_every_event_and_only_names_that_the_client_knows():
+    async with client_of(build_house()) as client:
+        made = (await client.post(OWN, json=own(n=2))).json()
+        whole = (await client.get(made["urls"]["stream"])).text
+        rest = (await client.get(made["urls"]["stream"], headers={"Last-Event-ID": "6"})).text
     events = [dict(line.split(": ", 1) for line in block.splitlines()) for block in whole.strip().split("\n\n")]
     assert all(event["id"].isdigit() for event in events)
     names = [event["event"] for event in events]
@@ -187,33 +165,24 @@ def test_the_stream_has_an_id_for_every_event_and_only_names_that_the_client_kno
 
 
 @pytest.mark.parametrize(("prompt", "told"), [("FAIL:no_face:caller", ["error", "done"]), ("STALL", ["done"])])
-def test_a_stream_ends_with_the_reason(prompt, told):
-    async def run():
-        async with client_of(build_house()) as client:
-            made = (await client.post(OWN, json=own(prompt))).json()
-            following = asyncio.create_task(client.get(made["urls"]["stream"]))
-            await asyncio.sleep(0.05)
-            await client.post(made["urls"]["cancel"])
-            return (await following).text
-
-    text = asyncio.run(run())
+async def test_a_stream_ends_with_the_reason(prompt, told):
+    async with client_of(build_house()) as client:
+        made = (await client.post(OWN, json=own(prompt))).json()
+        following = asyncio.create_task(client.get(made["urls"]["stream"]))
+        await asyncio.sleep(0.05)
+        await client.post(made["urls"]["cancel"])
+        text = (await following).text
     assert [line.split(": ")[1] for line in text.splitlines() if line.startswith("event:")] == told
 
 
-def test_a_file_is_uploaded_once_and_named_in_a_prediction():
-    async def run():
-        async with client_of(build_house()) as client:
-            made = await client.post("/v1/files", files={"content": ("me.jpg", SELFIE, "image/jpeg")})
-            url = made.json()["urls"]["get"]
-            answers = [
-                await client.post(OWN, json={"input": {"image": url, "prompt": "a"}}, headers=WAIT) for _ in (1, 2)
-            ]
-            listed = (await client.get("/v1/files")).json()["results"]
-            gone = await client.delete(url)
-            after = await client.post(OWN, json={"input": {"image": url, "prompt": "a"}}, headers=WAIT)
-            return made, answers, listed, gone, after
-
-    made, answers, listed, gone, after = asyncio.run(run())
+async def test_a_file_is_uploaded_once_and_named_in_a_prediction():
+    async with client_of(build_house()) as client:
+        made = await client.post("/v1/files", files={"content": ("me.jpg", SELFIE, "image/jpeg")})
+        url = made.json()["urls"]["get"]
+        answers = [await client.post(OWN, json={"input": {"image": url, "prompt": "a"}}, headers=WAIT) for _ in (1, 2)]
+        listed = (await client.get("/v1/files")).json()["results"]
+        gone = await client.delete(url)
+        after = await client.post(OWN, json={"input": {"image": url, "prompt": "a"}}, headers=WAIT)
     assert made.status_code == 201
     assert (made.json()["size"], made.json()["content_type"]) == (len(SELFIE), "image/jpeg")
     assert "me.jpg" not in made.text
@@ -223,20 +192,17 @@ def test_a_file_is_uploaded_once_and_named_in_a_prediction():
     assert (after.status_code, after.json()["code"]) == (422, "file_not_found")
 
 
-def test_files_have_a_bound_and_a_time_and_are_wiped():
-    async def run():
-        files = Files(seconds=0.05, max_total_bytes=100)
-        data = bytearray(b"x" * 80)
-        file = files.add(ANONYMOUS, "image/jpeg", data)
-        with pytest.raises(ServiceError) as full:
-            files.add(ANONYMOUS, "image/jpeg", bytearray(30))
-        stranger = type(ANONYMOUS)(id="stranger", scopes=ANONYMOUS.scopes)
-        with pytest.raises(ServiceError) as foreign:
-            read_uri("image", f"http://front/v1/files/{file.id}", files, stranger, max_bytes=100)
-        await until(lambda: files.num_bytes == 0)
-        return full.value, foreign.value, data
-
-    full, foreign, data = asyncio.run(run())
+async def test_files_have_a_bound_and_a_time_and_are_wiped():
+    files = Files(seconds=0.05, max_total_bytes=100)
+    data = bytearray(b"x" * 80)
+    file = files.add(ANONYMOUS, "image/jpeg", data)
+    with pytest.raises(ServiceError) as full:
+        files.add(ANONYMOUS, "image/jpeg", bytearray(30))
+    stranger = type(ANONYMOUS)(id="stranger", scopes=ANONYMOUS.scopes)
+    with pytest.raises(ServiceError) as foreign:
+        read_uri("image", f"http://front/v1/files/{file.id}", files, stranger, max_bytes=100)
+    await until(lambda: files.num_bytes == 0)
+    full, foreign = full.value, foreign.value
     assert (full.status, full.code, foreign.code) == (503, "files_full", "file_not_found")
     assert not any(data)
 
@@ -257,14 +223,14 @@ def test_files_have_a_bound_and_a_time_and_are_wiped():
         ),
     ],
 )
-def test_a_wrong_file_is_refused(options, status, code):
-    answer = one("POST", "/v1/files", **options)
+async def test_a_wrong_file_is_refused(options, status, code):
+    answer = await one("POST", "/v1/files", **options)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
-def test_a_file_over_the_limit_is_refused():
+async def test_a_file_over_the_limit_is_refused():
     house = build_house(max_image_bytes=1000)
-    answer = one("POST", "/v1/files", house=house, files={"content": ("a", b"x" * 1001)})
+    answer = await one("POST", "/v1/files", house=house, files={"content": ("a", b"x" * 1001)})
     assert (answer.status_code, answer.json()["code"]) == (413, "image_too_many_bytes")
 
 
@@ -287,8 +253,8 @@ def test_a_file_over_the_limit_is_refused():
         (inputs() | {"id": "a b"}, "invalid_field", "id"),
     ],
 )
-def test_a_wrong_creation_is_refused_with_422_and_a_sentence(body, code, field):
-    answer = one("POST", MODEL, json=body)
+async def test_a_wrong_creation_is_refused_with_422_and_a_sentence(body, code, field):
+    answer = await one("POST", MODEL, json=body)
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (422, code), problem
     assert field is None or problem["field"] == field
@@ -311,26 +277,26 @@ def test_a_wrong_creation_is_refused_with_422_and_a_sentence(body, code, field):
         ("PUT", "/v1/predictions", 405, "method_not_allowed"),
     ],
 )
-def test_what_is_not_there_is_a_problem_with_a_code(method, path, status, code):
-    answer = one(method, path)
+async def test_what_is_not_there_is_a_problem_with_a_code(method, path, status, code):
+    answer = await one(method, path)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_an_unknown_version_names_the_known_models():
-    answer = one("POST", "/v1/predictions", json=inputs() | {"version": "0" * 64})
+async def test_an_unknown_version_names_the_known_models():
+    answer = await one("POST", "/v1/predictions", json=inputs() | {"version": "0" * 64})
     assert (answer.status_code, answer.json()["code"]) == (422, "version_unknown")
     assert "tencentarc/photomaker" in answer.json()["allowed"]
 
 
-def test_the_schema_of_a_version_is_what_cog_would_say():
-    versions = one("GET", "/v1/models/zsxkib/instant-id/versions").json()["results"]
+async def test_the_schema_of_a_version_is_what_cog_would_say():
+    versions = (await one("GET", "/v1/models/zsxkib/instant-id/versions")).json()["results"]
     assert [version["id"][:8] for version in versions] == ["2e4785a4", "491ddf5b"]
     schemas = versions[0]["openapi_schema"]["components"]["schemas"]
     assert schemas["Input"]["properties"]["ip_adapter_scale"]["default"] == 0.8
     assert schemas["Output"]["type"] == "array"
 
 
-def test_everything_known_of_a_version_is_told_twice_the_same():
-    pages = calling(("GET", "/v1/models/tencentarc/photomaker", {}), ("GET", "/v1/models", {}))
+async def test_everything_known_of_a_version_is_told_twice_the_same():
+    pages = await calling(("GET", "/v1/models/tencentarc/photomaker", {}), ("GET", "/v1/models", {}))
     assert pages[0].json() == pages[1].json()["results"][0]
