@@ -5,25 +5,25 @@ import socket
 
 from models.wire.frames import HEADER, encode_frame, to_worker_decoder
 from models.wire.messages import FromWorker, ToWorker
-from models.wire.tray import Tray, take_over
+from models.wire.tray import Tray, receive_tray
 
 log = logging.getLogger("proofsheet.worker")
 
 
 class Channel:
-    """One reader thread and one writer at a time; the front's end is asynchronous and lives in service/workers."""
+    """Reads and writes messages; one reader thread and one writer at a time. The front's end is in service/workers."""
 
-    def __init__(self, connection: socket.socket, rail: socket.socket) -> None:
-        """Trays come by `rail`, before the message that they belong to."""
+    def __init__(self, connection: socket.socket, tray_socket: socket.socket) -> None:
+        """Trays arrive on `tray_socket`, before the message that they belong to."""
         self._connection = connection
-        self._rail = rail
+        self._tray_socket = tray_socket
         self._decoder = to_worker_decoder(self._next_tray)
 
     def write(self, message: FromWorker) -> None:
         self._connection.sendall(encode_frame(message))
 
     def read(self) -> ToWorker | None:
-        """The next message, or None when the other side has gone or a tray was lost: then nothing fits any more."""
+        """Wait for the next message; None when the other side is gone or a tray was lost, which ends the connection."""
         header = self._read_exactly(HEADER.size)
         body = self._read_exactly(HEADER.unpack(header)[0]) if header else None
         try:
@@ -33,8 +33,8 @@ class Channel:
             return None
 
     def _next_tray(self) -> Tray:
-        tray = take_over(self._rail)
-        if tray is None:  # the kernel drops a descriptor that a process has no room for
+        tray = receive_tray(self._tray_socket)
+        if tray is None:  # at the limit of open files the kernel drops the descriptor
             raise OSError("the tray did not arrive; is the limit of open files reached?")
         return tray
 

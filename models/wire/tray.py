@@ -1,7 +1,7 @@
-"""Pixels that go from process to process by a descriptor: nobody in between copies them.
+"""Pixels in shared memory, passed between processes as a file descriptor, so that they are never copied on the way.
 
-A front that read a 512x512 picture off its decoder's socket and wrote it to its worker's spent 0.5 of 2.1 ms of
-processor time a request on that (scripts/bench_front.py).
+Copying a 512x512 picture from the decoder's socket to the worker's took 0.5 of the front's 2.1 ms of CPU time per
+request (scripts/bench_front.py).
 """
 
 import contextlib
@@ -10,12 +10,12 @@ import os
 import socket
 from typing import Self
 
-_NAME = "proofsheet-pixels"  # for who looks into /proc; no file has it
+_NAME = "proofsheet-pixels"  # shown in /proc; no file has it
 _HERE, _NONE = b"t", b"-"
 
 
 class Tray:
-    """Anonymous memory of a fixed size, in no file system. It is gone with the last process that has it open.
+    """Anonymous memory of a fixed size (memfd), freed when the last process that has it open closes it.
 
     Only pages that were written take memory.
     """
@@ -28,7 +28,7 @@ class Tray:
 
     @classmethod
     def empty(cls, size: int) -> Self | None:
-        """None where the system has no such memory (it is Linux's) or this process has no descriptor left."""
+        """Allocate `size` bytes; None where the system has no memfd (only Linux has) or no descriptor is left."""
         if not hasattr(os, "memfd_create"):
             return None
         import fcntl  # not on Windows
@@ -37,19 +37,19 @@ class Tray:
             tray = cls(os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
             os.truncate(tray._descriptor, size)
             tray.size = size
-            # Else who has it could cut it off, and who reads it then would die of a bus error.
+            # Otherwise another process could shrink it, and reading it would end in SIGBUS.
             seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
             fcntl.fcntl(tray._descriptor, fcntl.F_ADD_SEALS, seals)
             return tray
         return None
 
     def fill(self, data: bytes) -> None:
-        """Raises ValueError if it is too small for `data`."""
+        """Write `data` to its start. Raises ValueError if it is too small."""
         with mmap.mmap(self._descriptor, len(data)) as memory:
             memory[:] = data
 
     def read(self, num_bytes: int) -> memoryview:
-        """The first `num_bytes`, where they are; ValueError if there are fewer. The view may outlive the tray."""
+        """The first `num_bytes`, not copied; the view may outlive the tray. Raises ValueError if there are fewer."""
         if self._memory is None:
             self._memory = mmap.mmap(self._descriptor, self.size, prot=mmap.PROT_READ)
         if num_bytes > self.size:
@@ -61,17 +61,17 @@ class Tray:
             os.close(self._descriptor)
 
 
-def hand_over(rail: socket.socket, tray: Tray | None) -> None:
-    """Put `tray`, or that there is none, on the way. Raises OSError when the other end is gone or takes none."""
+def send_tray(tray_socket: socket.socket, tray: Tray | None) -> None:
+    """Send `tray`, or a marker for none. Raises OSError when the other end is gone or its buffer is full."""
     if tray is None:
-        rail.send(_NONE)
+        tray_socket.send(_NONE)
     else:
-        socket.send_fds(rail, [_HERE], [tray._descriptor])  # pyright: ignore[reportPrivateUsage] - the class's own file
+        socket.send_fds(tray_socket, [_HERE], [tray._descriptor])  # pyright: ignore[reportPrivateUsage] - the class's own file
 
 
-def take_over(rail: socket.socket) -> Tray | None:
-    """What was handed over next; waits for it. Raises EOFError when the other end is gone."""
-    said, descriptors, _, _ = socket.recv_fds(rail, 1, 1)
+def receive_tray(tray_socket: socket.socket) -> Tray | None:
+    """Wait for the next tray; None if its marker came. Raises EOFError when the other end is gone."""
+    said, descriptors, _, _ = socket.recv_fds(tray_socket, 1, 1)
     if not said:
-        raise EOFError("nobody hands trays over any more")
+        raise EOFError("the other end of the tray socket is closed")
     return Tray(descriptors[0]) if descriptors else None

@@ -22,7 +22,7 @@ import cv2
 import pillow_heif as untyped_pillow_heif
 from PIL import AvifImagePlugin, Image
 
-from models.wire.tray import take_over
+from models.wire.tray import receive_tray
 from service.decoders.pixels import read_pixels
 from service.decoders.protocol import HEADER, Answer, Decoded, DecoderReady, ImageLimits, decode_setup, encode
 
@@ -47,7 +47,7 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38  # linux/pr
 
 def main() -> int:
     ignore_signals()
-    frames, answers, rail = sys.stdin.buffer, sys.stdout.buffer, socket.socket(fileno=int(sys.argv[1]))
+    frames, answers, tray_socket = sys.stdin.buffer, sys.stdout.buffer, socket.socket(fileno=int(sys.argv[1]))
     first = read_frame(frames)
     if first is None:
         return 0
@@ -57,7 +57,7 @@ def main() -> int:
     send(answers, DecoderReady(formats=formats, notes=notes))
     silence_stderr()
     while (data := read_frame(frames)) is not None:
-        tray = take_over(rail)
+        tray = receive_tray(tray_socket)
         answer = read_pixels(data, setup.limits, formats)
         del data
         if tray is not None and isinstance(answer, Decoded):

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from models.wire.picture import Picture
-from models.wire.tray import Tray, hand_over
+from models.wire.tray import Tray, send_tray
 from service.decoders.protocol import (
     HEADER,
     Answer,
@@ -31,8 +31,8 @@ COMMAND = (sys.executable, "-s", "-B", "-m", "service.decoders.decoder")
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 # Nothing of the front's own environment: no secrets, and no LIBHEIF_SECURITY_LIMITS=OFF. Every block over 128 kB is
-# its own mapping, so that freed pixels go back to the system at once. numpy's algebra, which nobody uses here, would
-# otherwise keep a thread for each core.
+# its own mapping, so that freed pixels go back to the system at once. OpenBLAS, unused here, would otherwise start a
+# thread for each core.
 ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "MALLOC_ARENA_MAX": "1",
@@ -42,7 +42,7 @@ ENVIRONMENT = {
 
 
 class DecoderDied(Exception):
-    """The process ended, or stopped making sense, before its answer was whole."""
+    """The process ended, or broke the protocol, before its answer was complete."""
 
     def __init__(self, what: str, exit_code: int | None = None) -> None:
         super().__init__(f"{what} (exit code {exit_code})")
@@ -50,7 +50,7 @@ class DecoderDied(Exception):
 
 
 class Answers:
-    """What a child has said and nobody has taken yet: one frame at the most, or it is cut off."""
+    """A child's answers that have not been read yet: one frame at most; with a second the connection is closed."""
 
     def __init__(self, max_bytes: int) -> None:
         self.frames = Frames(HEADER, max_bytes, self._put)
@@ -59,11 +59,11 @@ class Answers:
 
     @property
     def ended(self) -> bool:
-        """False until the end has been noticed."""
+        """Whether the connection has closed, as far as is known."""
         return self.frames.ended.done()
 
     async def take(self) -> bytearray:
-        """Raises EOFError when there is none to come. One caller at a time, and none after one that was cancelled."""
+        """Wait for the next frame. Raises EOFError at the end. One caller at a time, and none after a cancelled one."""
         body = await self._next
         if body is None:
             raise EOFError
@@ -87,22 +87,23 @@ class Answers:
 
 
 class DecoderProcess:
-    """Owns one child, a pipe and a rail to it and a socket from it. Asyncio; one picture at a time.
+    """Owns one child, a pipe and a tray socket to it, and a socket from it. Asyncio; one picture at a time.
 
     After any exception out of `decode`, a cancellation too, the child is in the middle of a frame: kill it.
     """
 
-    def __init__(self, process: Process, answers: Answers, rail: socket.socket, limits: ImageLimits) -> None:
+    def __init__(self, process: Process, answers: Answers, tray_socket: socket.socket, limits: ImageLimits) -> None:
         self._process = process
         self._answers = answers
-        self._rail = rail
+        self._tray_socket = tray_socket
         self._limits = limits
         self._turn = asyncio.Lock()  # answers have one reader at a time, also when `end` overtakes `decode`
         self.ready = DecoderReady(formats=[])
 
     @classmethod
     async def spawn(cls, limits: ImageLimits, heic: bool) -> "DecoderProcess":
-        """Started, confined and answering. Raises DecoderDied, after its deadline too; no child is left then."""
+        """Start a confined child and wait for its first answer. Raises DecoderDied, also after a timeout; no child is
+        left then."""
         child = await cls.start(COMMAND, limits)
         try:
             async with asyncio.timeout(START_SECONDS):
@@ -117,27 +118,27 @@ class DecoderProcess:
 
     @classmethod
     async def start(cls, command: Sequence[str], limits: ImageLimits) -> "DecoderProcess":
-        """Running, and not yet asked anything. The rail's descriptor is its last argument."""
-        (ours, its), (rail, its_rail) = socket.socketpair(), socket.socketpair()
-        rail.setblocking(False)
-        with its, its_rail:
+        """Start a child that has not been asked anything yet. Its last argument is the tray socket's descriptor."""
+        (ours, its), (tray_socket, its_tray_socket) = socket.socketpair(), socket.socketpair()
+        tray_socket.setblocking(False)
+        with its, its_tray_socket:
             answers = Answers(limits.max_answer_bytes)
             await asyncio.get_running_loop().create_unix_connection(lambda: answers.frames, sock=ours)
             try:
                 process = await asyncio.create_subprocess_exec(
                     *command,
-                    str(its_rail.fileno()),
+                    str(its_tray_socket.fileno()),
                     stdin=PIPE,
                     stdout=its.fileno(),
-                    pass_fds=(its_rail.fileno(),),
+                    pass_fds=(its_tray_socket.fileno(),),
                     cwd=PACKAGE_ROOT,
                     env=ENVIRONMENT,
                 )
             except BaseException:
                 answers.close()
-                rail.close()
+                tray_socket.close()
                 raise
-        return cls(process, answers, rail, limits)
+        return cls(process, answers, tray_socket, limits)
 
     @property
     def pid(self) -> int:
@@ -145,14 +146,14 @@ class DecoderProcess:
 
     @property
     def is_alive(self) -> bool:
-        """False as soon as its end has been noticed; what happens in between shows up as DecoderDied."""
+        """False once its exit has been noticed; until then calls raise DecoderDied."""
         return self._process.returncode is None and not self._answers.ended
 
     async def decode(self, data: memoryview) -> Picture | Refused:
-        """Raises DecoderDied. Bounded by the caller's timeout."""
+        """Decode one file. Raises DecoderDied. The caller sets the timeout."""
         tray = Tray.empty(self._limits.max_pixel_bytes)
         async with self._turn:
-            self._hand_over(tray)
+            self._send_tray(tray)
             await self._send(data)
             answer = await self._receive()
         if isinstance(answer, DecoderReady):
@@ -169,13 +170,13 @@ class DecoderProcess:
             self._process.kill()
 
     async def end(self) -> None:
-        """Kill it and wait until it is gone, its pipe and its socket closed."""
+        """Kill it, wait for its exit, and close its pipe and sockets."""
         self.kill()
         stdin = self._process.stdin
         assert stdin is not None
         async with self._turn:
             stdin.close()
-            self._rail.close()
+            self._tray_socket.close()
             self._answers.close()
             await self._process.wait()
             with contextlib.suppress(ConnectionError):
@@ -188,9 +189,9 @@ class DecoderProcess:
             raise DecoderDied("a decoder's first answer was not that it is ready")
         self.ready = answer
 
-    def _hand_over(self, tray: Tray | None) -> None:
+    def _send_tray(self, tray: Tray | None) -> None:
         try:
-            hand_over(self._rail, tray)
+            send_tray(self._tray_socket, tray)
         except OSError:
             raise DecoderDied("a decoder takes no tray") from None
 
@@ -217,7 +218,7 @@ class DecoderProcess:
             raise await self._death("a decoder ended") from None
 
     async def _death(self, what: str) -> DecoderDied:
-        """Its socket closes a moment before its exit code is known; one that closed it and lives on is killed."""
+        """Wait briefly for the exit code, which follows the closed socket; a child that stays alive is killed later."""
         try:
             async with asyncio.timeout(1.0):
                 exit_code = await self._process.wait()
@@ -226,6 +227,6 @@ class DecoderProcess:
         return DecoderDied(what, exit_code)
 
     def _is_plausible(self, picture: Picture) -> bool:
-        """A child that a file has taken over may say anything; the front and the worker trust these three."""
+        """Check what the front and the worker rely on: a child that a malicious file controls may answer anything."""
         in_range = all(1 <= side <= self._limits.output_side for side in (picture.width, picture.height))
         return in_range and len(picture.rgb) == (picture.num_bytes if picture.tray is None else 0)

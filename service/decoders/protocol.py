@@ -1,9 +1,9 @@
-"""What crosses between the front and a decoder process, and the limits that both sides keep.
+"""The messages between the front and a decoder process, and the limits that both sides keep.
 
-Frames are a 4-byte big-endian length and a body. The first frame down is a DecoderSetup, its answer a
-DecoderReady; every later frame down is one picture's raw bytes, its answer a Decoded or a Refused. Before each of
-these a tray goes down the rail, for its pixels; where there are no trays, the answer has the pixels in it. Imports
-neither Pillow nor asyncio, so that either side stays light.
+A frame is a 4-byte big-endian length and a body. The first frame sent to a decoder is a DecoderSetup, its answer a
+DecoderReady; every later one is a picture's raw bytes, its answer a Decoded or a Refused. Before each picture a tray
+for its pixels is sent over the tray socket; where there are no trays, the answer contains the pixels. Imports neither
+Pillow nor asyncio, to keep both sides light.
 """
 
 import struct
@@ -20,8 +20,8 @@ MAX_PIXELS = 50_000_000
 MAX_SIDE = 12_000
 MIN_SIDE = 64  # below, no face can be read
 MAX_SCANS = 64  # cameras' progressive files have about 10; 1000 cost libjpeg 30 s in a 270 kB file
-DECODE_SECONDS = 3.0  # a 12-megapixel HEIC, the slowest honest file, takes 1 s
-OUTPUT_SIDE = 1536  # enough for the face crop; also bounds what crosses the pipe: 7 MB
+DECODE_SECONDS = 3.0  # a 12-megapixel HEIC, the slowest genuine photo, takes 1 s
+OUTPUT_SIDE = 1536  # enough for the face crop; also bounds an answer: 7 MB
 DECODER_MEMORY_BYTES = 1_500 * MEGABYTE  # of address space; 50 megapixels at 4 bytes, a few times over
 
 
@@ -40,7 +40,7 @@ class ImageLimits:
 
     @property
     def max_answer_bytes(self) -> int:
-        """The longest frame that an honest decoder can send."""
+        """The longest frame that a decoder may send."""
         return self.max_pixel_bytes + 4096
 
     @property
@@ -49,14 +49,14 @@ class ImageLimits:
 
 
 class DecoderSetup(Struct, frozen=True, kw_only=True, tag="setup"):
-    """The first frame a decoder gets: everything it may know."""
+    """The first frame a decoder gets: everything that it needs to know."""
 
     limits: ImageLimits
     heic: bool
 
 
 class DecoderReady(Struct, frozen=True, kw_only=True, tag="ready"):
-    """Codecs loaded, limits in force. `notes` says which protection or format this machine does without, and why."""
+    """Codecs loaded, limits in force. `notes` says which protection or format this machine lacks, and why."""
 
     formats: list[str]
     notes: list[str] = []
@@ -74,7 +74,7 @@ class Decoded(Struct, frozen=True, kw_only=True, tag="decoded"):
 
 
 class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
-    """Why there are no pixels. Our own words only: a codec's text may quote the file."""
+    """Why there are no pixels, in our own words only: a codec's text may quote the file."""
 
     code: str
     message: str
@@ -82,7 +82,7 @@ class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
     limit: float | None = None
 
     def as_error(self) -> ServiceError:
-        """The same, as what the front raises."""
+        """The exception that the front raises for it."""
         kinds: dict[str, type[ServiceError]] = {
             "image_too_many_bytes": TooLarge,
             "image_not_recognised": UnsupportedMedia,

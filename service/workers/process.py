@@ -1,6 +1,6 @@
-"""A worker in a process of its own: frames both ways, a rail for trays of pixels, and its exit.
+"""A worker in a process of its own: frames both ways, a socket for trays of pixels, and its exit.
 
-The worker gets the other ends as inherited file descriptors and nothing else: no port, no path, no environment of ours.
+The worker inherits the other ends as file descriptors and nothing else: no port, no path, none of our settings.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ import models
 from models.wire.frames import HEADER, MAX_FRAME_BYTES, decode_from_worker, encode_frame
 from models.wire.messages import FromWorker, ToWorker
 from models.wire.setup import Setup
-from models.wire.tray import Tray, hand_over
-from models.worker.spinning import short_spin
+from models.wire.tray import Tray, send_tray
+from models.worker.openmp import openmp_environment
 from service.frames import Frames
 from service.settings import PREFIX
 
@@ -27,7 +27,7 @@ logger = logging.getLogger("proofsheet.worker")
 
 WORKER_COMMAND = (sys.executable, "-m", "models.worker")
 SOCKET_BUFFER_BYTES = 1 << 20
-# What a library would fetch or report by itself, it does not: weights are local, and usage is nobody's business.
+# Keeps libraries from downloading weights and reporting usage.
 SILENCE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
 EXIT_SECONDS = 2.0  # a worker whose socket closed has this long to exit by itself
 
@@ -35,12 +35,12 @@ EXIT_SECONDS = 2.0  # a worker whose socket closed has this long to exit by itse
 class ProcessLink:
     """One worker process. Used from the event loop's thread only."""
 
-    def __init__(self, process: asyncio.subprocess.Process, frames: Frames, rail: socket.socket) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, frames: Frames, tray_socket: socket.socket) -> None:
         self.pid: int | None = process.pid
         self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._process = process
         self._frames = frames
-        self._rail = rail
+        self._tray_socket = tray_socket
         self._watch = asyncio.create_task(self._watch_exit())
 
     def send(self, message: ToWorker) -> None:
@@ -48,7 +48,7 @@ class ProcessLink:
         frame = encode_frame(message, trays.append)
         try:
             for tray in trays:
-                hand_over(self._rail, tray)
+                send_tray(self._tray_socket, tray)
         except OSError as error:  # it is gone, or has not read for hundreds of pictures
             logger.error("a worker takes no pixels: %s", type(error).__name__)
             self.kill()
@@ -77,7 +77,7 @@ class ProcessLink:
             await exited
         await asyncio.wait({self._frames.ended}, timeout=EXIT_SECONDS)  # until its last bytes are read
         self._frames.close()
-        self._rail.close()
+        self._tray_socket.close()
         self.closed.set_result(_exit_reason(self._process.returncode))
 
 
@@ -85,10 +85,10 @@ async def launch_process(
     setup: Setup, on_message: Callable[[FromWorker], None], *, command: Sequence[str] = WORKER_COMMAND
 ) -> ProcessLink:
     """Start `command --fd N --rail M` and send it its Setup. Raises OSError when it can't be started."""
-    (ours, theirs), (rail, their_rail) = socket.socketpair(), socket.socketpair()
+    (ours, theirs), (tray_socket, their_tray_socket) = socket.socketpair(), socket.socketpair()
     loop = asyncio.get_running_loop()
     try:
-        for end in (ours, theirs, rail):
+        for end in (ours, theirs, tray_socket):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
             end.setblocking(end is theirs)
         process = await asyncio.create_subprocess_exec(
@@ -96,8 +96,8 @@ async def launch_process(
             "--fd",
             str(theirs.fileno()),
             "--rail",
-            str(their_rail.fileno()),
-            pass_fds=(theirs.fileno(), their_rail.fileno()),
+            str(their_tray_socket.fileno()),
+            pass_fds=(theirs.fileno(), their_tray_socket.fileno()),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),
             env=worker_environment(),
@@ -107,17 +107,17 @@ async def launch_process(
         await loop.create_unix_connection(lambda: frames, sock=ours)
     except BaseException:
         ours.close()  # a worker that did start reads the end of its socket and exits
-        rail.close()
+        tray_socket.close()
         raise
     finally:
         theirs.close()
-        their_rail.close()
+        their_tray_socket.close()
     frames.send(encode_frame(setup))
-    return ProcessLink(process, frames, rail)
+    return ProcessLink(process, frames, tray_socket)
 
 
 def _take(frames: Frames, body: bytearray, on_message: Callable[[FromWorker], None]) -> None:
-    """A frame that breaks the protocol ends the connection."""
+    """Decode a frame and pass it on; one that breaks the protocol ends the connection."""
     try:
         message = decode_from_worker(body)
     except msgspec.MsgspecError as error:
@@ -128,13 +128,13 @@ def _take(frames: Frames, body: bytearray, on_message: Callable[[FromWorker], No
 
 
 def worker_environment() -> dict[str, str]:
-    """Ours without our settings, and with the folder that holds `models` importable from anywhere."""
+    """This process's environment without our settings, with `models` importable from anywhere."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
     assert models.__file__ is not None
     root = str(Path(models.__file__).parent.parent)
     known = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = f"{root}{os.pathsep}{known}" if known else root
-    return environment | short_spin(environment) | SILENCE
+    return environment | openmp_environment(environment) | SILENCE
 
 
 def _exit_reason(code: int | None) -> str:

@@ -12,7 +12,7 @@ from models.wire.channel import Channel
 from models.wire.frames import encode_frame
 from models.wire.order import Generate
 from models.wire.picture import Picture
-from models.wire.tray import Tray, hand_over, take_over
+from models.wire.tray import Tray, receive_tray, send_tray
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="trays are Linux's")
 
@@ -36,31 +36,31 @@ def open_descriptors() -> int:
 
 
 @pytest.fixture
-def rail():
+def tray_socket():
     ends = socket.socketpair()
     yield ends
     for end in ends:
         end.close()
 
 
-def test_what_was_put_on_a_tray_is_read_at_the_other_end_and_in_order(rail):
+def test_what_was_put_on_a_tray_is_read_at_the_other_end_and_in_order(tray_socket):
     for data in (b"first", b"second"):
-        hand_over(rail[0], filled(data))
-    hand_over(rail[0], None)
-    taken = [take_over(rail[1]) for _ in range(3)]
+        send_tray(tray_socket[0], filled(data))
+    send_tray(tray_socket[0], None)
+    taken = [receive_tray(tray_socket[1]) for _ in range(3)]
     assert [None if tray is None else bytes(tray.read(5)) for tray in taken] == [b"first", b"secon", None]
 
 
-def test_another_process_fills_a_tray_that_is_read_here(rail):
+def test_another_process_fills_a_tray_that_is_read_here(tray_socket):
     tray = Tray.empty(SIZE)
     assert tray is not None
     code = (
         "import socket, sys; from models.wire.tray import *; "
-        "take_over(socket.socket(fileno=int(sys.argv[1]))).fill(b'hi')"
+        "receive_tray(socket.socket(fileno=int(sys.argv[1]))).fill(b'hi')"
     )
-    hand_over(rail[0], tray)
+    send_tray(tray_socket[0], tray)
     root = Path(__file__).resolve().parents[3]
-    number = rail[1].fileno()
+    number = tray_socket[1].fileno()
     subprocess.run([sys.executable, "-c", code, str(number)], pass_fds=(number,), check=True, timeout=60, cwd=root)
     assert bytes(tray.read(3)) == b"hi\0"
 
@@ -92,15 +92,15 @@ def test_without_a_descriptor_to_spare_there_is_no_tray(monkeypatch):
     assert Tray.empty(SIZE) is None
 
 
-def test_an_end_that_is_gone_is_noticed_at_both_sides(rail):
-    rail[0].close()
+def test_an_end_that_is_gone_is_noticed_at_both_sides(tray_socket):
+    tray_socket[0].close()
     with pytest.raises(EOFError):
-        take_over(rail[1])
+        receive_tray(tray_socket[1])
     with pytest.raises(OSError):
-        hand_over(rail[0], None)
+        send_tray(tray_socket[0], None)
 
 
-def test_a_job_s_trays_reach_its_worker_each_in_the_picture_that_it_belongs_to(rail):
+def test_a_job_s_trays_reach_its_worker_each_in_the_picture_that_it_belongs_to(tray_socket):
     ours, theirs = socket.socketpair()
     inline = Picture(width=1, height=1, rgb=b"abc")
     selfies = [picture(3), inline, picture(7)]
@@ -108,10 +108,10 @@ def test_a_job_s_trays_reach_its_worker_each_in_the_picture_that_it_belongs_to(r
     trays: list[Tray] = []
     frame = encode_frame(job, trays.append)
     for tray in trays:
-        hand_over(rail[0], tray)
+        send_tray(tray_socket[0], tray)
     ours.sendall(frame)
     with ours, theirs:
-        read = Channel(theirs, rail[1]).read()
+        read = Channel(theirs, tray_socket[1]).read()
     assert isinstance(read, Generate)
     assert read.pose is not None
     assert [bytes(p.pixels) for p in (*read.selfies, read.pose)] == [b"\3" * 18, b"abc", b"\7" * 42, b"\5" * 30]
@@ -119,16 +119,16 @@ def test_a_job_s_trays_reach_its_worker_each_in_the_picture_that_it_belongs_to(r
 
 
 @pytest.mark.parametrize("loss", ["not sent", "front gone"])
-def test_a_message_whose_tray_does_not_come_ends_the_channel(rail, loss):
+def test_a_message_whose_tray_does_not_come_ends_the_channel(tray_socket, loss):
     """A worker then stops, as when its front has gone: waiting for the next message would mix up the pictures."""
     ours, theirs = socket.socketpair()
     ours.sendall(encode_frame(Generate(**JOB, selfies=[picture(3)]), lambda tray: None))
     if loss == "not sent":
-        hand_over(rail[0], None)
+        send_tray(tray_socket[0], None)
     else:
-        rail[0].close()
+        tray_socket[0].close()
     with ours, theirs:
-        assert Channel(theirs, rail[1]).read() is None
+        assert Channel(theirs, tray_socket[1]).read() is None
 
 
 def test_a_frame_that_would_leave_its_trays_behind_is_not_written():
