@@ -8,13 +8,13 @@ import numpy as np
 from models.faces.align import moved
 from models.faces.analyzer import Analyzer
 from models.faces.cascade import FaceCascade
+from models.faces.detection import Detection
 from models.faces.face import Face, Rgb
 from models.faces.finder import FaceFinder
 from models.faces.landmarks import LandmarkModel, mean_landmarks
 from models.faces.network import Network
 from models.faces.overlap import shares
 from models.faces.recogniser import Recogniser
-from models.faces.sighting import Sighting
 
 SPACE = "proofsheet-tiny"
 SAME_FACE = 0.5  # intersection over union; a box on a part of the face has up to 0.47 with the face
@@ -36,23 +36,23 @@ class BundledDetector:
         self._landmarks = landmarks
 
     def detect(self, picture: Rgb) -> list[Face]:
-        return [self._face(picture, sighting) for sighting in self._sightings(picture)]
+        return [self._face(picture, detection) for detection in self._detections(picture)]
 
-    def _sightings(self, picture: Rgb) -> list[Sighting]:
+    def _detections(self, picture: Rgb) -> list[Detection]:
         """The cascade's faces that the finder does not contradict, then those that the finder alone sees."""
         seen = self._cascade.find(picture)
         sure = self._finder.find(picture) if self._finder else []
         if not seen or not sure:
             return seen or sure
-        overlap = shares(*(np.array([_box(sighting) for sighting in found]) for found in (seen, sure)))
+        overlap = shares(*(np.array([_box(detection) for detection in found]) for found in (seen, sure)))
         same = overlap > SAME_FACE
         contradicted = ((overlap > 0) & ~same).any(axis=1)
         return [seen[n] for n in np.flatnonzero(~contradicted)] + [sure[n] for n in np.flatnonzero(~same.any(axis=0))]
 
-    def _face(self, picture: Rgb, sighting: Sighting) -> Face:
+    def _face(self, picture: Rgb, detection: Detection) -> Face:
         if self._landmarks:
-            return Face(_box(sighting), self._landmarks.landmarks(picture, sighting), SCORE)
-        return Face(_box(sighting), mean_landmarks(sighting), SCORE, landmarks_measured=False)
+            return Face(_box(detection), self._landmarks.landmarks(picture, detection), SCORE)
+        return Face(_box(detection), mean_landmarks(detection), SCORE, landmarks_measured=False)
 
 
 def load_bundled(bundled_dir: Path, *, device: str, threads: int) -> Analyzer:
@@ -77,8 +77,8 @@ def _network(path: Path, device: str, threads: int) -> Network | None:
     return Network(path.read_bytes(), device=device, threads=threads, name=str(path))
 
 
-def _box(sighting: Sighting) -> tuple[float, float, float, float]:
-    """The sighting's square in the picture, set upright around the same centre."""
-    x, y = moved(np.array([sighting.x, sighting.y]), cv2.invertAffineTransform(sighting.upright)).tolist()
-    half = sighting.side / sighting.scale / 2
+def _box(detection: Detection) -> tuple[float, float, float, float]:
+    """The detection's square in the picture, set upright around the same centre."""
+    x, y = moved(np.array([detection.x, detection.y]), cv2.invertAffineTransform(detection.upright)).tolist()
+    half = detection.side / detection.scale / 2
     return (x - half, y - half, x + half, y + half)

@@ -12,9 +12,9 @@ import numpy as np
 import skimage.data
 from skimage.feature import Cascade
 
+from models.faces.detection import Detection
 from models.faces.face import Rgb
 from models.faces.overlap import corners, kept
-from models.faces.sighting import Sighting
 
 # 320x320 at 1.15 finds more (71 of 96 in one try) than 1.2 (63) or 1.1 with more neighbours (64).
 FRAME_AREA = 320 * 320  # pixels, whatever the picture's shape: so is the time
@@ -44,13 +44,13 @@ class FaceCascade:
     def __init__(self) -> None:
         self._cascade = Cascade(skimage.data.lbp_frontal_face_cascade_filename())
 
-    def find(self, picture: Rgb) -> list[Sighting]:
+    def find(self, picture: Rgb) -> list[Detection]:
         """Confirmed faces of the first look that has one, widest first."""
         for grey, upright in _frames(picture):
             boxes = self._search(grey, SCALE_FACTOR, STEP, MIN_NEIGHBOURS, MIN_SIDE, max(grey.shape))
             boxes = np.array([box for box in boxes if self._is_confirmed(grey, box)]).reshape(-1, 3)
             if len(boxes):
-                return [_sighting(boxes[index], upright) for index in _separate(boxes)]
+                return [_detection(boxes[index], upright) for index in _separate(boxes)]
         return []
 
     def _is_confirmed(self, grey: np.ndarray, box: np.ndarray) -> bool:
@@ -74,9 +74,9 @@ class FaceCascade:
         ]
 
 
-def _sighting(box: np.ndarray, upright: np.ndarray) -> Sighting:
+def _detection(box: np.ndarray, upright: np.ndarray) -> Detection:
     x, y, side = (float(number) for number in box)
-    return Sighting(x, y, side, upright)
+    return Detection(x, y, side, upright)
 
 
 def _frames(picture: Rgb) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -3,10 +3,10 @@
 import numpy as np
 
 from models.faces.align import warped
+from models.faces.detection import Detection
 from models.faces.face import Rgb
 from models.faces.network import Network, planes
 from models.faces.overlap import corners, kept
-from models.faces.sighting import Sighting
 
 FRAME_SIZE = 96
 STRIDE = 8
@@ -31,15 +31,17 @@ class FaceFinder:
         self._middles = (np.arange(FRAME_SIZE // STRIDE) + 0.5) * STRIDE - 0.5
         self.find(np.zeros((FRAME_SIZE, FRAME_SIZE, 3), np.uint8))  # the first run's cost, before a person waits
 
-    def find(self, picture: Rgb) -> list[Sighting]:
+    def find(self, picture: Rgb) -> list[Detection]:
         """Confirmed faces, likeliest first."""
         whole = _whole(picture)
         boxes, scores = self._look(picture, whole)
         candidates = kept(corners(boxes), scores, MAX_OVERLAP)[:MAX_CANDIDATES]
-        sightings = [self._confirmed(picture, whole, boxes[index]) for index in candidates if scores[index] > MIN_SCORE]
-        return [sighting for sighting in sightings if sighting]
+        detections = [
+            self._confirmed(picture, whole, boxes[index]) for index in candidates if scores[index] > MIN_SCORE
+        ]
+        return [detection for detection in detections if detection]
 
-    def _confirmed(self, picture: Rgb, frame: np.ndarray, box: np.ndarray) -> Sighting | None:
+    def _confirmed(self, picture: Rgb, frame: np.ndarray, box: np.ndarray) -> Detection | None:
         x, y, side = box
         zoom, middle = CONFIRM_SIDE / side, (FRAME_SIZE - 1) / 2
         closer = np.array([[zoom, 0, middle - zoom * x], [0, zoom, middle - zoom * y]]) @ np.vstack([frame, (0, 0, 1)])
@@ -48,7 +50,7 @@ class FaceFinder:
         x, y, side = (float(number) for number in boxes[best])
         shift = np.hypot(x - middle, y - middle) / CONFIRM_SIDE
         is_same = shift < CONFIRM_SHIFT and 1 / CONFIRM_GROWTH < side / CONFIRM_SIDE < CONFIRM_GROWTH
-        return Sighting(x, y, side, closer) if is_same and scores[best] > CONFIRM_SCORE else None
+        return Detection(x, y, side, closer) if is_same and scores[best] > CONFIRM_SCORE else None
 
     def _look(self, picture: Rgb, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of every cell the box [144, 3] (centre x, y and side, in the frame's pixels) and its score [144], 0..1."""

@@ -14,8 +14,8 @@ from models.bundle.bundle import Bundle
 from models.engine.rows import Refinement, Row, initial_latent
 from models.faces.agreement import disagreement
 from models.faces.face import Face, FaceAnalyzer
+from models.faces.face_cache import FaceCache, pixels_of
 from models.faces.judge import Judgement, PhotoLimits, judge
-from models.faces.looks import Looks, pixels_of
 from models.wire.events import FaceReport, Failed, Started
 from models.wire.order import Generate
 from models.wire.picture import Picture
@@ -56,7 +56,7 @@ class Preparer:
         order = read_order(request, self._bundle)
         if request.identity is None:
             _check_prompt(order, request, len(request.selfies))
-            kept, reports = self._get_to_know(job, order.stack.adapter, Looks(self._analyzer))
+            kept, reports = self._get_to_know(job, order.stack.adapter, FaceCache(self._analyzer))
         else:
             kept, reports = self._remember(job, order, request.identity), []
         known = self._clock()
@@ -68,11 +68,11 @@ class Preparer:
 
     # ---- who it is
 
-    def _get_to_know(self, job: Job, adapter: Adapter, looks: Looks) -> tuple[Kept, list[FaceReport]]:
+    def _get_to_know(self, job: Job, adapter: Adapter, cache: FaceCache) -> tuple[Kept, list[FaceReport]]:
         """The photos' way to an identity."""
         began = self._clock()
-        faces, reports = self._find_faces(job, looks, adapter.face_space)
-        stands = self._find_pose(job.request, looks, adapter.face_space)
+        faces, reports = self._find_faces(job, cache, adapter.face_space)
+        stands = self._find_pose(job.request, cache, adapter.face_space)
         embedded = self._clock()
         identity = adapter.identity(job.request.selfies, faces)
         job.watch.face, job.watch.identity = embedded - began, self._clock() - embedded
@@ -92,7 +92,7 @@ class Preparer:
         if request.pose is None:
             return kept
         began = self._clock()
-        kept = replace(kept, stands=self._find_pose(request, Looks(self._analyzer)))
+        kept = replace(kept, stands=self._find_pose(request, FaceCache(self._analyzer)))
         job.watch.face = self._clock() - began
         return kept
 
@@ -134,9 +134,9 @@ class Preparer:
 
     # ---- the photos
 
-    def _find_faces(self, job: Job, looks: Looks, space: str | None) -> tuple[list[Face], list[FaceReport]]:
+    def _find_faces(self, job: Job, cache: FaceCache, space: str | None) -> tuple[list[Face], list[FaceReport]]:
         """One usable face per selfie. Every selfie is looked at, so that one answer names all that is wrong."""
-        judgements = [self._judge(selfie, job.request, looks, space) for selfie in job.request.selfies]
+        judgements = [self._judge(selfie, job.request, cache, space) for selfie in job.request.selfies]
         reports = [judgement.report for judgement in judgements]
         for index, judgement in enumerate(judgements):
             if judgement.code is not None:
@@ -156,11 +156,11 @@ class Preparer:
         _refuse_several_people(job.request, faces, reports)
         return faces, reports
 
-    def _find_pose(self, request: Generate, looks: Looks, space: str | None = None) -> Pose | None:
+    def _find_pose(self, request: Generate, cache: FaceCache, space: str | None = None) -> Pose | None:
         """The largest face of the pose photo. It may be small, dark or blurred: only where it is counts."""
         if request.pose is None:
             return None
-        faces = looks.places(request.pose, space)
+        faces = cache.places(request.pose, space)
         if not faces:
             message = (
                 "No face was found in the pose photo. Send one that shows a whole face, or leave it out and choose "
@@ -171,8 +171,8 @@ class Preparer:
             )
         return Pose.of(request.pose, faces[0])
 
-    def _judge(self, selfie: Picture, request: Generate, looks: Looks, space: str | None) -> Judgement:
-        return judge(pixels_of(selfie), looks.faces(selfie, space), self._limits, request.several_faces)
+    def _judge(self, selfie: Picture, request: Generate, cache: FaceCache, space: str | None) -> Judgement:
+        return judge(pixels_of(selfie), cache.faces(selfie, space), self._limits, request.several_faces)
 
 
 def _refuse_several_people(request: Generate, faces: list[Face], reports: list[FaceReport]) -> None:

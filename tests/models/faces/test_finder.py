@@ -63,10 +63,10 @@ def overlap(first: tuple[float, ...], second: tuple[float, ...]) -> float:
 @pytest.mark.parametrize("tone", range(len(SKIN)))
 def test_selfies_of_every_skin_tone_are_found_where_the_face_is(finder: FaceFinder, tone: int):
     for selfie in selfies(tone):
-        sightings = finder.find(selfie.pixels)
+        detections = finder.find(selfie.pixels)
 
-        assert len(sightings) == 1
-        seen = sightings[0]
+        assert len(detections) == 1
+        seen = detections[0]
         turn, shift = seen.upright[:, :2], seen.upright[:, 2]
         x, y = np.linalg.solve(turn, np.array([seen.x, seen.y]) - shift)
         assert overlap((x, y, seen.side / seen.scale), face_box(selfie.landmarks)) > 0.5

@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.faces.looks import Looks
+from models.faces.face_cache import FaceCache
 from models.wire.picture import Picture
 
 
@@ -39,7 +39,7 @@ def photo(shade, width=2, height=3):
 
 def test_the_same_photo_is_looked_at_once_however_often_it_was_sent():
     analyzer = CountingAnalyzer()
-    looks = Looks(analyzer)
+    looks = FaceCache(analyzer)
     for shade in (1, 2, 1, 1):
         looks.faces(photo(shade), "s")
     assert analyzer.seen == [1, 2]
@@ -47,7 +47,7 @@ def test_the_same_photo_is_looked_at_once_however_often_it_was_sent():
 
 def test_pixels_of_another_shape_are_another_photo():
     analyzer = CountingAnalyzer()
-    looks = Looks(analyzer)
+    looks = FaceCache(analyzer)
     looks.faces(photo(1))
     looks.faces(photo(1, width=3, height=2))
     assert analyzer.seen == [1, 1]
@@ -55,7 +55,7 @@ def test_pixels_of_another_shape_are_another_photo():
 
 def test_another_recogniser_looks_for_itself():
     first, second = CountingAnalyzer("a"), CountingAnalyzer("b")
-    looks = Looks(Pair(first, second))
+    looks = FaceCache(Pair(first, second))
     for space in ("a", "b", None):
         looks.faces(photo(1), space)
     assert (first.seen, second.seen) == ([1], [1])
@@ -63,7 +63,7 @@ def test_another_recogniser_looks_for_itself():
 
 def test_where_faces_are_is_asked_without_an_embedding_and_not_again_of_a_known_photo():
     analyzer = CountingAnalyzer()
-    looks = Looks(analyzer)
+    looks = FaceCache(analyzer)
     looks.faces(photo(1))
     assert looks.places(photo(1)) == ["a face with its embedding"]
     assert looks.places(photo(2)) == ["a face"]
@@ -72,10 +72,10 @@ def test_where_faces_are_is_asked_without_an_embedding_and_not_again_of_a_known_
 
 def test_an_unknown_space_is_refused_as_the_analyzer_refuses_it():
     with pytest.raises(LookupError):
-        Looks(CountingAnalyzer()).faces(photo(1), "another")
+        FaceCache(CountingAnalyzer()).faces(photo(1), "another")
 
 
 def test_it_does_not_print_what_it_saw():
-    looks = Looks(CountingAnalyzer())
+    looks = FaceCache(CountingAnalyzer())
     looks.faces(photo(1))
-    assert repr(looks) == "Looks(1 photos)"
+    assert repr(looks) == "FaceCache(1 photos)"

@@ -1,4 +1,4 @@
-"""What a face detector of the bundle hands on: a square in an upright frame."""
+"""A face as the bundled detectors report it: a square in an upright frame."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class Detection:
     """A square face box in an upright frame; `upright` [2, 3] maps picture pixels to the frame's."""
 
     x: float  # centre
