@@ -24,9 +24,9 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python scripts/...` puts scripts/ first
 
-from models.worker.spinning import short_spin
+from models.worker.openmp import openmp_environment
 
-os.environ.update(short_spin(os.environ))  # as the front starts its workers; read when torch is loaded
+os.environ.update(openmp_environment(os.environ))  # as the front starts its workers; read when torch is loaded
 
 import cv2
 import msgspec

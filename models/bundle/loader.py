@@ -79,8 +79,8 @@ class Loader:
             text=text,
             stacks=self._stacks(text, style_loras),
             process=build_process(self._reader.config(self._spec.scheduler, "scheduler_config.json")),
-            decoder=Decoder(vae, make_player=self._tuner.new_decoder()),
-            preview_decoder=Decoder(preview, make_player=self._tuner.new_decoder()) if quick else None,
+            decoder=Decoder(vae, make_runner=self._tuner.new_decoder()),
+            preview_decoder=Decoder(preview, make_runner=self._tuner.new_decoder()) if quick else None,
             style_loras=style_loras,
         )
 
@@ -110,8 +110,8 @@ class Loader:
         fuse_loras({"unet": unet}, [*own, *fused])
         nets = {name: net for loaded in users for name, net in loaded.nets.items()}
         applier = AppliedLora({"unet": unet}, style_loras) if style_loras else None
-        denoiser = Denoiser(unet, name=name, nets=nets, lora_applier=applier, make_player=self._tuner.steps)
-        self._tuner.quicken(unet)
+        denoiser = Denoiser(unet, name=name, nets=nets, lora_applier=applier, make_runner=self._tuner.steps)
+        self._tuner.optimise(unet)
         return denoiser
 
     def _loras(self, encoders: dict[str, nn.Module]) -> list[tuple[Updates, float]]:

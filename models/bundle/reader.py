@@ -85,8 +85,8 @@ class BundleReader:
     def control_net(self, folder: str) -> ControlNet:
         with about(folder):
             built = build_control_net(self.config(folder), self.state(folder), self.place)
-            net = ControlNet(built, make_player=self._tuner.steps)
-            self._tuner.quicken(built)
+            net = ControlNet(built, make_runner=self._tuner.steps)
+            self._tuner.optimise(built)
         return net
 
     def about(self, path: str) -> AbstractContextManager[None]:

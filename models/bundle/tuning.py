@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from models.engine.graphs import CudaRecorder, GraphPool
-from models.engine.players import Call, MakePlayer, Plain, Player
+from models.engine.runners import Call, EagerRunner, MakeRunner, Runner
 from models.sdxl.compiling import compile_blocks, compiled
 from models.sdxl.fp8 import use_fp8
 from models.sdxl.kernels import PLAIN, choose_kernel, use_kernel
@@ -24,18 +24,18 @@ class Tuner:
         self.speed = speed
         self._device = device
         self._kernel = PLAIN if speed == EAGER else choose_kernel(device, dtype)
-        self.steps: MakePlayer = self._players(whole=speed.compile == "full")
+        self.steps: MakeRunner = self._runners(whole=speed.compile == "full")
 
     @property
     def attention(self) -> str:
         """The chosen kernel, for people."""
         return self._kernel.name
 
-    def new_decoder(self) -> MakePlayer:
-        """A player with memory of its own, because decoding runs on another stream than the steps."""
-        return self._players(whole=self.speed.compile != "off")
+    def new_decoder(self) -> MakeRunner:
+        """A runner with memory of its own, because decoding runs on another stream than the steps."""
+        return self._runners(whole=self.speed.compile != "off")
 
-    def quicken(self, net: nn.Module) -> None:
+    def optimise(self, net: nn.Module) -> None:
         """Once for each UNet and ControlNet, with its LoRAs fused and before anything is recorded of it."""
         use_kernel(net, self._kernel)
         if self.speed.fp8:
@@ -43,11 +43,11 @@ class Tuner:
         if self.speed.compile == "blocks":
             compile_blocks(net)
 
-    def _players(self, *, whole: bool) -> MakePlayer:
+    def _runners(self, *, whole: bool) -> MakeRunner:
         records = self.speed.graphs and self._device.type == "cuda"
-        player = functools.partial(GraphPool, recorder=CudaRecorder(self._device)) if records else Plain
+        runner = functools.partial(GraphPool, recorder=CudaRecorder(self._device)) if records else EagerRunner
 
-        def make(call: Call, modules: Sequence[nn.Module], /) -> Player:
-            return player(compiled(call) if whole else call, modules)
+        def make(call: Call, modules: Sequence[nn.Module], /) -> Runner:
+            return runner(compiled(call) if whole else call, modules)
 
         return make

@@ -1,4 +1,4 @@
-"""What the engine asks of a backbone: a prediction for every row, and pictures of latents."""
+"""The engine's interface to a backbone: a prediction for every row, and pictures from latents."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -6,13 +6,13 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-C = TypeVar("C")  # what steers a row: each backbone has its own kind, and the engine only hands it on
+C = TypeVar("C")  # a row's conditioning: each backbone has its own type, and the engine only passes it on
 C_contra = TypeVar("C_contra", contravariant=True)
-Variant = Hashable  # which of its weights a network is to use, such as a style LoRA; the engine only compares
+Variant = Hashable  # which weights a network is to use, such as a style LoRA; the engine only compares it
 
 
 class Denoises(Protocol[C_contra]):
-    """A network, or several behind one call."""
+    """A denoising network, or several behind one call."""
 
     device: torch.device
 
@@ -25,16 +25,16 @@ class Denoises(Protocol[C_contra]):
         variant: Any,
         /,
     ) -> Tensor:
-        """[B, C, h, w] in float32, what the network predicts for each row, whatever rows are beside it.
+        """Predict [B, C, h, w] in float32. A row's prediction does not depend on the rows beside it.
 
-        latents: [B, C, h, w]. timesteps: [B], of the rows' plans. rows: each one's conditioning and step. guidance:
-        [B] scales, None if none of the rows is guided. variant: their key's.
+        latents: [B, C, h, w]. timesteps: [B], from the rows' plans. rows: each row's conditioning and step. guidance:
+        [B] scales, None if no row is guided. variant: the one in the rows' key.
         """
         ...
 
 
 class Decodes(Protocol):
-    """[B, C, h, w] latents to pictures [B, H, W, 3] uint8, or to latents of the same pictures at another size."""
+    """Decodes latents [B, C, h, w] to pictures [B, H, W, 3] uint8, or resizes them, to latents of another size."""
 
     def decode(self, latents: Tensor) -> Tensor: ...
 

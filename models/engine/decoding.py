@@ -1,4 +1,4 @@
-"""From a finished latent to a picture on the host: at once, or beside the steps of other rows."""
+"""Decodes a finished latent to a picture on the host: synchronously, or while other rows are stepped."""
 
 import time
 from collections.abc import Callable
@@ -16,16 +16,16 @@ class Decoding(Protocol):
 
     @property
     def is_done(self) -> bool:
-        """Whether `pixels` would come without waiting."""
+        """Whether `pixels` would return without waiting."""
         ...
 
     def pixels(self) -> Tensor:
-        """[H, W, 3] uint8 on the CPU; waits for it. Raises what the device raises."""
+        """Wait for the picture: [H, W, 3] uint8 on the CPU. Raises what the device raises."""
         ...
 
     @property
     def seconds(self) -> float:
-        """How long it took, once it is done; on a GPU the time that it shared with steps counts in full."""
+        """How long decoding took, once it is done; on a GPU, time shared with steps counts in full."""
         ...
 
 
@@ -33,7 +33,10 @@ StartDecoding = Callable[[Tensor], Decoding]  # one latent [C, h, w]
 
 
 def decoding_on(device: torch.device, decoder: Decodes) -> StartDecoding:
-    """One for each decoder: a second stream on a GPU, where a decode is a fourth of a picture's work, else at once."""
+    """Decode on a second stream on a GPU, where decoding is a quarter of a picture's work; elsewhere synchronously.
+
+    To be called once for each decoder.
+    """
     return _Beside(decoder, device) if device.type == "cuda" else at_once(decoder)
 
 
@@ -76,7 +79,7 @@ class _UnderWay:
 
 
 class _Beside:
-    """One picture after another on a stream of its own. One that nobody waits for any more may simply be dropped."""
+    """Decodes one picture after another on a stream of its own. A decoding that nobody needs may be dropped."""
 
     def __init__(self, decoder: Decodes, device: torch.device) -> None:
         self._decoder = decoder
@@ -88,7 +91,7 @@ class _Beside:
         began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         with torch.cuda.stream(self._stream):
             began.record()
-            latent.record_stream(self._stream)  # its memory is not given to others before this stream is past it
+            latent.record_stream(self._stream)  # its memory is not reused before this stream has read it
             picture = self._decoder.decode(latent[None])[0]
             host = torch.empty(picture.shape, dtype=picture.dtype, pin_memory=True)
             host.copy_(picture, non_blocking=True)

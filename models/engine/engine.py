@@ -1,4 +1,4 @@
-"""The loop over rows: let leave, step, retire, hand out. It knows tensors and numbers, and no backbone."""
+"""The denoising loop over rows: remove, step, decode, report. It knows tensors and numbers, but no backbone."""
 
 import gc
 import math
@@ -19,7 +19,7 @@ from models.engine.scheduler import Scheduler
 
 
 class Policy(Protocol):
-    """Which rows run next; `Scheduler` says what each of these does."""
+    """Chooses the rows that run next; `Scheduler` documents the methods."""
 
     @property
     def num_running(self) -> int: ...
@@ -45,7 +45,7 @@ Exit = Literal["cancelled", "expired", "not_finite"] | Fault
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class FinishedRow:
     row: Row
     pixels: Tensor  # [H, W, 3] uint8
     decode_seconds: float
@@ -53,18 +53,18 @@ class Finished:
 
 @dataclass(slots=True)
 class TickReport:
-    """What one tick did. `left` went without a picture; each row is in at most one of `left` and `finished`."""
+    """What one tick did. Rows in `left` ended without a picture; a row is in at most one of `left` and `finished`."""
 
     bucket: int = 0
     stepped: list[Row] = field(default_factory=list)
-    finished: list[Finished] = field(default_factory=list)
+    finished: list[FinishedRow] = field(default_factory=list)
     left: list[tuple[Row, Exit]] = field(default_factory=list)
     step_began: float = 0.0  # on the engine's clock
     step_ended: float = 0.0
 
 
 class BooksError(RuntimeError):
-    """An engine's rows and its account of them differ: a bug of ours. Says how, and nothing of a row's content."""
+    """The engine's rows and its bookkeeping disagree: a bug of ours. The message has no content of a row."""
 
 
 class Engine(Generic[C]):
@@ -84,9 +84,9 @@ class Engine(Generic[C]):
     ) -> None:
         """`buckets` are the batch sizes that the network may see, ascending; a batch is padded up to the next.
 
-        `draw_noise` is given a row's seed, which of its draws it is, the shape and the device. `policy` is there to
-        compare ours with others. Engines with one decoder share one `start_decoding`. With `on_fault` an error of the
-        device or the networks is told to it, and costs the rows that are at fault and no others; without, it is raised.
+        `draw_noise` gets a row's seed, the number of the draw, the shape and the device. `policy` replaces the
+        scheduler, for comparisons. Engines with one decoder share one `start_decoding`. `on_fault` receives errors of
+        the device or the networks, which then end only the rows that cause them; without it they are raised.
         """
         if list(buckets) != sorted(set(buckets)) or not buckets or buckets[0] < 1:
             raise ValueError(f"buckets {list(buckets)}: ascending positive batch sizes are needed")
@@ -97,10 +97,10 @@ class Engine(Generic[C]):
         self._draw_noise = draw_noise
         self._scheduler: Policy = policy or Scheduler(max_rows=self._buckets[-1])
         self._start_decoding = start_decoding or decoding_on(denoiser.device, decoder)
-        self._decoding: deque[tuple[Row, Decoding]] = deque()  # finished rows, first come, first handed out
+        self._decoding: deque[tuple[Row, Decoding]] = deque()  # finished rows, in the order in which they are reported
         self._cancelled: set[str] = set()
-        self._next_deadline = math.inf  # before it nobody's has passed
-        self._num_owed = 0  # rows that were added and not reported as finished or left
+        self._next_deadline = math.inf  # no row's deadline is earlier
+        self._num_owed = 0  # rows that were added and have not been reported as finished or left
         self._on_fault = on_fault
 
     @property
@@ -120,7 +120,7 @@ class Engine(Generic[C]):
         return self.num_running + self.num_waiting + len(self._decoding)
 
     def add(self, row: Row[C]) -> None:
-        """The row joins at the next tick of its key that has room."""
+        """Queue a row; it joins at the next tick of its key that has room."""
         self._num_owed += 1
         self._enqueue(row)
 
@@ -129,28 +129,28 @@ class Engine(Generic[C]):
         self._next_deadline = min(self._next_deadline, row.deadline)
 
     def cancel(self, job_id: str) -> None:
-        """The job's rows leave at the next tick."""
+        """Remove the job's rows at the next tick."""
         if self.has_work:
             self._cancelled.add(job_id)
 
     def tick(self) -> TickReport:
-        """Rows leave, the next batch makes one step, finished rows begin to be decoded, and what is decoded is
-        handed out. A tick waits for a picture only if there is nothing to step."""
-        report = TickReport(left=self._let_leave())
+        """Remove cancelled and expired rows, step the next batch once, start decoding the finished rows and report the
+        pictures that are ready. Waits for a picture only if there is nothing to step."""
+        report = TickReport(left=self._remove_leaving())
         batch = self._scheduler.next_batch()
         if batch:
             report.step_began = self._clock()
-            self._step_without_the_faulty(batch, report)
+            self._step_isolating_faults(batch, report)
             report.step_ended = self._clock()
-            self._retire(report)
-        self._hand_out(report, at_least=0 if batch else 1)
+            self._finish_rows(report)
+        self._collect_pictures(report, at_least=0 if batch else 1)
         self._num_owed -= len(report.finished) + len(report.left)
         return report
 
     def check_books(self) -> None:
-        """Every row that was added is here once or has been reported, and what is kept about rows fits them.
+        """Check that every row that was added is here once or has been reported, and that all counts agree.
 
-        Between ticks, at any time; it looks at every row. Raises BooksError.
+        May be called between ticks; looks at every row. Raises BooksError.
         """
         if wrong := [*self._scheduler.discrepancies(), *self._discrepancies()]:
             raise BooksError("; ".join(wrong))
@@ -171,7 +171,7 @@ class Engine(Generic[C]):
         if self._cancelled and not rows:
             yield f"{len(self._cancelled)} cancelled jobs are remembered and no row is left"
 
-    def _let_leave(self) -> list[tuple[Row, Exit]]:
+    def _remove_leaving(self) -> list[tuple[Row, Exit]]:
         now = self._clock()
         cancelled = self._remove(lambda row: row.job_id in self._cancelled) if self._cancelled else []
         expired = self._remove(lambda row: now >= row.deadline) if now >= self._next_deadline else []
@@ -182,15 +182,15 @@ class Engine(Generic[C]):
         return [*((row, "cancelled") for row in cancelled), *((row, "expired") for row in expired)]
 
     def _remove(self, leaves: Callable[[Row], bool]) -> list[Row]:
-        """Those that are being decoded, too: what the device makes of them is dropped."""
+        """Remove rows for which `leaves` is true, also those being decoded, whose pictures are dropped."""
         dropped = [row for row, _ in self._decoding if leaves(row)]
         if dropped:
             self._decoding = deque(entry for entry in self._decoding if not leaves(entry[0]))
         return [*self._scheduler.remove(leaves), *dropped]
 
-    def _step_without_the_faulty(self, rows: list[Row], report: TickReport) -> None:
-        """One step. A batch that fails is halved, until whoever is at fault is alone with it: one picture costs no
-        mate theirs, and what is too much for the memory at once goes in parts."""
+    def _step_isolating_faults(self, rows: list[Row], report: TickReport) -> None:
+        """Step the rows once. A batch that fails is halved until the row at fault is alone, so that it costs no other
+        row its picture; a batch that is too large for the memory is then run in parts."""
         fault = self._attempt(partial(self._step, rows, report))
         if fault is None:
             return
@@ -199,11 +199,11 @@ class Engine(Generic[C]):
             report.left.append((rows[0], fault))
             return
         half = len(rows) // 2
-        self._step_without_the_faulty(rows[:half], report)
-        self._step_without_the_faulty(rows[half:], report)
+        self._step_isolating_faults(rows[:half], report)
+        self._step_isolating_faults(rows[half:], report)
 
     def _attempt(self, work: Callable[[], None]) -> Fault | None:
-        """What went wrong, if anything did; `work` must then have changed nothing."""
+        """Run `work` and return the kind of its error, if any; `work` must leave everything unchanged when it fails."""
         try:
             work()
             return None
@@ -212,14 +212,14 @@ class Engine(Generic[C]):
                 raise
             self._on_fault(error)
             fault: Fault = "out_of_memory" if isinstance(error, torch.OutOfMemoryError) else "failed"
-        gc.collect()  # out here the error is gone, whose traceback held the tensors of the attempt
+        gc.collect()  # outside of `except`, where the traceback would still hold the attempt's tensors
         if fault == "out_of_memory":
             torch.cuda.empty_cache()
         return fault
 
     @torch.inference_mode()
     def _step(self, batch: list[Row], report: TickReport) -> None:
-        """x' = a*x + b*m + c*z for every row, or for none if anything fails."""
+        """Apply x' = a*x + b*m + c*z to every row, or to none if anything fails."""
         bucket = next(size for size in self._buckets if size >= len(batch))
         padded = [*batch, *[batch[-1]] * (bucket - len(batch))]
         device = self._denoiser.device
@@ -229,17 +229,17 @@ class Engine(Generic[C]):
         guidance = torch.tensor([row.guidance for row in padded], device=device) if key.guided else None
         steered = [(row.conditioning, row.step) for row in padded]
         predicted = self._denoiser.predict(latents, timesteps, steered, guidance, key.variant)
-        pairs = zip(batch, latents, predicted, strict=False)  # the padding stays behind
-        ahead = [self._ahead(row, x, m) for row, x, m in pairs]
+        pairs = zip(batch, latents, predicted, strict=False)  # without the padding
+        ahead = [self._advance(row, x, m) for row, x, m in pairs]
         if device.type == "cuda":
-            torch.cuda.current_stream(device).synchronize()  # a step's end is when it is computed, not when asked for
+            torch.cuda.current_stream(device).synchronize()  # a step ends when it is computed, not when it is launched
         for row, (latent, clean) in zip(batch, ahead, strict=True):
             row.latent, row.clean, row.step = latent, clean, row.step + 1
         report.stepped += batch
         report.bucket = max(report.bucket, bucket)
 
-    def _ahead(self, row: Row, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor | None]:
-        """A row's next latent, and what it shows now, where that is wanted."""
+    def _advance(self, row: Row, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The row's next latent, and the present guess of the clean latent if previews are wanted."""
         step = row.now
         moved = step.a * x + step.b * m
         if step.c:
@@ -247,37 +247,37 @@ class Engine(Generic[C]):
         of_x, of_m = step.clean
         return moved, of_x * x + of_m * m if row.wants_previews else None
 
-    def _retire(self, report: TickReport) -> None:
-        """Begin to decode what is finished, one picture at a time: a row's pixels never depend on who finished beside
-        it. A row with a refinement makes place for the row that it goes on as.
+    def _finish_rows(self, report: TickReport) -> None:
+        """Start decoding finished rows, one picture at a time, so that a row's pixels never depend on the others that
+        finish with it. A row with a refinement is replaced by the row that continues it.
         """
         finished = [row for row in report.stepped if row.is_finished]
         self._scheduler.release(finished)
         for row in finished:
             if not bool(torch.isfinite(row.latent).all()):  # a black picture is never sent
                 report.left.append((row, "not_finite"))
-            elif fault := self._attempt(partial(self._go_on, row)):
+            elif fault := self._attempt(partial(self._decode_or_refine, row)):
                 report.left.append((row, fault))
 
-    def _go_on(self, row: Row) -> None:
+    def _decode_or_refine(self, row: Row) -> None:
         if row.refinement is not None:
             self._enqueue(self._refined(row))
         else:
             self._decoding.append((row, self._start_decoding(row.latent)))
 
-    def _hand_out(self, report: TickReport, at_least: int) -> None:
-        """What is decoded, in the order in which it was finished; waits for `at_least` as many, if there are any.
+    def _collect_pictures(self, report: TickReport, at_least: int) -> None:
+        """Report decoded pictures in the order in which their rows finished; wait for `at_least` of them.
 
-        More than a batch never piles up: steps then wait for the pictures of those before them.
+        No more than a batch is ever pending: beyond that, steps wait for earlier pictures.
         """
         at_least = max(at_least, len(self._decoding) - self._buckets[-1])
         while self._decoding and (len(report.finished) < at_least or self._decoding[0][1].is_done):
             row, decoding = self._decoding.popleft()
-            if fault := self._attempt(partial(_deliver, row, decoding, report)):
+            if fault := self._attempt(partial(_report_finished, row, decoding, report)):
                 report.left.append((row, fault))
 
     def _refined(self, row: Row) -> Row:
-        """The row that a finished one goes on as, its picture enlarged if the next key is larger."""
+        """The row that continues a finished one, with its picture enlarged if the next key is larger."""
         assert row.refinement is not None
         key, picture = row.refinement.key, row.latent
         if (key.width, key.height) != (row.key.width, row.key.height):
@@ -286,5 +286,5 @@ class Engine(Generic[C]):
         return row.refined(picture, fresh)
 
 
-def _deliver(row: Row, decoding: Decoding, report: TickReport) -> None:
-    report.finished.append(Finished(row, decoding.pixels(), decoding.seconds))
+def _report_finished(row: Row, decoding: Decoding, report: TickReport) -> None:
+    report.finished.append(FinishedRow(row, decoding.pixels(), decoding.seconds))

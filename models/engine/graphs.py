@@ -1,9 +1,9 @@
-"""Recorded network calls: made once for each shape, then played again with new numbers in the same memory.
+"""CUDA graphs of network calls: recorded once for each shape, then replayed with new values in the same memory.
 
-An eager SDXL step issues about 1,750 kernels, and at batch 1 a GPU waits for them to be issued. A CUDA graph issues
-them all at once, but it reads and writes fixed addresses: the buffers here belong to the recordings and nobody else
-ever sees them. A call of fewer rows is filled up to the next recording that has more. What was not
-recorded runs as it is, and so does everything once the pool is switched off, to bisect.
+An eager SDXL step launches about 1,750 kernels, and at batch 1 a GPU waits for the launches. A CUDA graph launches them
+all at once, but it reads and writes fixed addresses: the buffers here belong to the recordings and are never handed
+out. A call of fewer rows is padded up to the next larger recording. Calls that were not recorded run eagerly, and so
+does everything while the pool is switched off, to bisect.
 """
 
 from bisect import bisect_left
@@ -14,34 +14,34 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from models.engine.players import Call, Inputs, Outputs
+from models.engine.runners import Call, Inputs, Outputs
 
-Kind = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # all of a call's shape but how many rows it has
+Kind = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # all of a call's shape but the number of rows
 
 WARM_UPS = 3  # calls before a capture, in which libraries choose their algorithms and allocate their workspaces
 
 
-class Moved(RuntimeError):
-    """Memory that a recording reads or writes is elsewhere now, so that playing it would compute with stale numbers."""
+class StaleRecording(RuntimeError):
+    """Memory that a recording reads or writes has moved, so that a replay would compute with stale values."""
 
 
 class Recording(Protocol):
-    """What a recorder made of one call."""
+    """One recorded call."""
 
     def replay(self) -> None: ...
 
 
 class Recorder(Protocol):
-    """How a device records."""
+    """Records calls on a device."""
 
     def record(self, call: Callable[[], None]) -> Recording:
-        """`call` takes and gives nothing because what it reads and writes must stay where it is. It runs several
-        times."""
+        """Record `call`, which runs several times. It takes and returns nothing: its inputs and outputs have fixed
+        addresses."""
         ...
 
 
 class CudaRecorder:
-    """Graphs of one device. They share a memory pool, so only one of them may play at a time."""
+    """Captures CUDA graphs on one device. They share a memory pool, so only one may run at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self._pool = torch.cuda.graph_pool_handle()
@@ -63,8 +63,8 @@ class CudaRecorder:
 class Buffers:
     """The memory that recordings of one pool read and write: one buffer for each name and shape of a row.
 
-    Because one recording plays at a time, a short one has the first rows of a longer one's buffers: learn the longest
-    first. A longer one that comes later gets new ones, and the short ones keep theirs.
+    As only one recording runs at a time, one of few rows uses the first rows of a larger one's buffers: record the
+    largest first. A larger one that comes later gets new buffers, and the smaller ones keep theirs.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Buffers:
         self._outgrown: list[Tensor] = []
 
     def lend(self, name: str, like: Tensor) -> Tensor:
-        """Memory for one tensor, of its shape and layout."""
+        """A buffer of the shape and layout of `like`."""
         place = (name, tuple(like.shape[1:]), like.dtype)
         if place not in self._whole or len(self._whole[place]) < len(like):
             self._outgrown += [self._whole[place]] if place in self._whole else []
@@ -91,7 +91,7 @@ class Buffers:
 
 @dataclass(frozen=True, slots=True)
 class RecordedCall:
-    """One recording with the buffers that it reads and writes, and where they lay when it was made."""
+    """One recording, the buffers that it reads and writes, and their addresses when it was made."""
 
     inputs: dict[str, Tensor]
     outputs: Outputs
@@ -112,11 +112,11 @@ class RecordedCall:
         recording = recorder.record(run)
         return cls(lent, outputs, recording, _addresses(*lent.values(), *outputs))
 
-    def play(self, inputs: Inputs) -> Outputs:
+    def replay(self, inputs: Inputs) -> Outputs:
         rows = num_rows(inputs)
         for name, buffer in self.inputs.items():
             buffer[:rows].copy_(inputs[name], non_blocking=True)
-            buffer[rows:].copy_(inputs[name][-1:], non_blocking=True)  # sane numbers, of no consequence
+            buffer[rows:].copy_(inputs[name][-1:], non_blocking=True)  # padding; its results are dropped
         self.recording.replay()
         return tuple(output[:rows].clone() for output in self.outputs)
 
@@ -126,10 +126,10 @@ class RecordedCall:
 
 
 class GraphPool:
-    """A player of calls that were recorded for inputs of the same shape, or of more rows. Belongs to one thread."""
+    """Runs calls by replaying a recording of the same shape with as many rows or more. Belongs to one thread."""
 
     def __init__(self, call: Call, modules: Sequence[nn.Module], *, recorder: Recorder) -> None:
-        """`modules` own every weight that `call` reads."""
+        """`modules` must own every weight that `call` reads."""
         self._call = call
         self._modules = modules
         self.recorder = recorder
@@ -139,27 +139,27 @@ class GraphPool:
         self.is_on = True
 
     def record(self, inputs: Inputs) -> None:
-        """For inputs of this shape, if there is no recording yet."""
+        """Record the call for inputs of this shape, if it has not been recorded yet."""
         by_rows = self._by_rows.setdefault(kind(inputs), {})
         if num_rows(inputs) in by_rows:
             return
-        self.check()
+        self.check_recordings()
         by_rows[num_rows(inputs)] = RecordedCall.made(self._call, inputs, self._buffers, self.recorder)
         self._weights = self._present_weights()
 
     def __call__(self, inputs: Inputs) -> Outputs:
         recorded = self._smallest_for(inputs) if self.is_on else None
-        return self._call(inputs) if recorded is None else recorded.play(inputs)
+        return self._call(inputs) if recorded is None else recorded.replay(inputs)
 
-    def check(self) -> None:
-        """Raises Moved. To be called after anything that touches weights: it compares some thousand addresses."""
+    def check_recordings(self) -> None:
+        """Raises StaleRecording if memory has moved. Call it after changing weights: it compares every address."""
         if self._weights and self._present_weights() != self._weights:
-            raise Moved("a weight was replaced instead of overwritten after its network had been recorded")
+            raise StaleRecording("a weight was replaced instead of overwritten after its network had been recorded")
         if not all(recorded.is_in_place for recorded in self.recorded):
-            raise Moved("a buffer of a recording was replaced")
+            raise StaleRecording("a buffer of a recording was replaced")
 
     def forget(self) -> None:
-        """A person's prompt and face lie in the buffers until another call overwrites them, or this is called."""
+        """Zero the buffers, which otherwise keep a person's prompt and face until the next call overwrites them."""
         self._buffers.clear()
 
     @property
@@ -172,11 +172,11 @@ class GraphPool:
 
     @property
     def num_bytes(self) -> int:
-        """Of the buffers; what lies between them is in the recorder's pool."""
+        """The buffers' size; intermediate tensors are in the recorder's pool."""
         return self._buffers.num_bytes
 
     def _smallest_for(self, inputs: Inputs) -> RecordedCall | None:
-        """The recording of this kind with the fewest rows that are enough."""
+        """The smallest recording of this kind that has enough rows."""
         by_rows = self._by_rows.get(kind(inputs), {})
         counts = sorted(by_rows)
         at = bisect_left(counts, num_rows(inputs))
@@ -191,7 +191,7 @@ def num_rows(inputs: Inputs) -> int:
 
 
 def kind(inputs: Inputs) -> Kind:
-    """What two calls must have in common for one to be played by a recording of the other."""
+    """What two calls must have in common to share a recording: names, dtypes, and shapes but for the rows."""
     return tuple((name, tuple(tensor.shape[1:]), tensor.dtype) for name, tensor in sorted(inputs.items()))
 
 

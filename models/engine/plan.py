@@ -1,8 +1,8 @@
 """A sampler is a table: per step (t, a, b, c), and x' = a*x + b*m + c*z.
 
-x is the latent, m the network's prediction and z fresh noise. What x and m are is the business of the *process*: how
-noise was mixed into pictures when the network was trained, and so how samplers take it out again. Rows of different
-samplers and lengths share one network call and this one line.
+x is the latent, m the network's prediction and z fresh noise. What x and m mean depends on the *process*: how noise was
+mixed into pictures in training, and so how samplers remove it. Rows of different samplers and lengths share one network
+call and this one line.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ MAX_STEPS = 50
 class PlanStep:
     """One row's step: the timestep that the network sees and the three numbers of the update.
 
-    All `t` of a process are integers, or none. `clean` holds the two factors of x and m that give the network's present
-    guess of the clean latent, for previews.
+    A process has integer `t` only, or float `t` only. `clean` holds the factors of x and m that give the network's
+    present guess of the clean latent, for previews.
     """
 
     t: float
@@ -29,7 +29,7 @@ class PlanStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a row does from noise to picture. `initial_scale` turns unit noise into the first latent."""
+    """A row's steps from noise to picture. `initial_scale` turns unit noise into the first latent."""
 
     steps: tuple[PlanStep, ...]
     initial_scale: float
@@ -40,7 +40,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A noise level: x = alpha*x0 + sigma*z, the shares of the picture and of the noise in a latent."""
+    """A noise level, x = alpha*x0 + sigma*z: the weights of picture and noise in a latent."""
 
     alpha: float
     sigma: float
@@ -53,16 +53,16 @@ class Process(Protocol):
     def samplers(self) -> Sequence[str]: ...
 
     def plan(self, sampler: str, num_steps: int) -> Plan:
-        """By one of `samplers`; to be asked through `make_plan`, which checks."""
+        """The plan of one of `samplers`. Call `make_plan` instead, which checks the arguments."""
         ...
 
     def level_at(self, t: float) -> Level:
-        """How noisy a latent is that the network sees at timestep `t`."""
+        """The noise level of a latent at timestep `t`."""
         ...
 
 
 def make_plan(sampler: str, num_steps: int, process: Process) -> Plan:
-    """The table for `num_steps` steps (1 to 50).
+    """Make the table for `num_steps` steps (1 to 50).
 
     Raises ValueError for a sampler that the process does not have or a step count out of range.
     """

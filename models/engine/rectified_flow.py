@@ -1,7 +1,7 @@
-"""The rectified flow, x = (1 - sigma)*x0 + sigma*z: a straight line, whose direction v = z - x0 the network predicts.
+"""Rectified flow, x = (1 - sigma)*x0 + sigma*z: a straight line, whose direction v = z - x0 the network predicts.
 
-Euler's step is x' = x + (sigma' - sigma)*v. The consistency sampler goes to the clean guess x0 = x - sigma*v and puts
-fresh noise on it: x' = (1 - sigma')*x0 + sigma'*z. The network sees sigma times 1000 as its timestep.
+Euler's step is x' = x + (sigma' - sigma)*v. The consistency sampler goes to the clean guess x0 = x - sigma*v and adds
+fresh noise: x' = (1 - sigma')*x0 + sigma'*z. The network sees sigma times 1000 as its timestep.
 
 Rectified flow: arXiv 2209.03003; the shift: 2403.03206 (Stable Diffusion 3). Oracle: diffusers'
 FlowMatchEulerDiscreteScheduler, in tests/models/engine.
@@ -15,7 +15,7 @@ from models.engine.plan import Level, Plan, PlanStep
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RectifiedFlow:
-    """sigma runs from 1, noise, to 0.
+    """The process with sigma from 1, pure noise, to 0.
 
     A `shift` above 1 spends more of the steps at high noise, as larger pictures need. FLUX's exponential time shift by
     `mu` is a shift of e^mu.
@@ -43,14 +43,14 @@ class RectifiedFlow:
 
 
 def _strides(num_steps: int, process: RectifiedFlow) -> list[float]:
-    """From 1 down in equal strides, as FLUX's pipelines ask for; few-step weights are trained on it."""
+    """Equal strides down from 1, as in FLUX's pipelines; few-step weights are trained on this grid."""
     return [1 - i / num_steps for i in range(num_steps)]
 
 
 def _to_the_last(num_steps: int, process: RectifiedFlow) -> list[float]:
-    """From 1 down to the last sigma of training, both among them: Stable Diffusion 3's, and the oracle's own.
+    """From 1 down to the last sigma of training, inclusive: Stable Diffusion 3's grid, and the oracle's default.
 
-    The last one is shifted already, and will be shifted once more: so it is there, and so those weights are used.
+    The last one is shifted already and will be shifted once more, as in the oracle, because those weights are used so.
     """
     if num_steps == 1:
         return [1.0]

@@ -1,4 +1,4 @@
-"""A row: one image in progress, with everything that it needs. And the noise that belongs to it."""
+"""A row, which is one image in progress with everything that it needs, and its noise."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from models.engine.plan import MAX_STEPS, Level, Plan, PlanStep
 
 @dataclass(frozen=True, slots=True)
 class BatchKey:
-    """Rows with equal keys may share a network call: same weights, same shapes. Everything else is free."""
+    """Rows with equal keys may share a network call: same weights, same shapes. Everything else may differ."""
 
     bundle: str
     network: str  # its name in the bundle
@@ -28,9 +28,9 @@ DRAWS_A_PHASE = MAX_STEPS + 1  # the first latent's noise, and fresh noise after
 
 @dataclass(frozen=True, slots=True)
 class Refinement(Generic[C]):
-    """What a finished row goes on to: its picture, under the noise of step `first`, through the rest of `plan`.
+    """How a finished row continues: its picture gets the noise of step `first` and goes through the rest of `plan`.
 
-    `key` may name a larger size: the picture is then enlarged before.
+    If `key` has a larger size, the picture is enlarged first.
     """
 
     key: BatchKey
@@ -46,10 +46,10 @@ class Refinement(Generic[C]):
 
 @dataclass(slots=True, eq=False)
 class Row(Generic[C]):
-    """One image of one job. `step` counts the steps made; the engine is the only one who advances it.
+    """One image of one job. `step` counts the steps made; only the engine advances it.
 
     latent: [C, h, w] float32, in the coordinates of the plan's process. deadline: on the engine's clock, in seconds.
-    A row with a `refinement` has another row after it, of the next `phase`: the same image, job and deadline.
+    A row with a `refinement` is followed by another of the next `phase`: the same image, job and deadline.
     """
 
     job_id: str
@@ -78,7 +78,7 @@ class Row(Generic[C]):
 
     @property
     def steps_made(self) -> int:
-        """Of the image's, over all phases."""
+        """The image's steps made so far, over all phases."""
         return self.step - self.steps_skipped
 
     @property
@@ -88,11 +88,11 @@ class Row(Generic[C]):
 
     @property
     def next_draw(self) -> int:
-        """The number of the noise that the present step adds; of a finished row, that its refinement begins with."""
+        """The number of the noise draw for the present step or, if the row is finished, for its refinement."""
         return (self.phase + 1) * DRAWS_A_PHASE if self.is_finished else self.phase * DRAWS_A_PHASE + self.step + 1
 
     def refined(self, picture: Tensor, fresh: Tensor) -> "Row[C]":
-        """The row after this one. `picture` is the finished latent in the next size, `fresh` unit noise like it."""
+        """The row that follows. `picture` is the finished latent in the next size, `fresh` unit noise of its shape."""
         then = self.refinement
         assert then is not None
         return replace(
@@ -110,12 +110,12 @@ class Row(Generic[C]):
 
 
 def noise(seed: int, draw: int, shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Standard normal noise that depends on the row's own seed and which draw it is, and on nothing else.
+    """Standard normal noise that depends only on the row's seed and the number of the draw.
 
-    Draw 0 is the initial latent, draw k+1 the fresh noise of step k, and a refinement goes on from DRAWS_A_PHASE. Drawn
-    on the CPU, so that every device gets the same picture, and sent to a GPU from pinned memory, so that the next row's
-    is drawn while the GPU is still at the step; hashed, because neighbouring seeds of a Mersenne twister are correlated
-    and it reads only 32 bits.
+    Draw 0 is the initial latent, draw k+1 the fresh noise of step k; a refinement continues from DRAWS_A_PHASE. It is
+    drawn on the CPU, so that every device gets the same picture, and sent to a GPU from pinned memory, so that the next
+    row's is drawn during the step. Seed and draw are hashed, because neighbouring seeds of a Mersenne twister are
+    correlated and it reads only 32 bits.
     """
     digest = hashlib.blake2b(f"{seed}:{draw}".encode(), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest, "big") & (2**63 - 1))

@@ -1,9 +1,8 @@
-"""Which rows run in the next tick: pure policy, no torch, no clock of its own.
+"""Chooses the rows of the next tick. Pure policy: no torch, no clock.
 
-Rows of one key can share a tick; rows of different keys can't. Keys take turns, the one served longest ago first, so a
-key with work waits for at most one tick of each other key: none starves, however busy another is. Within a key rows
-join in order of arrival as soon as there is room, and stay until they leave: a row that has begun is never paused
-for a newer one of its key.
+Rows of one key can share a tick; rows of different keys can't. Keys take turns, least recently served first, so a key
+with work waits for at most one tick of each other key and never starves. Within a key, rows join in order of arrival as
+soon as there is room and stay until they finish: a row is never preempted by a newer one of its key.
 """
 
 from collections import OrderedDict, deque
@@ -13,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class HasKey(Protocol):
-    """All of a row that a policy looks at."""
+    """The part of a row that a policy reads."""
 
     @property
     def key(self) -> Hashable: ...
@@ -41,7 +40,7 @@ class Scheduler(Generic[R]):
         if max_rows < 1:
             raise ValueError(f"max_rows is {max_rows}: at least 1 is needed")
         self.max_rows = max_rows
-        self._lanes: OrderedDict[Hashable, _Lane[R]] = OrderedDict()  # in order of turn
+        self._lanes: OrderedDict[Hashable, _Lane[R]] = OrderedDict()  # the next turn first
 
     @property
     def num_running(self) -> int:
@@ -66,7 +65,7 @@ class Scheduler(Generic[R]):
         return list(lane.running)
 
     def release(self, rows: Sequence[R]) -> None:
-        """Take out rows of the batch just given, which all have its key. Looks at that batch alone."""
+        """Remove rows of the batch just returned. Looks only at that batch."""
         if not rows:
             return
         key = rows[0].key
@@ -77,7 +76,7 @@ class Scheduler(Generic[R]):
             del self._lanes[key]
 
     def remove(self, leaves: Callable[[R], bool]) -> list[R]:
-        """Take out every row, running or waiting, that `leaves`. Looks at all of them, so it is for rare events."""
+        """Remove every row, running or waiting, that `leaves`. Looks at all rows, so it is for rare events."""
         left: list[R] = []
         for key, lane in list(self._lanes.items()):
             gone = [row for row in (*lane.running, *lane.waiting) if leaves(row)]
@@ -96,7 +95,7 @@ class Scheduler(Generic[R]):
         return (row for lane in self._lanes.values() for row in (*lane.running, *lane.waiting))
 
     def discrepancies(self) -> Iterator[str]:
-        """What can't be, in words: none, if this class is right."""
+        """Sentences about broken invariants; none if this class is right."""
         for lane in self._lanes.values():
             if lane.is_empty:
                 yield "a key without rows is still there"

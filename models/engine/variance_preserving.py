@@ -1,6 +1,6 @@
 """The variance-preserving process, x = alpha*x0 + sigma*eps with alpha^2 + sigma^2 = 1, and integer timesteps.
 
-For an epsilon prediction every few-step sampler in use is
+For an epsilon prediction, every few-step sampler in use is
 
     x' = alpha'*x0 + sqrt(sigma'^2 - c^2)*eps + c*z,    x0 = (x - sigma*eps)/alpha
 
@@ -24,7 +24,7 @@ _ORIGINAL_STEPS = 50  # the grid that LCM and TCD were distilled on
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariancePreserving:
-    """The noise that a network was trained on; the defaults are SDXL's."""
+    """The process that a network was trained on; the defaults are SDXL's."""
 
     train_steps: int = 1000
     beta_start: float = 0.00085
@@ -105,18 +105,18 @@ def _final_level(rule: _Rule, acp: list[float], process: VariancePreserving) -> 
 
 
 def _trailing_grid(num_steps: int, train_steps: int) -> list[int]:
-    """From the noisiest timestep down in equal strides; few-step weights are trained on it."""
+    """Equal strides down from the noisiest timestep; few-step weights are trained on this grid."""
     return [round(train_steps - i * train_steps / num_steps) - 1 for i in range(num_steps)]
 
 
 def _leading_grid(num_steps: int, train_steps: int) -> list[int]:
-    """Even strides up from 1: SDXL base's own setting. It never starts from pure noise, so use many steps."""
+    """Equal strides up from 1, SDXL base's own setting. It never starts from pure noise, so it needs many steps."""
     stride = train_steps // num_steps
     return [i * stride + 1 for i in reversed(range(num_steps))]
 
 
 def _distilled_grid(num_steps: int, train_steps: int) -> list[int]:
-    """Evenly chosen among the 50 timesteps of the consistency distillation."""
+    """Evenly spaced among the 50 timesteps of the consistency distillation."""
     stride = train_steps // _ORIGINAL_STEPS
     origin = [i * stride - 1 for i in range(_ORIGINAL_STEPS, 0, -1)]
     return [origin[math.floor(i * _ORIGINAL_STEPS / num_steps)] for i in range(num_steps)]

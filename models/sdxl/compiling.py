@@ -8,7 +8,7 @@ import torch.fx.experimental._config
 from diffusers.models.attention import BasicTransformerBlock
 from torch import nn
 
-from models.engine.players import Call
+from models.engine.runners import Call
 
 # Two widths, one row or several, with and without a picture's tokens, UNet and ControlNet; a whole call has every
 # bucket and size. At torch's own limit of 8 the rest would silently run eager.

@@ -10,7 +10,7 @@ import torch
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from torch import Tensor, nn
 
-from models.engine.players import Calls, Inputs, MakePlayer, Outputs, Plain
+from models.engine.runners import Calls, EagerRunner, Inputs, MakeRunner, Outputs
 from models.sdxl.attention import install_attention, keys_values_of
 from models.sdxl.region import Region
 
@@ -33,8 +33,8 @@ class Control:
 class ControlNet:
     """Holds no request: every call brings all it needs."""
 
-    def __init__(self, net: ControlNetModel, *, make_player: MakePlayer = Plain) -> None:
-        """Takes the net over: its hint encoder runs apart from the rest, which `make_player` plays."""
+    def __init__(self, net: ControlNetModel, *, make_runner: MakeRunner = EagerRunner) -> None:
+        """Takes the net over: its hint encoder runs apart from the rest, which `make_runner` plays."""
         self._hint_encoder = net.controlnet_cond_embedding
         net.controlnet_cond_embedding = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         self._flipped = net.config["controlnet_conditioning_channel_order"] == "bgr"
@@ -42,7 +42,7 @@ class ControlNet:
         install_attention(net)
         self._net = net
         self._num_residuals = len(net.controlnet_down_blocks) + 1
-        self.calls = Calls(make_player(self._forward, [net]))
+        self.calls = Calls(make_runner(self._forward, [net]))
 
     def modules(self) -> list[nn.Module]:
         return [self._net, self._hint_encoder]

@@ -7,7 +7,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from models.engine.players import Calls, Inputs, MakePlayer, Outputs, Plain
+from models.engine.runners import Calls, EagerRunner, Inputs, MakeRunner, Outputs
 from models.sdxl.attention import image_batch, install_attention
 from models.sdxl.conditioning import Batch, Branch, RowConditioning, stack
 from models.sdxl.contexts import Contexts
@@ -32,18 +32,18 @@ class Denoiser:
         name: str = PLAIN,
         nets: Mapping[str, ControlNet] | None = None,
         lora_applier: LoraApplier | None = None,
-        make_player: MakePlayer = Plain,
+        make_runner: MakeRunner = EagerRunner,
     ) -> None:
         """`name` tells UNets of one bundle apart. Rows may ask for `nets`, and for LoRAs to be applied.
 
-        The player that is made here is asked to record what it sees inside `recording`.
+        The runner that is made here is asked to record what it sees inside `recording`.
         """
         install_attention(unet)
         self._unet = unet
         self._lora_applier = lora_applier
         self.nets = dict(nets or {})
         self._contexts = Contexts(unet)
-        self._calls = Calls(make_player(self._forward, [unet]))
+        self._calls = Calls(make_runner(self._forward, [unet]))
         self.name = name
         self.device = unet.device
         self.dtype = unet.dtype
@@ -86,7 +86,7 @@ class Denoiser:
         negative prompts run in the same call, ahead of the positive ones. lora: what all of them want on the weights.
         """
         if apply_lora(self._lora_applier, lora):
-            self._calls.check()
+            self._calls.check_recordings()
         positive = [conditioning.towards(step) for conditioning, step in rows]
         if guidance is None:
             return self._unet_call(latents, timesteps, positive, lora)

@@ -6,15 +6,15 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from torch import Tensor, nn
 
-from models.engine.players import Calls, Inputs, MakePlayer, Outputs, Plain
+from models.engine.runners import Calls, EagerRunner, Inputs, MakeRunner, Outputs
 
 
 class Decoder:
     """[B, C, h, w] latents -> [B, H, W, 3] uint8. Scaling, and mean and std where a VAE has them, are its own."""
 
-    def __init__(self, vae: AutoencoderKL | AutoencoderTiny, *, make_player: MakePlayer = Plain) -> None:
+    def __init__(self, vae: AutoencoderKL | AutoencoderTiny, *, make_runner: MakeRunner = EagerRunner) -> None:
         self._vae = vae
-        self.calls = Calls(make_player(self._forward, [vae]))
+        self.calls = Calls(make_runner(self._forward, [vae]))
         self.device = vae.device
         self.dtype = vae.dtype
         self.latent_channels: int = vae.config["latent_channels"]

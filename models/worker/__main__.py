@@ -14,10 +14,10 @@ from models.worker.worker import Worker
 
 @click.command(help=__doc__)
 @click.option("--fd", type=int, required=True, help="The inherited socket's file descriptor.")
-@click.option("--rail", type=int, required=True, help="That of the socket by which pixels come.")
-def main(fd: int, rail: int) -> None:
+@click.option("--rail", "trays", type=int, required=True, help="That of the socket over which pixels come.")
+def main(fd: int, trays: int) -> None:
     logging.basicConfig(level=logging.INFO, format="worker %(levelname)s %(message)s")
-    channel = Channel(socket.socket(fileno=fd), socket.socket(fileno=rail))
+    channel = Channel(socket.socket(fileno=fd), socket.socket(fileno=trays))
     setup = channel.read()
     if not isinstance(setup, Setup):
         raise click.ClickException(f"the first message must be setup, got {type(setup).__name__}")

@@ -1,4 +1,4 @@
-"""Which device a worker runs on, the batch sizes that suit it, and the errors that it doesn't survive."""
+"""The device that a worker runs on, the batch sizes that suit it, and the errors that end the process."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ GPU_BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # kernels are tuned, and later
 
 
 def choose_device(name: str) -> torch.device:
-    """ "auto" is the first GPU, else the CPU."""
+    """The device called `name`; "auto" is the first GPU, else the CPU. Raises WeightsError if there is no such GPU."""
     if name == "auto":
         name = "cuda:0" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
@@ -24,15 +24,15 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def enter(device: torch.device) -> None:
-    """Make it the calling thread's own. Else streams, events and some libraries' kernels go to the first GPU, whichever
-    one the tensors are on, and take memory there."""
+def use_device(device: torch.device) -> None:
+    """Set the calling thread's current device. Otherwise streams, events and some libraries' kernels use the first GPU,
+    whichever one the tensors are on, and take memory there."""
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
 
 
 def buckets_for(device: torch.device, max_rows: int) -> tuple[int, ...]:
-    """On a CPU every size is a bucket: padding would be computed in vain. A GPU has a ladder of captured sizes."""
+    """The batch sizes up to `max_rows`: all of them on a CPU, where padding only costs time; on a GPU, GPU_BUCKETS."""
     if device.type == "cpu":
         return tuple(range(1, max_rows + 1))
     return (*(size for size in GPU_BUCKETS if size < max_rows), max_rows)
@@ -42,8 +42,8 @@ def device_name(device: torch.device) -> str:
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"
 
 
-def trace_of(error: BaseException) -> str:
-    """Where it happened and what kind it was; never its text or locals, which may hold a prompt or a face."""
+def describe_error(error: BaseException) -> str:
+    """The error's type and where it was raised; never its text or locals, which may hold a prompt or a face."""
     places = []
     step = error.__traceback__
     while step is not None:
@@ -54,7 +54,7 @@ def trace_of(error: BaseException) -> str:
 
 
 def exit_on_cuda_fault(error: BaseException) -> None:
-    """After a sticky CUDA error every further call fails: end the process, the front starts another."""
+    """End the process on a sticky CUDA error, after which every call fails; the front starts another."""
     if "CUDA error" in str(error) and not isinstance(error, torch.OutOfMemoryError):
-        log.critical("sticky CUDA error, leaving: %s", trace_of(error))
+        log.critical("sticky CUDA error, leaving: %s", describe_error(error))
         os._exit(CUDA_FAULT_EXIT)

@@ -17,7 +17,7 @@ import torch
 
 from models.bundle.bundle import Bundle
 from models.engine.decoding import decoding_on
-from models.engine.engine import Engine, Exit, Finished, TickReport
+from models.engine.engine import Engine, Exit, FinishedRow, TickReport
 from models.engine.rows import Row
 from models.finish.encoding import encode_image, encode_preview
 from models.finish.presenting import present
@@ -26,7 +26,7 @@ from models.wire.messages import Cancel, FromWorker, Shutdown, ToWorker
 from models.wire.order import Generate
 from models.wire.reports import Broken, Figures, Ready, SpeedInfo, Tick
 from models.wire.setup import Setup
-from models.worker.devices import choose_device, device_name, enter, exit_on_cuda_fault, trace_of
+from models.worker.devices import choose_device, describe_error, device_name, exit_on_cuda_fault, use_device
 from models.worker.job import Fault, Job, JobRefused
 from models.worker.loading import WorkerParts, load_parts
 from models.worker.preparation import Prepared, Preparer
@@ -86,13 +86,13 @@ class Worker:
             try:
                 self._serve(bundle)
             except Exception as error:
-                raise WorkerFailed(trace_of(error)) from None
+                raise WorkerFailed(describe_error(error)) from None
 
     # ---- start
 
     def _enter_device(self) -> None:
         """In each of the three threads."""
-        enter(choose_device(self._setup.device))
+        use_device(choose_device(self._setup.device))
 
     def _load(self) -> Bundle:
         began = self._clock()
@@ -134,7 +134,7 @@ class Worker:
         """All are the engine's; the threads beside it compute alone.
 
         With pools of their own there would be more OpenMP threads than cores. libgomp then has none of them look for
-        work before it sleeps (spinning.py), and a portrait took half as long again. The number is a thread's own, but
+        work before it sleeps (openmp.py), and a portrait took half as long again. The number is a thread's own, but
         later threads begin with what was set last: so the engine's thread has the last word.
         """
         threads = torch.get_num_threads()
@@ -220,7 +220,7 @@ class Worker:
             self._inbox.put(refused.failed)
         except Exception as error:
             exit_on_cuda_fault(error)
-            log.error("preparation of %s failed: %s", _in_log(job.request), trace_of(error))
+            log.error("preparation of %s failed: %s", _in_log(job.request), describe_error(error))
             self._inbox.put(_failure(job, "preparation_failed", "The photo could not be processed.", "worker"))
 
     def _start(self, prepared: Prepared) -> None:
@@ -275,13 +275,13 @@ class Worker:
         picture = encode_preview(present(pixels, job.size, job.request.mark))
         self._send(msgspec.structs.replace(step, preview=picture))
 
-    def _finish(self, finished: Finished) -> None:
+    def _finish(self, finished: FinishedRow) -> None:
         job = self._jobs.get(finished.row.job_id)
         if job is not None:
             job.watch.decode += finished.decode_seconds
             self._finishing.submit(self._encode, job, finished)
 
-    def _encode(self, job: Job, finished: Finished) -> None:
+    def _encode(self, job: Job, finished: FinishedRow) -> None:
         """On the finishing thread."""
         try:
             began = self._clock()
@@ -299,7 +299,7 @@ class Worker:
             )
             self._inbox.put(_Encoded(job, portrait, self._clock() - began))
         except Exception as error:
-            log.error("encoding of %s failed: %s", _in_log(job.request), trace_of(error))
+            log.error("encoding of %s failed: %s", _in_log(job.request), describe_error(error))
             self._inbox.put(_failure(job, "encoding_failed", "The picture could not be encoded.", "worker"))
 
     def _deliver(self, encoded: _Encoded) -> None:
@@ -393,7 +393,7 @@ def _compute_alone() -> None:
 
 def _note_fault(error: Exception) -> None:
     exit_on_cuda_fault(error)
-    log.error("a fault on the device: %s", trace_of(error))
+    log.error("a fault on the device: %s", describe_error(error))
 
 
 def _in_log(request: Generate) -> str:

@@ -51,12 +51,12 @@ class Ours:
         tuner = Tuner(speed, place.device, place.dtype)
         self.attention = tuner.attention
         self._plan = make_plan("euler", steps, VariancePreserving())
-        self._net = ControlNet(networks.net, make_player=tuner.steps)
-        self._denoiser = Denoiser(networks.unet, nets={IDENTITY_NET: self._net}, make_player=tuner.steps)
+        self._net = ControlNet(networks.net, make_runner=tuner.steps)
+        self._denoiser = Denoiser(networks.unet, nets={IDENTITY_NET: self._net}, make_runner=tuner.steps)
         self._faces = keys_values_of(networks.unet, self._person.tokens)
         for network in (networks.unet, networks.net):
-            tuner.quicken(network)
-        self._decoder = Decoder(networks.vae, make_player=tuner.new_decoder())
+            tuner.optimise(network)
+        self._decoder = Decoder(networks.vae, make_runner=tuner.new_decoder())
         self._start_decoding = decoding_on(place.device, self._decoder)
 
     @property

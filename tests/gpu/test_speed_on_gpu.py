@@ -49,22 +49,22 @@ def call(denoiser, rows, seed=1):
 def test_a_graph_of_the_network_gives_what_the_network_gives(parts):
     _, plain, conditioning = parts
     make = partial(GraphPool, recorder=CudaRecorder(DEVICE))
-    player = Denoiser(plain.modules()[0], nets=plain.nets, make_player=make)
+    runner = Denoiser(plain.modules()[0], nets=plain.nets, make_runner=make)
     rows = mates(conditioning) * 2
-    with player.recording():
+    with runner.recording():
         for count in (4, 2, 1):
-            call(player, rows[:count])
+            call(runner, rows[:count])
     for seed in range(2, 5):
         for count in (1, 2, 3, 4):  # three are filled up
             wanted = call(plain, rows[:count], seed)
-            assert torch.allclose(call(player, rows[:count], seed), wanted, rtol=1e-3, atol=1e-3)
-    assert player.num_recordings >= 3
+            assert torch.allclose(call(runner, rows[:count], seed), wanted, rtol=1e-3, atol=1e-3)
+    assert runner.num_recordings >= 3
 
 
 def test_a_picture_decoded_beside_steps_is_the_picture(parts):
     folder, denoiser, conditioning = parts
     make = partial(GraphPool, recorder=CudaRecorder(DEVICE))
-    decoder = Decoder(folder.vae, make_player=make)
+    decoder = Decoder(folder.vae, make_runner=make)
     latents = torch.randn(6, 4, HEIGHT // 8, WIDTH // 8, device=DEVICE)
     wanted = [at_once(Decoder(folder.vae))(latent).pixels() for latent in latents]
     start = decoding_on(DEVICE, decoder)

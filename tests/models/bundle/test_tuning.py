@@ -10,7 +10,7 @@ from models.bundle.loader import Loader
 from models.bundle.modules import EXACT
 from models.bundle.tuning import Tuner
 from models.engine.graphs import GraphPool
-from models.engine.players import Plain
+from models.engine.runners import EagerRunner
 from models.sdxl.speed import EAGER, Speed
 from models.weights.errors import WeightsError
 from models.weights.manifest import PACKAGE, StyleLora, read_manifest
@@ -33,25 +33,25 @@ def double(inputs):
 
 def test_a_cpu_records_nothing_whatever_is_asked_for(recorders):
     tuner = Tuner(Speed(), CPU, torch.float32)
-    assert isinstance(tuner.steps(double, []), Plain)
+    assert isinstance(tuner.steps(double, []), EagerRunner)
     assert recorders == []
 
 
 def test_on_a_gpu_steps_share_a_recorder_and_each_decoder_has_its_own(recorders):
     tuner = Tuner(Speed(), CUDA, torch.bfloat16)
-    players = [
+    runners = [
         tuner.steps(double, []),
         tuner.steps(double, []),
         tuner.new_decoder()(double, []),
         tuner.new_decoder()(double, []),
     ]
-    assert all(isinstance(player, GraphPool) for player in players)
-    assert [player.recorder for player in players] == ["recorder 1", "recorder 1", "recorder 2", "recorder 3"]
+    assert all(isinstance(runner, GraphPool) for runner in runners)
+    assert [runner.recorder for runner in runners] == ["recorder 1", "recorder 1", "recorder 2", "recorder 3"]
 
 
 def test_recordings_can_be_switched_off(recorders):
-    assert isinstance(Tuner(Speed(graphs=False), CUDA, torch.bfloat16).steps(double, []), Plain)
-    assert isinstance(Tuner(EAGER, CUDA, torch.bfloat16).new_decoder()(double, []), Plain)
+    assert isinstance(Tuner(Speed(graphs=False), CUDA, torch.bfloat16).steps(double, []), EagerRunner)
+    assert isinstance(Tuner(EAGER, CUDA, torch.bfloat16).new_decoder()(double, []), EagerRunner)
     assert recorders == []
 
 
@@ -80,7 +80,7 @@ def test_a_network_is_quickened_as_the_speed_says(monkeypatch):
         Speed(compile="full"),
         Speed(fp8=True, compile="blocks"),
     ):
-        Tuner(speed, CPU, torch.float32).quicken(nn.Module())
+        Tuner(speed, CPU, torch.float32).optimise(nn.Module())
         done.append("|")
     assert "".join(done) == "|fp8|blocks||fp8blocks|"  # 8 bits first: a program is made of what will run
 

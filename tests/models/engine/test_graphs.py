@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.engine.graphs import GraphPool, Moved
+from models.engine.graphs import GraphPool, StaleRecording
 from tests.models.engine.recorder import CpuRecorder
 
 
@@ -96,7 +96,7 @@ def test_a_longer_recording_that_comes_later_leaves_the_shorter_ones_right(layer
         given = inputs(rows, rows)
         assert torch.equal(pool(given)[0], expected(layer, given))
     assert [recording.replays for recording in recorder.made] == [1, 1]
-    pool.check()
+    pool.check_recordings()
 
 
 @torch.inference_mode()
@@ -144,12 +144,12 @@ def test_switched_off_nothing_is_played(layer, recorder, pool):
 def test_overwritten_weights_are_seen_and_replaced_ones_are_refused(layer, pool):
     pool.record(inputs(2))
     layer.weight.mul_(2)  # as a LoRA is applied
-    pool.check()
+    pool.check_recordings()
     given = inputs(2, 1)
     assert torch.equal(pool(given)[0], expected(layer, given))
     layer.weight = nn.Parameter(layer.weight.clone())
-    with pytest.raises(Moved, match="a weight was replaced"):
-        pool.check()
+    with pytest.raises(StaleRecording, match="a weight was replaced"):
+        pool.check_recordings()
 
 
 @torch.inference_mode()
@@ -157,5 +157,5 @@ def test_a_lost_buffer_is_refused(pool):
     pool.record(inputs(2))
     [recorded] = pool.recorded
     recorded.inputs["x"] = recorded.inputs["x"].clone()
-    with pytest.raises(Moved, match="a buffer"):
-        pool.check()
+    with pytest.raises(StaleRecording, match="a buffer"):
+        pool.check_recordings()

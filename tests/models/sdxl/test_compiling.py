@@ -80,7 +80,7 @@ def test_a_whole_network_is_one_program(parts, backend):
     def make(forward, modules):
         return Only(compiled(forward, partial(torch.compile, backend=backend)))
 
-    whole = Denoiser(denoiser.modules()[0], make_player=make)
+    whole = Denoiser(denoiser.modules()[0], make_runner=make)
     torch._dynamo.utils.counters.clear()
     for _ in range(2):
         assert torch.allclose(call(whole, alone), expected, atol=1e-5)
@@ -89,7 +89,7 @@ def test_a_whole_network_is_one_program(parts, backend):
 
 
 class Only:
-    """A player that makes every call in the same way."""
+    """A runner that makes every call in the same way."""
 
     num_recordings = 0
 

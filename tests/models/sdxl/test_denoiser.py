@@ -39,18 +39,18 @@ def unet_of(denoiser):
 
 def recorded(denoiser, recorder):
     nets = denoiser.nets
-    return Denoiser(unet_of(denoiser), nets=nets, make_player=partial(GraphPool, recorder=recorder))
+    return Denoiser(unet_of(denoiser), nets=nets, make_runner=partial(GraphPool, recorder=recorder))
 
 
 @pytest.mark.parametrize("guidance", [None, 3.0])
 def test_a_recorded_call_gives_the_bits_of_a_plain_one(parts, conditioning, guidance):
     recorder = CpuRecorder()
-    plain, player = parts[2], recorded(parts[2], recorder)
-    with player.recording():
-        call(player, mates(conditioning), guidance)
+    plain, runner = parts[2], recorded(parts[2], recorder)
+    with runner.recording():
+        call(runner, mates(conditioning), guidance)
     for seed in (2, 3):
         assert torch.equal(
-            call(player, mates(conditioning), guidance, seed), call(plain, mates(conditioning), guidance, seed)
+            call(runner, mates(conditioning), guidance, seed), call(plain, mates(conditioning), guidance, seed)
         )
     assert [recording.replays for recording in recorder.made] == [3]  # the first one as well: a recorded call is played
 
@@ -63,12 +63,12 @@ def test_callers_do_not_record(parts, conditioning):
 
 def test_a_recording_of_rows_without_a_person_is_not_played_for_rows_with_one(parts, conditioning):
     recorder = CpuRecorder()
-    plain, player = parts[2], recorded(parts[2], recorder)
+    plain, runner = parts[2], recorded(parts[2], recorder)
     alone = [replace(conditioning, image=None, controls=())]
-    with player.recording():
-        call(player, alone)
-    assert torch.equal(call(player, [conditioning]), call(plain, [conditioning]))
-    assert torch.equal(call(player, alone), call(plain, alone))
+    with runner.recording():
+        call(runner, alone)
+    assert torch.equal(call(runner, [conditioning]), call(plain, [conditioning]))
+    assert torch.equal(call(runner, alone), call(plain, alone))
     assert recorder.made[0].replays == 2
 
 

@@ -20,11 +20,11 @@ def recorder(monkeypatch):
     recorder = CpuRecorder()
     recorder.pools = []
 
-    def player(call, modules):
+    def runner(call, modules):
         recorder.pools.append(GraphPool(call, modules, recorder=recorder))
         return recorder.pools[-1]
 
-    monkeypatch.setattr(tuning.Tuner, "_players", lambda self, whole: player)
+    monkeypatch.setattr(tuning.Tuner, "_runners", lambda self, whole: runner)
     return recorder
 
 

@@ -25,7 +25,7 @@ from models.wire.messages import Cancel
 from models.wire.order import Generate
 from models.wire.reports import Broken, Figures, Ready
 from models.worker.__main__ import feed
-from models.worker.devices import enter
+from models.worker.devices import use_device
 from models.worker.job import Job
 from models.worker.preparation import Prepared
 from models.worker.worker import Worker, WorkerFailed, _glimpse
@@ -56,7 +56,7 @@ def test_every_thread_of_a_worker_enters_its_device(setup, monkeypatch):
     """CUDA keeps a present device for each thread, and it is the first GPU until somebody says otherwise."""
     entered = []
     monkeypatch.setattr(
-        "models.worker.worker.enter", lambda device: entered.append((threading.current_thread().name, device))
+        "models.worker.worker.use_device", lambda device: entered.append((threading.current_thread().name, device))
     )
     harness = Harness(setup)
     harness.wait(Ready)
@@ -82,7 +82,7 @@ def test_a_thread_takes_the_gpu_that_it_is_told_and_no_other(monkeypatch):
     taken = []
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     for name in ("cpu", "cuda:1", "cuda"):
-        enter(torch.device(name))
+        use_device(torch.device(name))
     assert taken == [torch.device("cuda:1")]
 
 

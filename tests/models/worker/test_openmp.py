@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.worker.spinning import BRIEFLY
+from models.worker.openmp import BRIEFLY
 from service.workers.process import worker_environment
 
 

@@ -1,4 +1,4 @@
-"""A network's call as named tensors in and tensors out, and who makes it: at once, or from a recording of it."""
+"""A network's call, from named tensors to tensors, and how it is run: eagerly, or from a recording (graphs.py)."""
 
 import contextlib
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -7,12 +7,12 @@ from typing import Protocol
 from torch import Tensor, nn
 
 Inputs = Mapping[str, Tensor]  # the first dimension of each is the rows
-Outputs = tuple[Tensor, ...]  # of these too
+Outputs = tuple[Tensor, ...]  # here too
 Call = Callable[[Inputs], Outputs]
 
 
-class Player(Protocol):
-    """Makes one network's calls. Outputs are the caller's to keep."""
+class Runner(Protocol):
+    """Runs one network's calls. The caller owns the outputs."""
 
     def __call__(self, inputs: Inputs) -> Outputs: ...
 
@@ -20,26 +20,26 @@ class Player(Protocol):
         """Prepare for more calls of this shape; may take seconds."""
         ...
 
-    def check(self) -> None:
-        """After something touched weights: raises if a call would not see it."""
+    def check_recordings(self) -> None:
+        """Check, after a change of weights, that calls use the new ones; raises if they would not."""
         ...
 
     def forget(self) -> None:
-        """Leave nothing of earlier calls' numbers."""
+        """Erase the values of earlier calls."""
         ...
 
     @property
     def num_recordings(self) -> int: ...
 
 
-class MakePlayer(Protocol):
-    """Gives a player for a call, and for the modules whose weights it reads."""
+class MakeRunner(Protocol):
+    """Makes a runner for a call and the modules whose weights it reads."""
 
-    def __call__(self, call: Call, modules: Sequence[nn.Module], /) -> Player: ...
+    def __call__(self, call: Call, modules: Sequence[nn.Module], /) -> Runner: ...
 
 
-class Plain:
-    """Every call as it is."""
+class EagerRunner:
+    """Runs every call eagerly."""
 
     num_recordings = 0
 
@@ -52,7 +52,7 @@ class Plain:
     def record(self, inputs: Inputs) -> None:
         pass
 
-    def check(self) -> None:
+    def check_recordings(self) -> None:
         pass
 
     def forget(self) -> None:
@@ -60,32 +60,32 @@ class Plain:
 
 
 class Calls:
-    """A network's calls through its player, which is asked to record new shapes inside `recording` and never else."""
+    """Makes a network's calls through its runner, which records new shapes only inside `recording`."""
 
-    def __init__(self, player: Player) -> None:
-        self._player = player
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
         self._is_recording = False
 
     def __call__(self, inputs: Inputs) -> Outputs:
         if self._is_recording:
-            self._player.record(inputs)
-        return self._player(inputs)
+            self._runner.record(inputs)
+        return self._runner(inputs)
 
     @contextlib.contextmanager
     def recording(self) -> Generator[None]:
-        """The time before the first caller, who would have to wait for a recording."""
+        """Record new shapes inside this context: at warm-up, before a caller would have to wait for it."""
         self._is_recording = True
         try:
             yield
         finally:
             self._is_recording = False
 
-    def check(self) -> None:
-        self._player.check()
+    def check_recordings(self) -> None:
+        self._runner.check_recordings()
 
     def forget(self) -> None:
-        self._player.forget()
+        self._runner.forget()
 
     @property
     def num_recordings(self) -> int:
-        return self._player.num_recordings
+        return self._runner.num_recordings
