@@ -40,15 +40,16 @@ import torch
 
 from models.weights.manifest import PACKAGE
 from models.wire.events import Done, Failed, Timings
+from models.wire.groups import Sampling, size_text
 from models.wire.messages import FromWorker, Shutdown
-from models.wire.order import Generate
+from models.wire.order import Order, Photos, Words
 from models.wire.picture import Picture
 from models.wire.reports import Broken, Ready
 from models.wire.setup import Setup
 from models.worker.worker import Worker
 from scripts.mixed import ONE_AT_A_TIME, REQUEST_BATCHES, STEP_BATCHES, Mixed, policies
 from scripts.stock import Stock, compare_with_stock
-from scripts.studio import BUNDLE, Order, open_studio
+from scripts.studio import BUNDLE, StudioOrder, open_studio
 
 JOBS = 8
 PROMPT = "portrait photo of a woman wearing a navy suit, plain grey studio background, soft light"
@@ -80,17 +81,14 @@ class Bench:
         self._worker.receive(Shutdown())
         self._thread.join(PATIENCE_SECONDS)
 
-    def _job(self, steps: int, size: tuple[int, int] | None) -> Generate:
+    def _job(self, steps: int, size: tuple[int, int] | None) -> Order:
         self._count += 1
-        return Generate(
+        return Order(
             job_id=f"bench-{self._count}",
-            selfies=[self._selfie],
-            prompt=PROMPT,
-            subject="woman",
+            photos=Photos(selfies=(self._selfie,)),
+            words=Words(prompt=PROMPT, subject="woman"),
             seeds=[self._count],
-            steps=steps,
-            width=size[0] if size else None,
-            height=size[1] if size else None,
+            sampling=Sampling(steps=steps, size=size_text(size) if size else None),
             deadline_seconds=PATIENCE_SECONDS,
         )
 
@@ -143,7 +141,7 @@ def main(
 def compare(steps: int, rounds: int, load: float, jobs: int, traces: int) -> dict[str, object]:
     """Parts 2 and 3, on the embedded bundle's default adapter."""
     studio = open_studio()
-    order = Order(selfies=(skimage.data.astronaut(),), prompt=PROMPT.replace("woman", "person"), steps=steps)
+    order = StudioOrder(selfies=(skimage.data.astronaut(),), prompt=PROMPT.replace("woman", "person"), steps=steps)
     stock = compare_with_stock(studio, Stock(PACKAGE / BUNDLE), order, rounds)
     mixed = Mixed(studio, order)
     tails: dict[str, list[float]] = {name: [] for name in policies()}

@@ -56,7 +56,7 @@ import numpy as np
 import torch
 
 from models.weights.manifest import PACKAGE
-from scripts.studio import BUNDLE, Order, Studio, open_studio
+from scripts.studio import BUNDLE, Studio, StudioOrder, open_studio
 from scripts.train_tiny.drawing.render import Render
 from scripts.train_tiny.judging.panel import Panel, Round, Seen
 from scripts.train_tiny.judging.people import Commission, draw_sitter
@@ -118,10 +118,12 @@ class Evaluation:
             [self._order(s.selfie, s.neutral, SEEDS[0] + index, 4) for index, s in enumerate(self.sitters)],
         )
 
-    def _order(self, selfie: Render, wanted: Commission, seed: int, steps: int) -> Order:
-        return Order(selfies=(selfie.pixels,), prompt=wanted.prompt, seed=seed, steps=steps, adapter=self._adapter)
+    def _order(self, selfie: Render, wanted: Commission, seed: int, steps: int) -> StudioOrder:
+        return StudioOrder(
+            selfies=(selfie.pixels,), prompt=wanted.prompt, seed=seed, steps=steps, adapter=self._adapter
+        )
 
-    def _photograph(self, studio: Studio, orders: Sequence[Order]) -> Round:
+    def _photograph(self, studio: Studio, orders: Sequence[StudioOrder]) -> Round:
         portraits = studio.shoot(orders)
         found = [self._studio.landmarks(portrait) for portrait in portraits]
         seen = [points for points in found if points is not None] or [self.sitters[0].wanted.target.landmarks]

@@ -12,8 +12,9 @@ from typing import Any
 
 from models.wire.events import Done
 from models.wire.frames import encode_frame
+from models.wire.groups import Sampling
 from models.wire.messages import FromWorker, Shutdown
-from models.wire.order import Generate
+from models.wire.order import Order, Photos, Words
 from models.wire.picture import Picture
 from models.wire.reports import Ready
 from models.wire.setup import Setup
@@ -158,10 +159,15 @@ def _own_rate(num_jobs: int) -> float:
     return num_jobs / (ended[-1] - began)
 
 
-def _job(number: int) -> Generate:
+def _job(number: int) -> Order:
     pixel = Picture(width=1, height=1, rgb=bytes(3))
-    return Generate(
-        job_id=str(number), selfies=[pixel], prompt="a person", seeds=[number], steps=STEPS, deadline_seconds=3600.0
+    return Order(
+        job_id=str(number),
+        photos=Photos(selfies=(pixel,)),
+        words=Words(prompt="a person"),
+        seeds=[number],
+        sampling=Sampling(steps=STEPS),
+        deadline_seconds=3600.0,
     )
 
 

@@ -35,7 +35,7 @@ from skimage.metrics import structural_similarity
 
 from models.faces.face import Rgb
 from models.weights.manifest import PACKAGE
-from scripts.studio import BUNDLE, Order, Studio, open_studio
+from scripts.studio import BUNDLE, Studio, StudioOrder, open_studio
 from scripts.train_tiny.judging.people import Sitter, draw_sitter
 from scripts.train_tiny.judging.reading import Judges
 
@@ -101,9 +101,9 @@ class Comparison:
             found=found,
         )
 
-    def _orders(self, first_seed: int, *, final: bool = False) -> list[Order]:
+    def _orders(self, first_seed: int, *, final: bool = False) -> list[StudioOrder]:
         return [
-            Order(
+            StudioOrder(
                 selfies=(sitter.selfie.pixels,),
                 prompt=sitter.wanted.prompt,
                 seed=seed,

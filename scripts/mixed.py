@@ -9,7 +9,7 @@ from loadtest.arrivals import STEPS, STEPS_WEIGHTS, Arrival, plan_arrivals
 from models.engine.rows import Row
 from models.engine.scheduler import Scheduler
 from scripts.policies import RequestBatches
-from scripts.studio import MAX_ROWS, Order, Studio
+from scripts.studio import MAX_ROWS, Studio, StudioOrder
 
 STEP_BATCHES, REQUEST_BATCHES, ONE_AT_A_TIME = "step batches", "request batches", "one at a time"
 ALONE_ROUNDS = 5
@@ -26,7 +26,7 @@ def policies() -> dict[str, Scheduler | RequestBatches[Row]]:
 class Mixed:
     """One person's rows, prepared before the clock starts: only the engine is measured."""
 
-    def __init__(self, studio: Studio, order: Order) -> None:
+    def __init__(self, studio: Studio, order: StudioOrder) -> None:
         self._studio = studio
         self._rows = {steps: studio.prepare(replace(order, steps=steps)) for steps in STEPS}
         self.alone = {steps: self._alone(steps) for steps in STEPS}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.engine.rows import Row
 from models.sdxl.conditioning import Prompt
-from scripts.studio import Order, Studio
+from scripts.studio import Studio, StudioOrder
 
 
 class Stock:
@@ -48,7 +48,7 @@ class Comparison:
     stock_cpu_ms: float
 
 
-def compare_with_stock(studio: Studio, stock: Stock, order: Order, rounds: int) -> Comparison:
+def compare_with_stock(studio: Studio, stock: Stock, order: StudioOrder, rounds: int) -> Comparison:
     """Steps, decoding and packing of one picture alone, from the same encoded prompt and the same noise.
 
     A B B A, so that a drift of the machine's speed hits both; medians over `rounds` such rounds, after one to warm up.

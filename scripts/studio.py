@@ -28,7 +28,8 @@ from models.faces.network import Network
 from models.faces.recogniser import Recogniser
 from models.finish.presenting import present
 from models.weights.manifest import PACKAGE, FinalSpec, Manifest, WeightFile, read_manifest
-from models.wire.order import Final, Generate
+from models.wire.groups import Sampling
+from models.wire.order import Final, Order, Photos, Words
 from models.wire.picture import Picture
 from models.wire.setup import Setup
 from models.worker.devices import buckets_for
@@ -42,7 +43,7 @@ MAX_ROWS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class StudioOrder:
     """What one caller asks for. `prompt` names the person as "person"."""
 
     selfies: tuple[Rgb, ...]
@@ -106,26 +107,25 @@ class Studio:
         faces = self._analyzer.analyze(picture)
         return faces[0].landmarks if faces else None
 
-    def prepare(self, order: Order) -> Row:
+    def prepare(self, order: StudioOrder) -> Row:
         """Raises JobRefused, as the service would."""
         [row] = self._prepare(order).rows
         return row
 
-    def _prepare(self, order: Order) -> Prepared:
-        request = Generate(
+    def _prepare(self, asked: StudioOrder) -> Prepared:
+        order = Order(
             job_id="studio",
-            selfies=[_picture(selfie) for selfie in order.selfies],
-            prompt=order.prompt,
-            seeds=[order.seed],
-            steps=order.steps,
-            adapter=order.adapter,
-            strength=order.strength,
+            photos=Photos(selfies=tuple(_picture(selfie) for selfie in asked.selfies)),
+            words=Words(prompt=asked.prompt),
+            seeds=[asked.seed],
+            adapter=asked.adapter,
+            sampling=Sampling(steps=asked.steps, strength=asked.strength),
             deadline_seconds=PLENTY_SECONDS,
-            final=Final() if order.final else None,
+            final=Final() if asked.final else None,
         )
-        return self._preparer.prepare(Job.accept(request, time.monotonic()))
+        return self._preparer.prepare(Job.accept(order, time.monotonic()))
 
-    def shoot(self, orders: Sequence[Order]) -> list[np.ndarray]:
+    def shoot(self, orders: Sequence[StudioOrder]) -> list[np.ndarray]:
         """Portraits [H, W, 3] uint8 in the order of `orders`, made in as few batches as the buckets allow."""
         prepared = [self._prepare(order) for order in orders]
         pictures = self.develop([one.rows[0] for one in prepared])
@@ -163,7 +163,7 @@ class Studio:
         denoisers = {stack.denoiser.name: stack.denoiser for stack in self._bundle.stacks.values()}
         return Engine(denoisers[network], self._bundle.decoder, buckets=self._parts.buckets, policy=policy)
 
-    def engine_seconds(self, order: Order) -> float:
+    def engine_seconds(self, order: StudioOrder) -> float:
         """Steps and decoding of one portrait alone; finding the face and reading the prompt come before."""
         row = self.prepare(order)
         began = time.perf_counter()

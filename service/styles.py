@@ -14,6 +14,7 @@ from typing import Annotated, Any, cast
 import msgspec
 from msgspec import Meta, Struct
 
+from models.wire.groups import Guidance, Sampling, Strength
 from service.errors import BadRequest
 
 BUILT_IN = Path(__file__).with_name("styles.toml")
@@ -37,8 +38,13 @@ class Style(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     description: Annotated[str, Meta(min_length=1, max_length=300)]
     prompt: Annotated[str, Meta(min_length=1, description="Holds `{subject}` exactly once.")]
     negative_prompt: str | None = None
-    strength: Annotated[float, Meta(ge=0, le=1, description="How strongly the identity shows.")] | None = None
-    guidance: Annotated[float, Meta(ge=0, le=20)] | None = None
+    strength: Strength | None = None
+    guidance: Guidance | None = None
+
+    @property
+    def sampling(self) -> Sampling:
+        """Its defaults, as a request says its own."""
+        return Sampling(strength=self.strength, guidance=self.guidance)
 
     def prompt_for(self, subject: str) -> str:
         return self.prompt.replace(PLACE, subject)

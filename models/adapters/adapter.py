@@ -1,7 +1,7 @@
 """What every adapter is: identity from faces, then conditioning for rows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 import numpy as np
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from models.faces.face import Face
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.lora_choice import LoraChoice
-from models.wire.groups import Framing, Region
-from models.wire.order import MAX_SELFIES
+from models.wire.filled_sampling import FilledSampling
+from models.wire.groups import Placing
+from models.wire.order import MAX_SELFIES, Words
 from models.wire.picture import Picture
 
 Size = tuple[int, int]  # width, height
@@ -58,26 +59,18 @@ class TokenShape:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """The part of a request that steers the picture. `strength` is 0 (no identity) to 1 (as much as is good).
+class Scene:
+    """What one picture is to show, and how it is computed. Placing and pose are for adapters with `takes_pose`."""
 
-    The last five are for adapters with `takes_pose`, and mean what they do in `models.wire.order`.
-    """
+    words: Words
+    sampling: FilledSampling
+    placing: Placing = field(default_factory=Placing)
+    pose: Pose | None = None  # of the photo that was sent for it
 
-    prompt: str
-    negative_prompt: str | None
-    subject: str
-    width: int
-    height: int
-    num_steps: int
-    strength: float
-    guided: bool
-    lora: LoraChoice | None = None
-    pose: Pose | None = None
-    framing: Framing = "front"
-    control_strength: float | None = None
-    control_window: tuple[float, float] = (0.0, 1.0)
-    region: Region = "picture"
+    @property
+    def lora(self) -> LoraChoice | None:
+        name, scale = self.sampling.lora, self.sampling.lora_scale
+        return None if name is None or scale is None else LoraChoice(name, scale)
 
 
 class Adapter(Protocol):
@@ -99,8 +92,8 @@ class Adapter(Protocol):
         """One face per selfie, all of one person."""
         ...
 
-    def check(self, wish: Wish, num_selfies: int) -> None:
+    def check(self, scene: Scene, num_selfies: int) -> None:
         """Raise ValueError with a `code` if the prompt can't be used; called before any model runs."""
         ...
 
-    def condition(self, identity: Identity, wish: Wish) -> RowConditioning: ...
+    def condition(self, identity: Identity, scene: Scene) -> RowConditioning: ...

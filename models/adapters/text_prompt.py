@@ -1,27 +1,27 @@
 """The text's part of a row, for adapters that leave the prompt as it is and bring the person beside it."""
 
-from models.adapters.adapter import Wish
+from models.adapters.adapter import Scene
 from models.sdxl.conditioning import RowConditioning, time_ids_for, zeros_like
 from models.sdxl.text import TextEncoders
 
 
-def check_prompts(text: TextEncoders, wish: Wish) -> None:
+def check_prompts(text: TextEncoders, scene: Scene) -> None:
     """Raises PromptTooLong."""
-    for prompt in (wish.prompt, wish.negative_prompt):
+    for prompt in (scene.words.prompt, scene.words.negative_prompt):
         if prompt is not None:
             text.tokenize(prompt)
 
 
-def text_conditioning(text: TextEncoders, wish: Wish) -> RowConditioning:
+def text_conditioning(text: TextEncoders, scene: Scene) -> RowConditioning:
     """What the plain model, without any person, is steered by."""
-    wanted = [text.tokenize(wish.prompt)]
-    if wish.guided and wish.negative_prompt is not None:
-        wanted.append(text.tokenize(wish.negative_prompt))
-    prompt, *negative = text.encode(wanted, wish.lora)
+    wanted = [text.tokenize(scene.words.prompt)]
+    if scene.sampling.is_guided and scene.words.negative_prompt is not None:
+        wanted.append(text.tokenize(scene.words.negative_prompt))
+    prompt, *negative = text.encode(wanted, scene.lora)
     return RowConditioning(
         personal=prompt,
         plain=prompt,
         merge_step=-1,
-        negative=(negative[0] if negative else zeros_like(prompt)) if wish.guided else None,
-        time_ids=time_ids_for(wish.width, wish.height, prompt.embeds.device, prompt.embeds.dtype),
+        negative=(negative[0] if negative else zeros_like(prompt)) if scene.sampling.is_guided else None,
+        time_ids=time_ids_for(scene.sampling.width, scene.sampling.height, prompt.embeds.device, prompt.embeds.dtype),
     )

@@ -4,7 +4,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-from models.wire.groups import Framing
+from models.wire.filled_sampling import FilledSampling
+from models.wire.groups import Framing, size_text
 
 
 class FileInfo(Struct, frozen=True, kw_only=True):
@@ -67,3 +68,14 @@ class BundleInfo(Struct, frozen=True, kw_only=True):
     files: list[FileInfo]
     revision: str = ""  # changes with any weight file: what an identity is bound to
     finals: FinalInfo | None = None  # None: this bundle makes none
+
+    @property
+    def sampling(self) -> FilledSampling:
+        """What it does where nothing is said."""
+        return FilledSampling(
+            size=size_text(self.default_size),
+            steps=self.default_steps,
+            sampler=self.default_sampler,
+            guidance=self.default_guidance,
+            strength=self.default_strength,
+        )

@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from models.wire.filled_sampling import FilledSampling
 from models.wire.groups import ImageFormat
 
 
@@ -47,23 +48,18 @@ class Timings(Struct, frozen=True, kw_only=True):
 class Started(Struct, frozen=True, kw_only=True, tag="started"):
     """The photos passed, the identity is encoded and the job's first row has joined the batch.
 
-    Sizes and steps are those of the pictures to come: a final's are larger and more than its preview's were.
+    `sampling` is the order's as filled in; size and steps are those of the pictures to come: a final's are larger and
+    more than its preview's were.
     """
 
     job_id: str
     faces: list[FaceReport]
     adapter: str
-    sampler: str
-    steps: int
-    width: int
-    height: int
-    guidance: float = 1.0
-    strength: float = 1.0
-    lora_scale: float | None = None
+    sampling: FilledSampling
     identity: bytes | None = None  # opaque, if the job `wants_identity`; also holds how a pose photo's face stood
 
     def __repr__(self) -> str:
-        return f"Started({self.job_id}, {self.width}x{self.height})"
+        return f"Started({self.job_id}, {self.sampling.size})"
 
 
 class Stepped(Struct, frozen=True, kw_only=True, tag="stepped"):

@@ -4,9 +4,12 @@ A field is declared once, here: its type, its bounds and the sentence about it, 
 and the schema. A field without a description is the service's to set, never a caller's.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
+import msgspec
 from msgspec import Meta, Struct
+
+G = TypeVar("G", bound=Struct)
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"
 
@@ -84,3 +87,20 @@ class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     previews: Previews = False
     mark: str | None = None
     longest_side: int | None = None
+
+
+def merge(said: Struct, default: G) -> G:
+    """`default` with all that `said`, whose fields it has too, does not leave open as None."""
+    given = {name: value for name in said.__struct_fields__ if (value := getattr(said, name)) is not None}
+    return msgspec.structs.replace(default, **given)
+
+
+def sides(size: str) -> tuple[int, int]:
+    """Width and height in pixels of a SizeText."""
+    width, _, height = size.partition("x")
+    return int(width), int(height)
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """A width and a height as a SizeText."""
+    return f"{size[0]}x{size[1]}"

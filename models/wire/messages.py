@@ -7,7 +7,7 @@ The front imports this package, so nothing in it may import torch, numpy or anyt
 from msgspec import Struct
 
 from models.wire.events import Done, Dropped, Failed, Portrait, Started, Stepped
-from models.wire.order import Generate
+from models.wire.order import Order
 from models.wire.reports import Broken, Figures, Ready
 from models.wire.setup import Setup
 
@@ -22,5 +22,5 @@ class Shutdown(Struct, frozen=True, kw_only=True, tag="shutdown"):
     """Finish nothing more, fail what is left as `worker_stopping`, exit 0."""
 
 
-ToWorker = Setup | Generate | Cancel | Shutdown
+ToWorker = Setup | Order | Cancel | Shutdown
 FromWorker = Ready | Started | Stepped | Portrait | Done | Failed | Dropped | Figures | Broken

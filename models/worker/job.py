@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.wire.events import Failed, Started, Timings
-from models.wire.order import Generate
+from models.wire.order import Order
 
 Fault = Literal["caller", "capacity", "worker"]
 
@@ -50,9 +50,9 @@ class Stopwatch:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One Generate in the worker's hands. `open_images` are the indexes that haven't left yet."""
+    """One order in the worker's hands. `open_images` are the indexes that haven't left yet."""
 
-    request: Generate
+    order: Order
     deadline: float  # on the worker's clock
     watch: Stopwatch
     open_images: set[int] = field(default_factory=set)
@@ -61,13 +61,13 @@ class Job:
     has_ended: bool = False
 
     @classmethod
-    def accept(cls, request: Generate, now: float) -> "Job":
+    def accept(cls, order: Order, now: float) -> "Job":
         return cls(
-            request=request,
-            deadline=now + request.deadline_seconds,
+            order=order,
+            deadline=now + order.deadline_seconds,
             watch=Stopwatch(received=now),
-            open_images=set(range(len(request.seeds))),
+            open_images=set(range(len(order.seeds))),
         )
 
     def __repr__(self) -> str:
-        return f"Job({self.request.job_id}, {len(self.open_images)} images open)"
+        return f"Job({self.order.job_id}, {len(self.open_images)} images open)"

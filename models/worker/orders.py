@@ -1,24 +1,27 @@
-"""A request with the bundle's defaults filled in and checked against its limits: what is to be drawn, and how."""
+"""An order with the bundle's defaults filled in and checked against its limits: what is to be drawn, and how."""
 
 from dataclasses import dataclass, replace
 
-from models.adapters.adapter import Size, Wish
+import msgspec
+
+from models.adapters.adapter import Scene, Size
 from models.bundle.bundle import Bundle, Stack
 from models.engine.plan import Level, Plan, make_plan
 from models.engine.rows import BatchKey
-from models.sdxl.lora_choice import LoraChoice
 from models.weights.manifest import FinalSpec
 from models.wire.bundle_info import BundleInfo
 from models.wire.events import Failed
-from models.wire.order import Generate
+from models.wire.filled_sampling import FilledSampling
+from models.wire.groups import Placing, merge, size_text
+from models.wire.order import Final, Order
 from models.worker.job import JobRefused
 
 
 @dataclass(frozen=True, slots=True)
-class FinalOrder:
-    """How a picture goes on to be a final. `wish` is that of the refinement, `size` that of what leaves."""
+class FilledFinal:
+    """How a picture goes on to be a final. `scene` is that of the refinement, `size` that of what leaves."""
 
-    wish: Wish
+    scene: Scene
     plan: Plan
     first: int
     level: Level
@@ -30,117 +33,117 @@ class FinalOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """`size` is that of the pictures that leave: larger than the wish's for a final, smaller for a small preview."""
+class FilledOrder:
+    """`size` is that of the pictures that leave: larger than the scene's for a final, smaller for a small preview."""
 
     stack: Stack
-    wish: Wish
-    sampler: str
+    scene: Scene
     plan: Plan
-    guidance: float
     size: Size
-    final: FinalOrder | None
+    final: FilledFinal | None
 
-    def key(self, bundle: BundleInfo, wish: Wish) -> BatchKey:
-        return BatchKey(bundle.name, self.stack.denoiser.name, wish.width, wish.height, wish.guided, wish.lora)
+    @property
+    def sampling(self) -> FilledSampling:
+        """Of the pictures to come."""
+        sampling = self.scene.sampling
+        if self.final is None:
+            return sampling
+        steps = sampling.steps + self.final.num_steps
+        return msgspec.structs.replace(sampling, size=size_text(self.final.size), steps=steps)
+
+    def key(self, bundle: BundleInfo, scene: Scene) -> BatchKey:
+        sampling = scene.sampling
+        return BatchKey(
+            bundle.name, self.stack.denoiser.name, sampling.width, sampling.height, sampling.is_guided, scene.lora
+        )
 
 
-def read_order(request: Generate, bundle: Bundle) -> Order:
+def fill(order: Order, bundle: Bundle) -> FilledOrder:
     """Raises JobRefused for what this bundle can't do. May fetch a style LoRA from the disk."""
     info = bundle.info
-    adapter = request.adapter or info.default_adapter
-    sampler = request.sampler or info.default_sampler
-    steps = request.steps or info.default_steps
-    guidance = info.default_guidance if request.guidance is None else request.guidance
+    adapter = order.adapter or info.default_adapter
     adapters = [one.name for one in info.adapters]
-    _require(adapter in adapters, request, "unknown_adapter", adapter, adapters)
-    _require(sampler in info.samplers, request, "unknown_sampler", sampler, info.samplers)
-    _require(steps <= info.max_steps, request, "too_many_steps", steps, info.max_steps)
+    _require(adapter in adapters, order, "unknown_adapter", adapter, adapters)
     stack = bundle.stacks[adapter]
-    width, height = _size(request, info, stack)
-    _require((width, height) in info.sizes, request, "unknown_size", f"{width}x{height}", _in_words(info.sizes))
-    wish = Wish(
-        prompt=request.prompt,
-        negative_prompt=request.negative_prompt,
-        subject=request.subject,
-        width=width,
-        height=height,
-        num_steps=steps,
-        strength=info.default_strength if request.strength is None else request.strength,
-        guided=guidance > 1,  # at 1 the negative branch cancels out, below it would push away from the prompt
-        lora=_lora(request, bundle),
-        framing=request.framing or info.default_framing,
-        control_strength=request.control_strength,
-        control_window=request.control_window,
-        region=request.region,
+    scene = Scene(
+        words=order.words,
+        sampling=_sampling(order, bundle, stack),
+        placing=merge(order.placing, Placing(framing=info.default_framing)),
     )
-    plan = make_plan(sampler, steps, bundle.process)
-    final = _final(request, bundle, wish)
-    return Order(stack, wish, sampler, plan, guidance, _leaving(request, wish, final), final)
+    plan = make_plan(scene.sampling.sampler, scene.sampling.steps, bundle.process)
+    final = _final(order, order.final, bundle, scene) if order.final is not None else None
+    return FilledOrder(stack, scene, plan, _leaving(order, scene, final), final)
 
 
-def _size(request: Generate, info: BundleInfo, stack: Stack) -> Size:
+def _sampling(order: Order, bundle: Bundle, stack: Stack) -> FilledSampling:
+    info = bundle.info
+    usual = msgspec.structs.replace(info.sampling, size=size_text(_usual_size(info, stack)))
+    sampling, sizes = merge(order.sampling, usual), _in_words(info.sizes)
+    _require(sampling.sampler in info.samplers, order, "unknown_sampler", sampling.sampler, info.samplers)
+    _require(sampling.steps <= info.max_steps, order, "too_many_steps", sampling.steps, info.max_steps)
+    _require(sampling.size in sizes, order, "unknown_size", sampling.size, sizes)
+    return _with_lora(order, sampling, bundle)
+
+
+def _usual_size(info: BundleInfo, stack: Stack) -> Size:
     """The bundle's own, or where the adapter spoils its pictures the next in area that it doesn't."""
     width, height = info.default_size
-    if (width, height) in stack.adapter.spoiled_sizes:
-        good = [size for size in info.sizes if size not in stack.adapter.spoiled_sizes]
-        width, height = min(good, key=lambda size: abs(size[0] * size[1] - width * height), default=(width, height))
-    return request.width or width, request.height or height
+    if (width, height) not in stack.adapter.spoiled_sizes:
+        return width, height
+    good = [size for size in info.sizes if size not in stack.adapter.spoiled_sizes]
+    return min(good, key=lambda size: abs(size[0] * size[1] - width * height), default=(width, height))
 
 
-def _lora(request: Generate, bundle: Bundle) -> LoraChoice | None:
+def _with_lora(order: Order, sampling: FilledSampling, bundle: Bundle) -> FilledSampling:
     """The style LoRA, fetched here if it has to be, so that the engine's thread never waits for a disk."""
-    if request.lora is None:
-        return None
-    known = {lora.name: lora for lora in bundle.info.loras}
-    _require(request.lora in known, request, "unknown_lora", request.lora, list(known))
-    scale = known[request.lora].scale if request.lora_scale is None else request.lora_scale
+    if sampling.lora is None:
+        return sampling
+    known = {lora.name: lora.scale for lora in bundle.info.loras}
+    _require(sampling.lora in known, order, "unknown_lora", sampling.lora, list(known))
+    scale = known[sampling.lora] if sampling.lora_scale is None else sampling.lora_scale
     if scale == 0 or bundle.style_loras is None:
-        return None
-    bundle.style_loras.take(request.lora)
-    return LoraChoice(request.lora, scale)
+        return msgspec.structs.replace(sampling, lora=None, lora_scale=None)
+    bundle.style_loras.take(sampling.lora)
+    return msgspec.structs.replace(sampling, lora_scale=scale)
 
 
-def _final(request: Generate, bundle: Bundle, wish: Wish) -> FinalOrder | None:
+def _final(order: Order, asked: Final, bundle: Bundle, scene: Scene) -> FilledFinal:
     """The rest of a longer plan of the bundle's own sampler, at the size at which its UNet refines."""
-    if request.final is None:
-        return None
     spec = bundle.final
     if spec is None:
         message = "The models that are loaded here make no finals."
-        raise JobRefused(Failed(job_id=request.job_id, code="finals_unavailable", message=message, fault="caller"))
-    size = _final_size(request, spec, wish)
-    width, height = size if spec.enlarge == "before" else (wish.width, wish.height)
+        raise JobRefused(Failed(job_id=order.job_id, code="finals_unavailable", message=message, fault="caller"))
+    size = _final_size(order, asked, spec, scene.sampling)
+    drawn = size_text(size) if spec.enlarge == "before" else scene.sampling.size
     plan = make_plan(bundle.info.default_sampler, spec.steps, bundle.process)
     first = spec.steps - spec.refining
-    refined = replace(wish, width=width, height=height, num_steps=spec.steps)
-    return FinalOrder(refined, plan, first, bundle.process.level_at(plan.steps[first].t), size)
+    refined = replace(scene, sampling=msgspec.structs.replace(scene.sampling, size=drawn, steps=spec.steps))
+    return FilledFinal(refined, plan, first, bundle.process.level_at(plan.steps[first].t), size)
 
 
-def _final_size(request: Generate, spec: FinalSpec, wish: Wish) -> Size:
+def _final_size(order: Order, asked: Final, spec: FinalSpec, preview: FilledSampling) -> Size:
     """The one asked for, or the largest of the picture's shape."""
-    alike = [(w, h) for w, h in spec.sizes if w * wish.height == h * wish.width and w > wish.width]
-    largest = max(alike, default=(0, 0))
-    asked = request.final
-    assert asked is not None
-    size = (asked.width or largest[0], asked.height or largest[1])
-    _require(size in alike, request, "unknown_size", f"{size[0]}x{size[1]}" if any(size) else "any", _in_words(alike))
-    return size
+    width, height = preview.width, preview.height
+    alike = {size_text((w, h)): (w, h) for w, h in spec.sizes if w * height == h * width and w > width}
+    wanted = asked.size or max(alike, key=alike.__getitem__, default="any")
+    _require(wanted in alike, order, "unknown_size", wanted, list(alike))
+    return alike[wanted]
 
 
-def _leaving(request: Generate, wish: Wish, final: FinalOrder | None) -> Size:
-    width, height = final.size if final else (wish.width, wish.height)
-    if request.longest_side is None or max(width, height) <= request.longest_side:
+def _leaving(order: Order, scene: Scene, final: FilledFinal | None) -> Size:
+    width, height = final.size if final else (scene.sampling.width, scene.sampling.height)
+    longest = order.delivery.longest_side
+    if longest is None or max(width, height) <= longest:
         return width, height
-    share = request.longest_side / max(width, height)
+    share = longest / max(width, height)
     return max(round(width * share), 1), max(round(height * share), 1)
 
 
 def _in_words(sizes: list[Size]) -> list[str]:
-    return [f"{width}x{height}" for width, height in sizes]
+    return [size_text(size) for size in sizes]
 
 
-def _require(holds: bool, request: Generate, code: str, value: str | int, allowed: list[str] | int) -> None:
+def _require(holds: bool, order: Order, code: str, value: str | int, allowed: list[str] | int) -> None:
     if holds:
         return
     limit = ", ".join(allowed) if isinstance(allowed, list) else allowed
@@ -150,6 +153,4 @@ def _require(holds: bool, request: Generate, code: str, value: str | int, allowe
     else:
         choice = f". Choose one of: {limit}." if allowed else "; there is none to choose."
         message = f"The {words} {value!r} is not available here{choice}"
-    raise JobRefused(
-        Failed(job_id=request.job_id, code=code, message=message, fault="caller", value=value, limit=limit)
-    )
+    raise JobRefused(Failed(job_id=order.job_id, code=code, message=message, fault="caller", value=value, limit=limit))

@@ -1,7 +1,7 @@
-"""From a request to rows: check, find the face, judge the photo, encode the identity and the prompt.
+"""From an order to rows: check, find the face, judge the photo, encode the identity and the prompt.
 
 Runs on the preparation thread, while the engine's thread ticks. The cheapest refusals come first: nothing computes
-for a request that can't be met.
+for an order that can't be met.
 """
 
 import time
@@ -17,10 +17,10 @@ from models.faces.face import Face, FaceAnalyzer
 from models.faces.face_cache import FaceCache, pixels_of
 from models.faces.judge import Judgement, PhotoLimits, judge
 from models.wire.events import FaceReport, Failed, Started
-from models.wire.order import Generate
+from models.wire.order import Order
 from models.wire.picture import Picture
 from models.worker.job import Job, JobRefused
-from models.worker.orders import FinalOrder, Order, read_order
+from models.worker.orders import FilledFinal, FilledOrder, fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Prepared:
 
 
 class Preparer:
-    """Holds warm models and no request. One thread at a time calls `prepare`."""
+    """Holds warm models and no order. One thread at a time calls `prepare`."""
 
     def __init__(
         self,
@@ -51,20 +51,20 @@ class Preparer:
 
     def prepare(self, job: Job) -> Prepared:
         """Raises JobRefused with what the caller is to be told. An enrolment comes out without rows."""
-        request = job.request
+        order = job.order
         job.watch.preparation_began = self._clock()
-        order = read_order(request, self._bundle)
-        if request.identity is None:
-            _check_prompt(order, request, len(request.selfies))
-            kept, reports = self._get_to_know(job, order.stack.adapter, FaceCache(self._analyzer))
+        filled = fill(order, self._bundle)
+        if order.identity is None:
+            _check_prompt(filled, order, len(order.photos.selfies))
+            kept, reports = self._get_to_know(job, filled.stack.adapter, FaceCache(self._analyzer))
         else:
-            kept, reports = self._remember(job, order, request.identity), []
+            kept, reports = self._remember(job, filled, order.identity), []
         known = self._clock()
-        rows = self._rows(job, order, kept) if request.seeds else []
+        rows = self._rows(job, filled, kept) if order.seeds else []
         job.watch.prepared = self._clock()
         job.watch.text = job.watch.prepared - known
-        identity = pack(kept, order.stack.adapter, self._bundle.info.revision) if request.wants_identity else None
-        return Prepared(job, rows, order.size, _started(request, reports, order, identity))
+        identity = pack(kept, filled.stack.adapter, self._bundle.info.revision) if order.wants_identity else None
+        return Prepared(job, rows, filled.size, _started(order, reports, filled, identity))
 
     # ---- who it is
 
@@ -72,77 +72,77 @@ class Preparer:
         """The photos' way to an identity."""
         began = self._clock()
         faces, reports = self._find_faces(job, cache, adapter.face_space)
-        stands = self._find_pose(job.request, cache, adapter.face_space)
+        stands = self._find_pose(job.order, cache, adapter.face_space)
         embedded = self._clock()
-        identity = adapter.identity(job.request.selfies, faces)
+        identity = adapter.identity(job.order.photos.selfies, faces)
         job.watch.face, job.watch.identity = embedded - began, self._clock() - embedded
         return Kept(identity, stands), reports
 
-    def _remember(self, job: Job, order: Order, identity: bytes) -> Kept:
+    def _remember(self, job: Job, filled: FilledOrder, identity: bytes) -> Kept:
         """The short way: what was packed before. No selfie, no face, no encoder."""
-        request, adapter = job.request, order.stack.adapter
+        order, adapter = job.order, filled.stack.adapter
         began = self._clock()
         try:
             kept = unpack(identity, adapter, self._bundle.info.revision)
         except IdentityRefused as refused:
-            failed = Failed(job_id=request.job_id, code=refused.code, message=str(refused), fault="caller")
+            failed = Failed(job_id=order.job_id, code=refused.code, message=str(refused), fault="caller")
             raise JobRefused(failed) from None
         job.watch.identity = self._clock() - began
-        _check_prompt(order, request, len(kept.identity.tokens) // adapter.tokens.rows_a_selfie)
-        if request.pose is None:
+        _check_prompt(filled, order, len(kept.identity.tokens) // adapter.tokens.rows_a_selfie)
+        if order.photos.pose is None:
             return kept
         began = self._clock()
-        kept = replace(kept, stands=self._find_pose(request, FaceCache(self._analyzer)))
+        kept = replace(kept, stands=self._find_pose(order, FaceCache(self._analyzer)))
         job.watch.face = self._clock() - began
         return kept
 
     # ---- what is drawn
 
-    def _rows(self, job: Job, order: Order, kept: Kept) -> list[Row]:
-        request, bundle = job.request, self._bundle
-        wish = replace(order.wish, pose=kept.stands)
-        conditioning = order.stack.adapter.condition(kept.identity, wish)
-        refinement = self._refinement(order, order.final, kept) if order.final else None
-        sides = (side // bundle.decoder.factor for side in (wish.height, wish.width))
+    def _rows(self, job: Job, filled: FilledOrder, kept: Kept) -> list[Row]:
+        order, bundle = job.order, self._bundle
+        scene = replace(filled.scene, pose=kept.stands)
+        conditioning = filled.stack.adapter.condition(kept.identity, scene)
+        refinement = self._refinement(filled, filled.final, kept) if filled.final else None
+        sides = (side // bundle.decoder.factor for side in (scene.sampling.height, scene.sampling.width))
         shape = (bundle.decoder.latent_channels, *sides)
         return [
             Row(
-                job_id=request.job_id,
+                job_id=order.job_id,
                 index=index,
                 seed=seed,
-                key=order.key(bundle.info, wish),
-                plan=order.plan,
+                key=filled.key(bundle.info, scene),
+                plan=filled.plan,
                 conditioning=conditioning,
-                guidance=order.guidance,
+                guidance=scene.sampling.guidance,
                 deadline=job.deadline,
-                latent=initial_latent(seed, order.plan, shape, bundle.device),
-                wants_previews=request.previews and bundle.preview_decoder is not None,
+                latent=initial_latent(seed, filled.plan, shape, bundle.device),
+                wants_previews=order.delivery.previews and bundle.preview_decoder is not None,
                 refinement=refinement,
             )
-            for index, seed in enumerate(request.seeds)
+            for index, seed in enumerate(order.seeds)
         ]
 
-    def _refinement(self, order: Order, final: FinalOrder, kept: Kept) -> Refinement:
-        wish = replace(final.wish, pose=kept.stands)
+    def _refinement(self, filled: FilledOrder, final: FilledFinal, kept: Kept) -> Refinement:
+        scene = replace(final.scene, pose=kept.stands)
         return Refinement(
-            key=order.key(self._bundle.info, wish),
+            key=filled.key(self._bundle.info, scene),
             plan=final.plan,
             first=final.first,
             level=final.level,
-            conditioning=order.stack.adapter.condition(kept.identity, wish),
+            conditioning=filled.stack.adapter.condition(kept.identity, scene),
         )
 
     # ---- the photos
 
     def _find_faces(self, job: Job, cache: FaceCache, space: str | None) -> tuple[list[Face], list[FaceReport]]:
         """One usable face per selfie. Every selfie is looked at, so that one answer names all that is wrong."""
-        judgements = [self._judge(selfie, job.request, cache, space) for selfie in job.request.selfies]
+        judgements = [self._judge(selfie, job.order, cache, space) for selfie in job.order.photos.selfies]
         reports = [judgement.report for judgement in judgements]
         for index, judgement in enumerate(judgements):
             if judgement.code is not None:
                 raise JobRefused(
                     Failed(
-                        job_id=job.request.job_id,
+                        job_id=job.order.job_id,
                         code=judgement.code,
                         message=judgement.message,
                         fault="caller",
@@ -153,29 +153,29 @@ class Preparer:
                     )
                 )
         faces = [judgement.face for judgement in judgements if judgement.face is not None]
-        _refuse_several_people(job.request, faces, reports)
+        _refuse_several_people(job.order, faces, reports)
         return faces, reports
 
-    def _find_pose(self, request: Generate, cache: FaceCache, space: str | None = None) -> Pose | None:
+    def _find_pose(self, order: Order, cache: FaceCache, space: str | None = None) -> Pose | None:
         """The largest face of the pose photo. It may be small, dark or blurred: only where it is counts."""
-        if request.pose is None:
+        if order.photos.pose is None:
             return None
-        faces = cache.places(request.pose, space)
+        faces = cache.places(order.photos.pose, space)
         if not faces:
             message = (
                 "No face was found in the pose photo. Send one that shows a whole face, or leave it out and choose "
                 "a framing."
             )
             raise JobRefused(
-                Failed(job_id=request.job_id, code="pose_no_face", message=message, fault="caller", value=0, limit=1)
+                Failed(job_id=order.job_id, code="pose_no_face", message=message, fault="caller", value=0, limit=1)
             )
-        return Pose.of(request.pose, faces[0])
+        return Pose.of(order.photos.pose, faces[0])
 
-    def _judge(self, selfie: Picture, request: Generate, cache: FaceCache, space: str | None) -> Judgement:
-        return judge(pixels_of(selfie), cache.faces(selfie, space), self._limits, request.several_faces)
+    def _judge(self, selfie: Picture, order: Order, cache: FaceCache, space: str | None) -> Judgement:
+        return judge(pixels_of(selfie), cache.faces(selfie, space), self._limits, order.several_faces)
 
 
-def _refuse_several_people(request: Generate, faces: list[Face], reports: list[FaceReport]) -> None:
+def _refuse_several_people(order: Order, faces: list[Face], reports: list[FaceReport]) -> None:
     found = disagreement(faces)
     if found is None:
         return
@@ -187,7 +187,7 @@ def _refuse_several_people(request: Generate, faces: list[Face], reports: list[F
     )
     raise JobRefused(
         Failed(
-            job_id=request.job_id,
+            job_id=order.job_id,
             code="identities_disagree",
             message=message,
             fault="caller",
@@ -200,14 +200,14 @@ def _refuse_several_people(request: Generate, faces: list[Face], reports: list[F
     )
 
 
-def _check_prompt(order: Order, request: Generate, num_selfies: int) -> None:
-    if not request.seeds:
+def _check_prompt(filled: FilledOrder, order: Order, num_selfies: int) -> None:
+    if not order.seeds:
         return
     try:
-        order.stack.adapter.check(order.wish, num_selfies)
+        filled.stack.adapter.check(filled.scene, num_selfies)
     except ValueError as error:
         failed = Failed(
-            job_id=request.job_id,
+            job_id=order.job_id,
             code=getattr(error, "code", "prompt_too_long"),
             message=str(error),
             fault="caller",
@@ -217,19 +217,11 @@ def _check_prompt(order: Order, request: Generate, num_selfies: int) -> None:
         raise JobRefused(failed) from None
 
 
-def _started(request: Generate, reports: list[FaceReport], order: Order, identity: bytes | None) -> Started:
-    wish, final = order.wish, order.final
-    width, height = final.size if final else (wish.width, wish.height)
+def _started(order: Order, reports: list[FaceReport], filled: FilledOrder, identity: bytes | None) -> Started:
     return Started(
-        job_id=request.job_id,
+        job_id=order.job_id,
         faces=reports,
-        adapter=order.stack.adapter.name,
-        sampler=order.sampler,
-        steps=wish.num_steps + (final.num_steps if final else 0),
-        width=width,
-        height=height,
-        guidance=order.guidance,
-        strength=wish.strength,
-        lora_scale=wish.lora.scale if wish.lora else None,
+        adapter=filled.stack.adapter.name,
+        sampling=filled.sampling,
         identity=identity,
     )

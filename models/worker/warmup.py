@@ -10,11 +10,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import skimage.data
 import torch
 
-from models.adapters.adapter import Size, Wish
+from models.adapters.adapter import Scene, Size
 from models.bundle.bundle import Bundle, Stack
 from models.engine.engine import Engine
 from models.engine.plan import make_plan
@@ -26,6 +27,8 @@ from models.finish.jpeg import Encode
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.speed import Speed
+from models.wire.groups import size_text
+from models.wire.order import Words
 from models.wire.picture import Picture
 
 log = logging.getLogger(__name__)
@@ -44,7 +47,7 @@ def warm_preparation(bundle: Bundle, analyzer: FaceAnalyzer) -> Conditionings:
     identities = {name: stack.adapter.identity([picture], [_nobody(stack)]) for name, stack in bundle.stacks.items()}
     return {
         size: {
-            name: stack.adapter.condition(identities[name], _wish(bundle, size))
+            name: stack.adapter.condition(identities[name], _scene(bundle, size))
             for name, stack in bundle.stacks.items()
         }
         for size in sizes_to_warm(bundle)
@@ -162,18 +165,9 @@ def _free_bytes(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] + reserve
 
 
-def _wish(bundle: Bundle, size: Size) -> Wish:
-    width, height = size
-    return Wish(
-        prompt="portrait photo of a person",
-        negative_prompt=None,
-        subject="person",
-        width=width,
-        height=height,
-        num_steps=bundle.info.default_steps,
-        strength=1.0,
-        guided=bundle.info.default_guidance > 1,
-    )
+def _scene(bundle: Bundle, size: Size) -> Scene:
+    sampling = msgspec.structs.replace(bundle.info.sampling, size=size_text(size), strength=1.0)
+    return Scene(words=Words(prompt="portrait photo of a person"), sampling=sampling)
 
 
 def _nobody(stack: Stack) -> Face:

@@ -23,7 +23,7 @@ from models.finish.encoding import encode_image, encode_preview
 from models.finish.presenting import present
 from models.wire.events import Done, Dropped, Failed, Portrait, Stepped
 from models.wire.messages import Cancel, FromWorker, Shutdown, ToWorker
-from models.wire.order import Generate
+from models.wire.order import Order
 from models.wire.reports import Broken, Figures, Ready, SpeedInfo, Tick
 from models.wire.setup import Setup
 from models.worker.devices import choose_device, describe_error, device_name, exit_on_cuda_fault, use_device
@@ -182,7 +182,7 @@ class Worker:
 
     def _handle(self, message: ToWorker | Prepared | _Encoded | Failed) -> None:
         match message:
-            case Generate():
+            case Order():
                 self._accept(message)
             case Prepared():
                 self._start(message)
@@ -198,13 +198,13 @@ class Worker:
             case Setup():
                 log.warning("a second setup was ignored")
 
-    def _accept(self, request: Generate) -> None:
-        job = Job.accept(request, self._clock())
+    def _accept(self, order: Order) -> None:
+        job = Job.accept(order, self._clock())
         if len(self._jobs) >= MAX_JOBS:
             message = f"The worker holds {MAX_JOBS} jobs; try again shortly."
             self._send(_failure(job, "worker_full", message, "capacity"))
             return
-        self._jobs[request.job_id] = job
+        self._jobs[order.job_id] = job
         self._preparing.submit(self._prepare, job)
 
     def _prepare(self, job: Job) -> None:
@@ -220,7 +220,7 @@ class Worker:
             self._inbox.put(refused.failed)
         except Exception as error:
             exit_on_cuda_fault(error)
-            log.error("preparation of %s failed: %s", _in_log(job.request), describe_error(error))
+            log.error("preparation of %s failed: %s", _in_log(job.order), describe_error(error))
             self._inbox.put(_failure(job, "preparation_failed", "The photo could not be processed.", "worker"))
 
     def _start(self, prepared: Prepared) -> None:
@@ -230,7 +230,7 @@ class Worker:
         job.started, job.size = prepared.started, prepared.size
         if not prepared.rows:
             self._send(prepared.started)
-            self._end(job, Done(job_id=job.request.job_id, timings=job.watch.timings(self._clock())))
+            self._end(job, Done(job_id=job.order.job_id, timings=job.watch.timings(self._clock())))
             return
         engine = self._engines[prepared.rows[0].key.network]  # a refinement's, too
         for row in prepared.rows:
@@ -272,7 +272,7 @@ class Worker:
 
     def _send_preview(self, job: Job, step: Stepped, pixels: torch.Tensor) -> None:
         """On the finishing thread. An unfinished picture shows no more than the finished one will."""
-        picture = encode_preview(present(pixels, job.size, job.request.mark))
+        picture = encode_preview(present(pixels, job.size, job.order.delivery.mark))
         self._send(msgspec.structs.replace(step, preview=picture))
 
     def _finish(self, finished: FinishedRow) -> None:
@@ -285,21 +285,21 @@ class Worker:
         """On the finishing thread."""
         try:
             began = self._clock()
-            request = job.request
-            pixels = present(finished.pixels, job.size, request.mark)
-            data = encode_image(pixels, request.format, request.quality, self._encode_jpeg)
+            order, delivery = job.order, job.order.delivery
+            pixels = present(finished.pixels, job.size, delivery.mark)
+            data = encode_image(pixels, delivery.format, delivery.quality, self._encode_jpeg)
             portrait = Portrait(
-                job_id=request.job_id,
+                job_id=order.job_id,
                 index=finished.row.index,
                 seed=finished.row.seed,
-                format=request.format,
+                format=delivery.format,
                 width=pixels.shape[1],
                 height=pixels.shape[0],
                 data=data,
             )
             self._inbox.put(_Encoded(job, portrait, self._clock() - began))
         except Exception as error:
-            log.error("encoding of %s failed: %s", _in_log(job.request), describe_error(error))
+            log.error("encoding of %s failed: %s", _in_log(job.order), describe_error(error))
             self._inbox.put(_failure(job, "encoding_failed", "The picture could not be encoded.", "worker"))
 
     def _deliver(self, encoded: _Encoded) -> None:
@@ -310,7 +310,7 @@ class Worker:
         self._send(encoded.portrait)
         job.open_images.discard(encoded.portrait.index)
         if not job.open_images:
-            self._end(job, Done(job_id=job.request.job_id, timings=job.watch.timings(self._clock())))
+            self._end(job, Done(job_id=job.order.job_id, timings=job.watch.timings(self._clock())))
 
     def _let_go(self, row: Row, reason: Exit) -> None:
         job = self._jobs.get(row.job_id)
@@ -342,10 +342,10 @@ class Worker:
         if job.has_ended:
             return
         job.has_ended = True
-        self._jobs.pop(job.request.job_id, None)
+        self._jobs.pop(job.order.job_id, None)
         if not isinstance(message, Done):
             for engine in self._engines.values():
-                engine.cancel(job.request.job_id)
+                engine.cancel(job.order.job_id)
         if message is not None:
             self._send(message)
 
@@ -396,9 +396,9 @@ def _note_fault(error: Exception) -> None:
     log.error("a fault on the device: %s", describe_error(error))
 
 
-def _in_log(request: Generate) -> str:
+def _in_log(order: Order) -> str:
     """Ids alone: the job's, and its place in the caller's trace."""
-    return f"job {request.job_id} (trace {request.traceparent or 'unknown'})"
+    return f"job {order.job_id} (trace {order.traceparent or 'unknown'})"
 
 
 def _speed(loaded: WorkerParts) -> SpeedInfo:
@@ -413,10 +413,10 @@ def _speed(loaded: WorkerParts) -> SpeedInfo:
 
 
 def _failure(job: Job, code: str, message: str, fault: Fault) -> Failed:
-    return Failed(job_id=job.request.job_id, code=code, message=message, fault=fault)
+    return Failed(job_id=job.order.job_id, code=code, message=message, fault=fault)
 
 
 def _expired(job: Job) -> Failed:
-    limit = job.request.deadline_seconds
+    limit = job.order.deadline_seconds
     message = f"The deadline of {limit:.1f} s passed before the portraits were finished."
-    return Failed(job_id=job.request.job_id, code="deadline_exceeded", message=message, fault="capacity", limit=limit)
+    return Failed(job_id=job.order.job_id, code="deadline_exceeded", message=message, fault="capacity", limit=limit)

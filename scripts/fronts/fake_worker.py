@@ -24,8 +24,9 @@ import msgspec
 from models.wire.bundle_info import AdapterInfo, BundleInfo, FileInfo, FinalInfo, LoraInfo
 from models.wire.channel import Channel
 from models.wire.events import Done, Dropped, FaceReport, Failed, Portrait, Started, Stepped, Timings
+from models.wire.groups import merge, sides
 from models.wire.messages import Cancel, FromWorker, Shutdown, ToWorker
-from models.wire.order import Generate
+from models.wire.order import Order
 from models.wire.reports import Broken, Figures, Ready, Tick
 from models.wire.setup import Setup
 
@@ -79,17 +80,17 @@ class FakeWorker:
 
     def __init__(self, setup: Setup, send: Callable[[FromWorker], None], script: Script | None = None) -> None:
         self.setup = setup
-        self.generates: list[Generate] = []
+        self.orders: list[Order] = []
         self.cancels: list[str] = []
         self._send = send
         self._script = script or Script()
         self._arrivals: dict[str, float] = {}
         self._first_steps: dict[str, float] = {}
         self._inbox: queue.Queue[ToWorker] = queue.Queue()
-        self._jobs: dict[str, tuple[Generate, int]] = {}  # steps made
+        self._jobs: dict[str, tuple[Order, int]] = {}  # steps made
 
     def receive(self, message: ToWorker) -> None:
-        if isinstance(message, Generate):
+        if isinstance(message, Order):
             self._arrivals[message.job_id] = time.perf_counter()
         self._inbox.put(message)
 
@@ -135,33 +136,31 @@ class FakeWorker:
             self.cancels.append(message.job_id)
             self._forget(message.job_id)
             self._send(Dropped(job_id=message.job_id))
-        elif isinstance(message, Generate):
-            self.generates.append(msgspec.structs.replace(message, selfies=[]))
+        elif isinstance(message, Order):
+            self.orders.append(
+                msgspec.structs.replace(message, photos=msgspec.structs.replace(message.photos, selfies=()))
+            )
             self._begin(message)
 
-    def _begin(self, job: Generate) -> None:
-        if "CRASH" in job.prompt:
+    def _begin(self, job: Order) -> None:
+        if "CRASH" in job.words.prompt:
             os._exit(70)
-        if "HANG" in job.prompt:
+        if "HANG" in job.words.prompt:
             threading.Event().wait()
-        if "FAIL:" in job.prompt:
-            scripted: list[Any] = job.prompt.split("FAIL:")[1].split()[0].split(":")
+        if "FAIL:" in job.words.prompt:
+            scripted: list[Any] = job.words.prompt.split("FAIL:")[1].split()[0].split(":")
             code, fault = scripted
             failed = Failed(
                 job_id=job.job_id, code=code, message="As scripted.", fault=fault, selfie=0, faces=[BAD_FACE]
             )
             self._send(failed)
             return
-        width, height = _size(job)
         self._send(
             Started(
                 job_id=job.job_id,
-                faces=[GOOD_FACE] * len(job.selfies),
+                faces=[GOOD_FACE] * len(job.photos.selfies),
                 adapter=job.adapter or BUNDLE.default_adapter,
-                sampler=job.sampler or BUNDLE.default_sampler,
-                steps=job.steps or BUNDLE.default_steps,
-                width=width,
-                height=height,
+                sampling=msgspec.structs.replace(merge(job.sampling, BUNDLE.sampling), size=_size(job)),
                 identity=IDENTITY if job.wants_identity else None,
             )
         )
@@ -177,29 +176,30 @@ class FakeWorker:
         room = self._script.rows or sys.maxsize
         for job_id, (job, made) in list(self._jobs.items()):
             room -= len(job.seeds)
-            if "STALL" in job.prompt or room < 0:
+            if "STALL" in job.words.prompt or room < 0:
                 continue
             if not made:
                 self._first_steps[job_id] = time.perf_counter()
-            steps = job.steps or BUNDLE.default_steps
+            steps = job.sampling.steps or BUNDLE.default_steps
             self._jobs[job_id] = (job, made + 1)
             for index in range(len(job.seeds)):
-                preview = b"preview" if job.previews else None
+                preview = b"preview" if job.delivery.previews else None
                 self._send(Stepped(job_id=job_id, index=index, step=made + 1, steps=steps, preview=preview))
             if made + 1 >= steps:
                 self._finish(job)
 
-    def _finish(self, job: Generate) -> None:
-        padding = bytes(BIG_BYTES if "BIG" in job.prompt else self._script.image_bytes)
+    def _finish(self, job: Order) -> None:
+        padding = bytes(BIG_BYTES if "BIG" in job.words.prompt else self._script.image_bytes)
+        width, height = sides(_size(job))
         for index, seed in enumerate(job.seeds):
             self._send(
                 Portrait(
                     job_id=job.job_id,
                     index=index,
                     seed=seed,
-                    format=job.format,
-                    width=_size(job)[0],
-                    height=_size(job)[1],
+                    format=job.delivery.format,
+                    width=width,
+                    height=height,
                     data=b"image of seed %d" % seed + padding,
                 )
             )
@@ -233,10 +233,10 @@ class FakeWorker:
         )
 
 
-def _size(job: Generate) -> tuple[int, int]:
+def _size(job: Order) -> str:
     if job.final is not None:
-        return job.final.width or 512, job.final.height or 512
-    return job.width or 256, job.height or 256
+        return job.final.size or "512x512"
+    return job.sampling.size or "256x256"
 
 
 def read_frames(channel: Channel, take: Callable[[ToWorker], None]) -> None:

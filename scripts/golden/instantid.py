@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from models.adapters.adapter import Identity, Pose, Wish
+from models.adapters.adapter import Identity, Pose, Scene
 from models.adapters.instantid.adapter import FULL_SCALE, IDENTITY_NET, InstantID
 from models.adapters.instantid.checkpoint import build_instantid
 from models.adapters.instantid.keypoints import draw_keypoints
@@ -43,6 +43,9 @@ from models.sdxl.control import Control, ControlNet
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
+from models.wire.filled_sampling import FilledSampling
+from models.wire.groups import Placing, size_text
+from models.wire.order import Words
 from scripts.golden.outcome import PIXEL_TOLERANCE, Outcome, difference, relative_difference
 
 TOLERANCE = 1e-4
@@ -264,23 +267,27 @@ class InstantIDFolder:
         adapter, _, extra = self.parts
         width, height = self.config["width"], self.config["height"]
         pose = Pose(self.shared["in.kps"].cpu().numpy(), _box(data), (width, height))
-        wish = Wish(
-            prompt=self.config["prompt"],
-            negative_prompt=self.config["negative"] if recipe.with_negative else None,
-            subject="man",
-            width=width,
-            height=height,
-            num_steps=self._num_steps(recipe),
-            strength=recipe.scale / FULL_SCALE,
-            guided=recipe.guidance > 1,
+        scene = Scene(
+            words=Words(
+                prompt=self.config["prompt"],
+                negative_prompt=self.config["negative"] if recipe.with_negative else None,
+                subject="man",
+            ),
+            sampling=FilledSampling(
+                size=size_text((width, height)),
+                steps=self._num_steps(recipe),
+                sampler=recipe.sampler,
+                guidance=recipe.guidance,
+                strength=recipe.scale / FULL_SCALE,
+            ),
+            placing=Placing(
+                control_strength=1.0, control_window=recipe.window, region="face" if recipe.masked else "picture"
+            ),
             pose=pose,
-            control_strength=1.0,
-            control_window=recipe.window,
-            region="face" if recipe.masked else "picture",
         )
-        adapter.check(wish, 1)
+        adapter.check(scene, 1)
         identity = Identity(self.shared["in.face_embedding"][None], pose)
-        conditioning = adapter.condition(identity, wish)
+        conditioning = adapter.condition(identity, scene)
         if recipe.guess:
             conditioning = replace(conditioning, controls=tuple(replace(c, guess=True) for c in conditioning.controls))
         if recipe.extra_scale is not None:
@@ -290,7 +297,7 @@ class InstantIDFolder:
                 hint=extra.hint(data["in.control_image_2_u8"]),
                 context=extra.context(conditioning.personal.embeds),
                 scale=recipe.extra_scale,
-                steps=range(wish.num_steps),
+                steps=range(scene.sampling.steps),
             )
             conditioning = replace(
                 conditioning,

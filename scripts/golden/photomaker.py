@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTokenizer
 
-from models.adapters.adapter import Wish
+from models.adapters.adapter import Scene
 from models.adapters.clip_pixels import clip_pixels
 from models.adapters.lora import fuse_loras, read_lora
 from models.adapters.lora_names import ModuleNames
@@ -34,6 +34,9 @@ from models.sdxl.conditioning import RowConditioning
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
+from models.wire.filled_sampling import FilledSampling
+from models.wire.groups import size_text
+from models.wire.order import Words
 from models.wire.picture import Picture
 from scripts.golden.outcome import PIXEL_TOLERANCE, Outcome, difference
 
@@ -171,19 +174,19 @@ class PhotoMakerFolder:
 def _condition(case: dict[str, Any], data: dict[str, Tensor], maker: PhotoMaker) -> RowConditioning:
     count, steps = case["n_images"], case["num_inference_steps"]
     selfies = [picture_of(data[f"in.image.{i}"]) for i in range(count)]
-    wish = Wish(
-        prompt=case["prompt"],
-        negative_prompt=case["negative_prompt"],
-        subject="man",
-        width=case["width"],
-        height=case["height"],
-        num_steps=steps,
-        strength=(steps - 1 - case["start_merge_step"]) / steps,
-        guided=case["guidance_scale"] > 1,
+    scene = Scene(
+        words=Words(prompt=case["prompt"], negative_prompt=case["negative_prompt"], subject="man"),
+        sampling=FilledSampling(
+            size=size_text((case["width"], case["height"])),
+            steps=steps,
+            sampler="euler",
+            guidance=case["guidance_scale"],
+            strength=(steps - 1 - case["start_merge_step"]) / steps,
+        ),
     )
-    maker.check(wish, count)
+    maker.check(scene, count)
     embeddings = data["in.id_embeds"].numpy() if "in.id_embeds" in data else [None] * count
-    return maker.condition(maker.identity(selfies, [face_of(e) for e in embeddings]), wish)
+    return maker.condition(maker.identity(selfies, [face_of(e) for e in embeddings]), scene)
 
 
 def face_of(embedding: Any) -> Face:

@@ -6,6 +6,7 @@ The stream watches its client: when the last one goes, the job is cancelled, or 
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from typing import Self
 
 import msgspec
 from litestar.types import HTTPResponseBodyEvent, Receive, Scope, Send
@@ -39,6 +40,18 @@ class StartedEvent(Struct, frozen=True, kw_only=True):
     width: int
     height: int
     faces: list[FaceReport]
+
+    @classmethod
+    def of(cls, started: Started) -> Self:
+        sampling = started.sampling
+        return cls(
+            adapter=started.adapter,
+            sampler=sampling.sampler,
+            steps=sampling.steps,
+            width=sampling.width,
+            height=sampling.height,
+            faces=started.faces,
+        )
 
 
 class StepEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -129,8 +142,7 @@ class EventStream:
                 )
                 return "queued", queued
             case Started():
-                names = StartedEvent.__struct_fields__
-                return "started", StartedEvent(**{name: getattr(event, name) for name in names})
+                return "started", StartedEvent.of(event)
             case Stepped():
                 step = StepEvent(index=event.index, step=event.step, steps=event.steps, preview_b64=event.preview)
                 return "step", step

@@ -1,5 +1,6 @@
 """POST /v1/finals: a picture's proof comes in, and the full-quality version of that very picture goes out."""
 
+import math
 from typing import Any
 
 from litestar import Request, post
@@ -7,7 +8,8 @@ from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
 from models.wire.bundle_info import BundleInfo, FinalInfo
-from models.wire.order import Final, Generate
+from models.wire.groups import merge, sides, size_text
+from models.wire.order import Final, Order
 from service.access.caller import caller_of, require
 from service.api.accept import choose_form
 from service.api.forms.final import FinalForm
@@ -17,7 +19,7 @@ from service.api.intake.options import options_of
 from service.api.intake.placing import check_webhook, enter, with_fingerprint
 from service.api.intake.receiving import receive
 from service.api.intake.waiting import prepared
-from service.api.orders import read_size
+from service.api.orders import check_size
 from service.api.own_operations import FinalsOperation
 from service.api.record import record_of
 from service.api.respond import respond
@@ -55,15 +57,8 @@ async def place_final(request: AnyRequest, front: Front, form: FinalForm) -> Job
     proof = front.vault.open_proof(form.proof, caller_of(request.scope), bundle)
     final = final_of(form, proof, bundle)
 
-    async def prepare(job: Job) -> Generate:
-        return proof.final(
-            job.id,
-            final,
-            image_format=form.delivery.format,
-            quality=form.delivery.quality,
-            previews=form.delivery.previews,
-            deadline_seconds=job.seconds_left,
-        )
+    async def prepare(job: Job) -> Order:
+        return proof.final(job.id, final, form.delivery, job.seconds_left)
 
     job = enter(request, front, final_summary(form, proof, bundle, final), options, prepare, needs="final")
     return await prepared(request, job)
@@ -71,30 +66,33 @@ async def place_final(request: AnyRequest, front: Front, form: FinalForm) -> Job
 
 def final_of(form: FinalForm, proof: Proof, bundle: BundleInfo) -> Final:
     """The size asked for, or the largest of the picture's shape. Raises BadRequest."""
-    finals, width, height = _finals(bundle), proof.order.width or 0, proof.order.height or 0
-    alike = [(w, h) for w, h in finals.sizes if w * height == h * width and w > width]
+    picture = merge(proof.order.sampling, bundle.sampling)
+    width, height = picture.width, picture.height
+    alike = [(w, h) for w, h in _finals(bundle).sizes if w * height == h * width and w > width]
     if not alike:
-        raise _unavailable(f"no final has the shape of this picture, {width}x{height}")
-    chosen = read_size(form.size, alike) or max(alike)
-    return Final(width=chosen[0], height=chosen[1])
+        raise _unavailable(f"no final has the shape of this picture, {picture.size}")
+    check_size(form.size, alike)
+    return Final(size=form.size or size_text(max(alike)))
 
 
 def final_summary(form: FinalForm, proof: Proof, bundle: BundleInfo, final: Final) -> Summary:
     """The preview's cost and that of the refinement."""
     order, finals = proof.order, _finals(bundle)
-    preview = _area(order.width, order.height) / _area(*bundle.default_size)
-    refined = _area(final.width, final.height) / _area(*bundle.default_size) if finals.refined_in_size else preview
-    steps, guided = order.steps or bundle.default_steps, (order.guidance or 0) > 1
+    picture = merge(order.sampling, bundle.sampling)
+    width, height = sides(final.size or picture.size)
+    usual = math.prod(bundle.default_size)
+    preview = picture.width * picture.height / usual
+    refined = width * height / usual if finals.refined_in_size else preview
     return Summary(
         model=bundle.name,
         style=proof.style,
         adapter=order.adapter or bundle.default_adapter,
         seeds=order.seeds,
-        width=final.width or 0,
-        height=final.height or 0,
-        steps=steps + finals.steps,
+        width=width,
+        height=height,
+        steps=picture.steps + finals.steps,
         format=form.delivery.format,
-        cost=(steps * preview + finals.steps * refined) * (2 if guided else 1),
+        cost=(picture.steps * preview + finals.steps * refined) * (2 if picture.is_guided else 1),
         is_final=True,
     )
 
@@ -107,7 +105,3 @@ def _finals(bundle: BundleInfo) -> FinalInfo:
 
 def _unavailable(why: str) -> BadRequest:
     return BadRequest("finals_unavailable", f"There are no finals here: {why}.", extra={"field": "proof"})
-
-
-def _area(width: int | None, height: int | None) -> int:
-    return (width or 0) * (height or 0)

@@ -1,7 +1,6 @@
 """POST /v1/identities: selfies come in, and a token that takes their place goes out. Nothing stays here."""
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,8 +9,7 @@ from litestar.di import NamedDependency
 from litestar.response.base import ASGIResponse
 
 from models.wire.bundle_info import BundleInfo
-from models.wire.order import Generate
-from models.wire.picture import Picture
+from models.wire.order import Order, Photos, Words
 from service.access.caller import caller_of
 from service.api.answers import IdentityAnswer, note_timings
 from service.api.forms.identity import IdentityForm
@@ -52,9 +50,9 @@ async def create_identity(request: AnyRequest, front: NamedDependency[Front]) ->
         tokens = EnrolmentTokens(front.vault, caller_of(request.scope), bundle.revision)
         options = options_of(request, front, upload.form.terms)
 
-        async def prepare(job: Job) -> Generate:
+        async def prepare(job: Job) -> Order:
             photos = await decode_photos(job, record_of(request.scope), front.decoders, upload)
-            return enrolment(job.id, upload.form, photos.selfies, job.seconds_left)
+            return enrolment(job.id, upload.form, photos, job.seconds_left)
 
         summary = enrolment_summary(upload.form, bundle)
         job = enter(request, front, summary, options, prepare, photos=upload.files, tokens=tokens)
@@ -65,12 +63,12 @@ async def create_identity(request: AnyRequest, front: NamedDependency[Front]) ->
     return _answer(request, await answered(request, job), tokens, bundle)
 
 
-def enrolment(job_id: str, form: IdentityForm, selfies: Sequence[Picture], seconds_left: float) -> Generate:
+def enrolment(job_id: str, form: IdentityForm, photos: Photos, seconds_left: float) -> Order:
     """A job without a picture."""
-    return Generate(
+    return Order(
         job_id=job_id,
-        selfies=list(selfies),
-        prompt="",
+        photos=photos,
+        words=Words(prompt=""),
         seeds=[],
         adapter=form.adapter,
         several_faces=form.several_faces,

@@ -1,33 +1,21 @@
 """A checked form, a style and what the worker has become the message that the worker gets."""
 
+import math
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
 
 from models.wire.bundle_info import BundleInfo
-from models.wire.order import Generate
-from models.wire.picture import Picture
+from models.wire.groups import Placing, Sampling, merge, size_text
+from models.wire.order import Order, Photos, Words
 from models.wire.reports import Ready
 from service.api.forms.portrait import MAX_SEED, PortraitForm
 from service.errors import BadRequest
 from service.jobs.job import Summary
 from service.styles import PLACE, SUBJECTS, Style, Styles
 
-POSE_FIELDS = ("framing", "control_strength", "region")
-T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class Photos:
-    """A request's pictures, decoded."""
-
-    selfies: Sequence[Picture]
-    pose: Picture | None = None
-
-
-class Wish:
+class CheckedForm:
     """What the caller asked for after every check that needs no pixels. `style` is None for a prompt of their own."""
 
     def __init__(
@@ -46,65 +34,56 @@ class Wish:
         self.form = form
         self.bundle = bundle
         self.style: Style | None = styles.find(form.style) if form.prompt is None else None
-        self.size = read_size(form.sampling.size, bundle.sizes)
+        check_size(form.sampling.size, bundle.sizes)
         self.seeds = _seeds(form.seed, form.n)
 
     @property
-    def prompt(self) -> str:
-        if self.style is not None:
-            return self.style.prompt_for(self.form.subject)
-        return with_subject(self.form.prompt or "", self.form.subject)
+    def words(self) -> Words:
+        form, style = self.form, self.style
+        if style is None:
+            prompt, usual = with_subject(form.prompt or "", form.subject), None
+        else:
+            prompt, usual = style.prompt_for(form.subject), style.negative_prompt
+        negative_prompt = usual if form.negative_prompt is None else form.negative_prompt
+        return Words(prompt=prompt, negative_prompt=negative_prompt, subject=form.subject)
+
+    @property
+    def sampling(self) -> Sampling:
+        """With the style's defaults where the form is silent; None is the bundle's default."""
+        return self.form.sampling if self.style is None else merge(self.form.sampling, self.style.sampling)
 
     @property
     def summary(self) -> Summary:
         """With the bundle's defaults where form and style are silent."""
         form, bundle = self.form, self.bundle
-        width, height = self.size or bundle.default_size
-        steps = form.sampling.steps or bundle.default_steps
-        guidance = _first(form.sampling.guidance, self.style and self.style.guidance)
-        is_guided = (bundle.default_guidance if guidance is None else guidance) > 1
-        area = width * height / (bundle.default_size[0] * bundle.default_size[1])
+        sampling = merge(self.sampling, bundle.sampling)
+        area = sampling.width * sampling.height / math.prod(bundle.default_size)
         return Summary(
             model=bundle.name,
             style=self.style.name if self.style is not None else None,
             adapter=form.adapter or bundle.default_adapter,
             seeds=self.seeds,
-            width=width,
-            height=height,
-            steps=steps,
+            width=sampling.width,
+            height=sampling.height,
+            steps=sampling.steps,
             format=form.delivery.format,
-            cost=len(self.seeds) * steps * area * (2 if is_guided else 1),
+            cost=len(self.seeds) * sampling.steps * area * (2 if sampling.is_guided else 1),
         )
 
-    def order(self, job_id: str, photos: Photos, seconds_left: float) -> Generate:
-        """The message, with the style's defaults where the form is silent; None is the bundle's default."""
-        form, style = self.form, self.style
-        width, height = self.size or (None, None)
-        return Generate(
+    def order(self, job_id: str, photos: Photos, seconds_left: float) -> Order:
+        """The message."""
+        form = self.form
+        return Order(
             job_id=job_id,
-            selfies=list(photos.selfies),
-            pose=photos.pose,
-            prompt=self.prompt,
-            negative_prompt=_first(form.negative_prompt, style and style.negative_prompt),
-            subject=form.subject,
-            seeds=self.seeds,
-            width=width,
-            height=height,
-            steps=form.sampling.steps,
-            sampler=form.sampling.sampler,
-            guidance=_first(form.sampling.guidance, style and style.guidance),
-            adapter=form.adapter,
-            strength=_first(form.sampling.strength, style and style.strength),
-            framing=form.placing.framing,
-            control_strength=form.placing.control_strength,
-            region=form.placing.region or "picture",
-            lora=form.sampling.lora,
-            lora_scale=form.sampling.lora_scale,
-            format=form.delivery.format,
-            quality=form.delivery.quality,
-            deadline_seconds=seconds_left,
-            previews=form.delivery.previews,
+            photos=photos,
             several_faces=form.several_faces,
+            words=self.words,
+            seeds=self.seeds,
+            adapter=form.adapter,
+            sampling=self.sampling,
+            placing=form.placing,
+            delivery=form.delivery,
+            deadline_seconds=seconds_left,
         )
 
 
@@ -115,10 +94,6 @@ def with_subject(prompt: str, subject: str) -> str:
     if re.search(rf"\b{re.escape(subject)}\b", prompt, flags=re.IGNORECASE):
         return prompt
     return f"portrait photo of a {subject}, {prompt}"
-
-
-def _first(mine: T | None, default: T | None) -> T | None:
-    return default if mine is None else mine
 
 
 def _check_known(field: str, value: str | None, allowed: Sequence[str]) -> None:
@@ -147,7 +122,7 @@ def _check_pose(form: PortraitForm, bundle: BundleInfo, has_pose: bool) -> None:
     """Some adapters draw the face where the prompt puts it; a pose sent to them would be ignored, so it is refused."""
     name = form.adapter or bundle.default_adapter
     given = ["pose"] if has_pose else []
-    given += [field for field in POSE_FIELDS if getattr(form.placing, field) is not None]
+    given += [field for field in Placing.__struct_fields__ if getattr(form.placing, field) != getattr(Placing(), field)]
     can = [adapter.name for adapter in bundle.adapters if adapter.takes_pose]
     if given and name not in can:
         who = f"choose {' or '.join(can)}" if can else "no adapter that is warm here can"
@@ -164,16 +139,11 @@ def _check_at_most(field: str, value: float | None, limit: float) -> None:
         raise BadRequest(f"{field}_too_large", f"The field {field} is over its limit.", value=value, limit=limit)
 
 
-def read_size(text: str | None, sizes: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
-    """`WxH` as numbers, if the bundle makes that size."""
-    if text is None:
-        return None
-    made = {f"{width}x{height}": (width, height) for width, height in sizes}
-    if text not in made:
-        raise BadRequest(
-            "unknown_size", "This model does not make that size.", value=text, extra={"allowed": list(made)}
-        )
-    return made[text]
+def check_size(size: str | None, sizes: Sequence[tuple[int, int]]) -> None:
+    """Raises BadRequest for a size that is none of these."""
+    allowed = [size_text(one) for one in sizes]
+    if size is not None and size not in allowed:
+        raise BadRequest("unknown_size", "This model does not make that size.", value=size, extra={"allowed": allowed})
 
 
 def _seeds(first: int | None, count: int) -> list[int]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from models.wire.events import Done, Portrait, Started, Stepped
-from models.wire.order import Generate
+from models.wire.order import Order, Photos
 from service.api.forms.portrait import PortraitForm
-from service.api.orders import Photos, Wish
+from service.api.orders import CheckedForm
 from service.decoders.pool import Decoders
 from service.jobs.failures import to_error
 from service.settings import Settings
@@ -43,8 +43,9 @@ async def generate(
         click.echo("loading the models ...", err=True)
         await warm(workers, settings.start_seconds)
         ready = workers.describe()[0]
-        wish = Wish(form, styles, ready, max_images=settings.max_images, has_pose=posed is not None)
-        order = wish.order("generate", Photos(pictures, posed), form.terms.deadline or PATIENT_SECONDS)
+        checked = CheckedForm(form, styles, ready, max_images=settings.max_images, has_pose=posed is not None)
+        photos = Photos(selfies=tuple(pictures), pose=posed)
+        order = checked.order("generate", photos, form.terms.deadline or PATIENT_SECONDS)
         return await run(workers, order, output)
 
 
@@ -74,7 +75,7 @@ async def warm(workers: Workers, seconds: float) -> None:
         hopeless.cancel()
 
 
-async def run(workers: Workers, order: Generate, output: Path) -> list[Path]:
+async def run(workers: Workers, order: Order, output: Path) -> list[Path]:
     """One job with a progress bar over its steps; each portrait is written when it comes."""
     written: list[Path] = []
     async with contextlib.aclosing(workers.submit(order)) as events:
@@ -82,7 +83,7 @@ async def run(workers: Workers, order: Generate, output: Path) -> list[Path]:
             async for event in events:
                 match event:
                     case Started():
-                        bar.length = event.steps * len(order.seeds)
+                        bar.length = event.sampling.steps * len(order.seeds)
                     case Stepped():
                         bar.update(1)
                     case Portrait():

@@ -146,7 +146,7 @@ class Job:
     @property
     def share_done(self) -> float:
         """Of its steps, 0 to 1."""
-        steps = self.started.steps if self.started is not None else self.summary.steps
+        steps = self.started.sampling.steps if self.started is not None else self.summary.steps
         return min(self._steps_made / max(steps * self.summary.num_images, 1), 1.0)
 
     @property

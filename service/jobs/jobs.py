@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 import msgspec
 
 from models.wire.events import Done, Failed, JobEvent, Portrait, Started
-from models.wire.order import Generate
+from models.wire.order import Order
 from models.wire.reports import Ready
 from service.access.caller import Caller
 from service.errors import DeadlineExceeded, JobCancelled, JobFailed, NoCapacity, NotFound, ServiceError
@@ -34,7 +34,7 @@ from service.workers.protocol import Workers
 
 logger = logging.getLogger("proofsheet.error")
 
-Prepare = Callable[[Job], Awaitable[Generate]]
+Prepare = Callable[[Job], Awaitable[Order]]
 
 
 class Jobs:
@@ -253,7 +253,7 @@ class Jobs:
                 del order  # pixels are many times what they came as: a job waits with its photos as they came
                 await self.turns.wait(job)
                 order = await prepare(job)
-            job.photos.become_pixels(_num_pixel_bytes(order))
+            job.photos.become_pixels(order.photos.num_bytes)
             await self._work(job, msgspec.structs.replace(order, traceparent=job.origin.traceparent))
         except ServiceError as error:
             job.end(error)
@@ -263,7 +263,7 @@ class Jobs:
             logger.error(describe_exception(error), extra={"fields": {"job_id": job.id}})
             job.end(JobFailed("internal_error", "This is a bug; the request id finds it in our log."))
 
-    async def _work(self, job: Job, order: Generate) -> None:
+    async def _work(self, job: Job, order: Order) -> None:
         async with contextlib.aclosing(self.workers.submit(order)) as events:
             async for event in events:
                 self._note(job, event)
@@ -325,8 +325,3 @@ class Jobs:
 def _check_deadline(outlook: Outlook, deadline_seconds: float) -> None:
     if outlook.promised_seconds is not None and outlook.promised_seconds > deadline_seconds:
         raise admission.too_late(outlook, outlook.promised_seconds, deadline_seconds)
-
-
-def _num_pixel_bytes(order: Generate) -> int:
-    photos = [*order.selfies, *([] if order.pose is None else [order.pose])]
-    return sum(photo.num_bytes for photo in photos)

@@ -5,21 +5,24 @@ An *identity* is what an enrolment gives: sent back instead of selfies, it saves
 """
 
 import time
-from typing import Literal
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from models.wire.bundle_info import BundleInfo
 from models.wire.events import JobEvent, Portrait, Started
-from models.wire.groups import ImageFormat
-from models.wire.order import Final, Generate
+from models.wire.groups import Delivery
+from models.wire.order import Final, Order, Photos
 from service.access.caller import Caller
 from service.errors import BadRequest
-from service.jobs.sealing import MAX_TOKEN_CHARS, Sealer
+from service.jobs.sealing import MAX_TOKEN_CHARS, Kind, Sealer
 from service.metrics import Metrics
 
 MAX_PAYLOAD_BYTES = MAX_TOKEN_CHARS * 3 // 4 - 512  # what a token that opens again can hold
+
+
+K = TypeVar("K", bound=Struct)
 
 
 class KeptIdentity(Struct, frozen=True, array_like=True):
@@ -36,7 +39,7 @@ class KeptIdentity(Struct, frozen=True, array_like=True):
 class Proof(Struct, frozen=True, array_like=True):
     """One picture, as an order that makes it again: the plan in full, the identity, one seed, and no selfie."""
 
-    order: Generate
+    order: Order
     style: str | None
     model: str
     revision: str
@@ -44,25 +47,10 @@ class Proof(Struct, frozen=True, array_like=True):
     def __repr__(self) -> str:
         return f"Proof({self.model})"
 
-    def final(
-        self,
-        job_id: str,
-        final: Final,
-        *,
-        image_format: ImageFormat,
-        quality: int,
-        previews: bool,
-        deadline_seconds: float,
-    ) -> Generate:
+    def final(self, job_id: str, final: Final, delivery: Delivery, deadline_seconds: float) -> Order:
         """The message that makes the full-quality version."""
         return msgspec.structs.replace(
-            self.order,
-            job_id=job_id,
-            final=final,
-            format=image_format,
-            quality=quality,
-            previews=previews,
-            deadline_seconds=deadline_seconds,
+            self.order, job_id=job_id, final=final, delivery=delivery, deadline_seconds=deadline_seconds
         )
 
 
@@ -85,7 +73,7 @@ class Vault:
 
     def open_identity(self, token: str, caller: Caller, bundle: BundleInfo, adapter: str | None) -> KeptIdentity:
         """Raises BadRequest or Forbidden with a code token_* or identity_*."""
-        kept = msgspec.msgpack.decode(self._sealer.open("identity", token, caller.id), type=KeptIdentity)
+        kept = _decode("identity", self._sealer.open("identity", token, caller.id), KeptIdentity)
         _check_revision("identity", kept.revision, bundle)
         if adapter not in (None, kept.adapter):
             raise BadRequest(
@@ -107,7 +95,7 @@ class Vault:
 
     def open_proof(self, token: str, caller: Caller, bundle: BundleInfo) -> Proof:
         """Raises BadRequest or Forbidden with a code token_* or proof_*."""
-        proof = msgspec.msgpack.decode(self._sealer.open("proof", token, caller.id), type=Proof)
+        proof = _decode("proof", self._sealer.open("proof", token, caller.id), Proof)
         _check_revision("proof", proof.revision, bundle)
         self._metrics.tokens.labels("proof").inc()
         return proof
@@ -150,12 +138,10 @@ class EnrolmentTokens(CallerTokens):
 class ProofTokens(CallerTokens):
     """A proof of each picture."""
 
-    def __init__(self, vault: Vault, caller: Caller, order: Generate, *, style: str | None, bundle: BundleInfo) -> None:
+    def __init__(self, vault: Vault, caller: Caller, order: Order, *, style: str | None, bundle: BundleInfo) -> None:
         super().__init__()
         self._vault, self._caller = vault, caller
-        bare = msgspec.structs.replace(
-            order, job_id="", selfies=[], pose=None, previews=False, mark=None, longest_side=None, wants_identity=False
-        )
+        bare = msgspec.structs.replace(order, job_id="", photos=Photos(), delivery=Delivery(), wants_identity=False)
         self.proof: Proof | None = Proof(bare, style, bundle.name, bundle.revision)
 
     def take(self, event: JobEvent) -> JobEvent:
@@ -175,24 +161,21 @@ class ProofTokens(CallerTokens):
         self.proof = None
 
 
-def _in_full(order: Generate, started: Started) -> Generate:
+def _in_full(order: Order, started: Started) -> Order:
     """With what the worker filled in, so that other defaults make no other picture."""
-    return msgspec.structs.replace(
-        order,
-        identity=started.identity,
-        adapter=started.adapter,
-        sampler=started.sampler,
-        steps=started.steps,
-        width=started.width,
-        height=started.height,
-        guidance=started.guidance,
-        strength=started.strength,
-        lora=order.lora if started.lora_scale is not None else None,
-        lora_scale=started.lora_scale,
-    )
+    return msgspec.structs.replace(order, identity=started.identity, adapter=started.adapter, sampling=started.sampling)
 
 
-def _check_revision(kind: Literal["identity", "proof"], revision: str, bundle: BundleInfo) -> None:
+def _decode(kind: Kind, payload: bytes, layout: type[K]) -> K:
+    """Raises BadRequest for what another release of this service has sealed."""
+    try:
+        return msgspec.msgpack.decode(payload, type=layout)
+    except msgspec.DecodeError:
+        message = f"This {kind} token was sealed by another release of this service: ask for a new one."
+        raise BadRequest("token_malformed", message, extra={"field": kind}) from None
+
+
+def _check_revision(kind: Kind, revision: str, bundle: BundleInfo) -> None:
     if revision != bundle.revision:
         raise BadRequest(
             f"{kind}_wrong_bundle",

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from models.wire.events import Done, Failed, JobEvent, Portrait, Started, Stepped
-from models.wire.order import Generate
+from models.wire.order import Order
 from service.workers.supervisor import Supervisor
 
 MAX_WAITING_STEPS = 64  # progress a slow reader has not taken; more is dropped, portraits never are
@@ -18,7 +18,7 @@ MAX_SENDS = 2  # a job that two workers died of is not given to a third
 class HeldJob:
     """Owned by the pool from submit to its one end. `deadline` is the loop's clock, in seconds."""
 
-    generate: Generate
+    order: Order
     deadline: float
     worker: Supervisor | None = None
     sends: int = 0
@@ -31,16 +31,16 @@ class HeldJob:
 
     @property
     def num_images(self) -> int:
-        return len(self.generate.seeds)
+        return len(self.order.seeds)
 
     @property
     def may_be_sent_again(self) -> bool:
         return not self.ended and self.sends < MAX_SENDS
 
-    def to_send(self, now: float) -> Generate:
+    def to_send(self, now: float) -> Order:
         """The message for a worker, with the time that is left at this moment."""
         self.sends += 1
-        return msgspec.structs.replace(self.generate, deadline_seconds=max(self.deadline - now, 0.001))
+        return msgspec.structs.replace(self.order, deadline_seconds=max(self.deadline - now, 0.001))
 
     def take(self, event: JobEvent) -> None:
         """Pass an event on unless the caller has it already from a worker that died since."""
@@ -64,4 +64,4 @@ class HeldJob:
 
     def fail(self, code: str, message: str, fault: Literal["capacity", "worker"] = "capacity") -> None:
         """End the job for a reason of ours."""
-        self.take(Failed(job_id=self.generate.job_id, code=code, message=message, fault=fault))
+        self.take(Failed(job_id=self.order.job_id, code=code, message=message, fault=fault))

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from models.wire.events import JobEvent
 from models.wire.messages import FromWorker, ToWorker
-from models.wire.order import Generate
+from models.wire.order import Order
 from models.wire.reports import Figures, Ready, SpeedInfo
 from models.wire.setup import Setup
 
@@ -59,7 +59,7 @@ class Workers(Protocol):
 
     def status(self) -> list[WorkerStatus]: ...
 
-    def submit(self, generate: Generate) -> AsyncGenerator[JobEvent, None]:
+    def submit(self, order: Order) -> AsyncGenerator[JobEvent, None]:
         """Send a job to the least loaded worker; its events end with one Done or Failed, within its deadline.
 
         A job accepted while a worker was warm is not refused because it died since: it waits for the next. Closing

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from models.wire.events import Done, Dropped, Failed, JobEvent, Portrait, Started, Stepped
 from models.wire.messages import Cancel, FromWorker
-from models.wire.order import Generate
+from models.wire.order import Order
 from models.wire.reports import Figures, Ready
 from models.wire.setup import Setup
 from service.workers.held_job import HeldJob
@@ -78,11 +78,11 @@ class SupervisedWorkers:
     def status(self) -> list[WorkerStatus]:
         return [supervisor.status() for supervisor in self._supervisors]
 
-    async def submit(self, generate: Generate) -> AsyncGenerator[JobEvent, None]:
+    async def submit(self, order: Order) -> AsyncGenerator[JobEvent, None]:
         """See `Workers.submit`. With no worker warm at the moment, the job waits for one within its deadline."""
         loop = asyncio.get_running_loop()
-        job = HeldJob(generate, deadline=loop.time() + generate.deadline_seconds)
-        self._jobs[generate.job_id] = job
+        job = HeldJob(order, deadline=loop.time() + order.deadline_seconds)
+        self._jobs[order.job_id] = job
         timer = loop.call_at(job.deadline, self._expire, job)
         try:
             self._place(job)
@@ -96,7 +96,7 @@ class SupervisedWorkers:
             try:
                 await self._withdraw(job)
             finally:
-                del self._jobs[generate.job_id]
+                del self._jobs[order.job_id]
                 self._place_waiting()
 
     async def _withdraw(self, job: HeldJob) -> None:
@@ -104,7 +104,7 @@ class SupervisedWorkers:
         job.fail("cancelled", "The job was cancelled.")
         if job.worker is None:
             return
-        job.worker.send(Cancel(job_id=job.generate.job_id))
+        job.worker.send(Cancel(job_id=job.order.job_id))
         try:
             await asyncio.wait_for(job.gone.wait(), DROP_SECONDS)
         except TimeoutError:
@@ -125,7 +125,7 @@ class SupervisedWorkers:
 
     def _detach(self, job: HeldJob) -> None:
         if job.worker is not None:
-            job.worker.let_go(job.generate)
+            job.worker.let_go(job.order)
             job.worker = None
             job.gone.set()
 

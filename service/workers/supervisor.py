@@ -8,7 +8,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from models.wire.messages import FromWorker, Shutdown, ToWorker
-from models.wire.order import Generate
+from models.wire.order import Order
 from models.wire.reports import Broken, Ready
 from models.wire.setup import Setup
 from service.workers.protocol import Launcher, Link, WorkerStatus
@@ -74,16 +74,16 @@ class Supervisor:
         if self._link is not None:
             self._link.send(message)
 
-    def carry(self, generate: Generate) -> None:
+    def carry(self, order: Order) -> None:
         """Count and send one job."""
         self.jobs_held += 1
-        self.images_held += len(generate.seeds)
-        self.send(generate)
+        self.images_held += len(order.seeds)
+        self.send(order)
 
-    def let_go(self, generate: Generate) -> None:
+    def let_go(self, order: Order) -> None:
         """The mirror of `carry`: the job has left this worker, whatever its end."""
         self.jobs_held -= 1
-        self.images_held -= len(generate.seeds)
+        self.images_held -= len(order.seeds)
         assert self.jobs_held >= 0
         assert self.images_held >= 0
 

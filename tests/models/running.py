@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 
 from models.wire.messages import Shutdown
-from models.wire.order import Generate
 from models.wire.picture import Picture
 from models.worker.worker import Worker
+from tests.orders import order_of
 
 PATIENCE_SECONDS = 60
 
@@ -31,7 +31,7 @@ def generate(selfie, job_id="job", *, seeds=(1,), **changes):
         "seeds": list(seeds),
         "deadline_seconds": 30.0,
     }
-    return Generate(**(given | changes))
+    return order_of(**(given | changes))
 
 
 class Harness:

@@ -9,7 +9,7 @@ import pytest
 
 from models.weights.manifest import PACKAGE
 from scripts.evaluate_tiny import Evaluation, print_table
-from scripts.studio import Order
+from scripts.studio import StudioOrder
 from scripts.train_tiny.drawing.identity import SKIN
 from scripts.train_tiny.drawing.style import Style
 from scripts.train_tiny.judging.detail import face_detail
@@ -46,10 +46,10 @@ class Painter:
         nobody.sitters = self.sitters
         return nobody
 
-    def shoot(self, orders: list[Order]) -> list[np.ndarray]:
+    def shoot(self, orders: list[StudioOrder]) -> list[np.ndarray]:
         return [self._paint(order) for order in orders]
 
-    def _paint(self, order: Order) -> np.ndarray:
+    def _paint(self, order: StudioOrder) -> np.ndarray:
         [index] = [i for i, sitter in enumerate(self.sitters) if sitter.selfie.pixels is order.selfies[0]]
         model = self.sitters[0 if self._same_face else (index + self._turn) % len(self.sitters)]
         plain = order.prompt == self.sitters[index].neutral.prompt

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from models.weights.manifest import PACKAGE
-from scripts.studio import Order, open_studio
+from scripts.studio import StudioOrder, open_studio
 from scripts.train_tiny.drawing.backgrounds import draw_background
 from scripts.train_tiny.drawing.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures, tone_of
 from scripts.train_tiny.drawing.pose import portrait_pose, selfie_pose
@@ -297,7 +297,8 @@ def test_an_untrained_generator_exports_as_a_bundle_that_loads_and_draws(tmp_pat
     studio = open_studio(target)
     selfie = draw_sitter(1, 0, studio.accepts).selfie.pixels
     orders = [
-        Order(selfies=(selfie,), prompt="portrait photo of a person", adapter=name, steps=1) for name in studio.adapters
+        StudioOrder(selfies=(selfie,), prompt="portrait photo of a person", adapter=name, steps=1)
+        for name in studio.adapters
     ]
     portraits = studio.shoot(orders)
     assert len(portraits) == len(studio.adapters) > 0

@@ -3,7 +3,6 @@
 import asyncio
 
 from models.wire.events import Done, Portrait
-from models.wire.order import Generate
 from models.wire.picture import Picture
 from service.access.caller import ANONYMOUS, SCOPES, Caller
 from service.jobs.jobs import Jobs
@@ -11,6 +10,7 @@ from service.jobs.log import Ended
 from service.jobs.options import JobOptions
 from service.metrics import Metrics
 from service.settings import Settings
+from tests.orders import order_of
 from tests.service.some_job import some_summary
 from tests.service.virtual_workers import VirtualWorkers
 from tests.virtual_time import run_virtually
@@ -50,7 +50,7 @@ class Desk:
             await asyncio.sleep(prepare_seconds)
             if error is not None:
                 raise error
-            return Generate(
+            return order_of(
                 job_id=job.id,
                 selfies=[PICTURE],
                 prompt="a person",

@@ -144,11 +144,11 @@ def test_every_route_belongs_to_one_surface():
     assert len(set(prefixes)) == len(prefixes)
 
 
-def test_the_application_works_with_fewer_surfaces_than_all():
+async def test_the_application_works_with_fewer_surfaces_than_all():
     [cog] = [surface for surface in SURFACES if surface.name == "Cog"]
     operation = SURFACES[-1]
     house = build_house(surfaces=(cog, operation))
-    made, missing, document = calling(
+    made, missing, document = await calling(
         ("POST", "/predictions", {"json": {"input": {}}}),
         ("GET", "/v1/styles", {}),
         ("GET", "/openapi.json", {}),

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from models.wire.bundle_info import FinalInfo
-from models.wire.order import Generate
+from models.wire.order import Final
 from scripts.fronts import fake_worker
 from scripts.fronts.fake_worker import BUNDLE, Script
 from service.access.key_file import KeyEntry, add_key, parse_keys
@@ -15,6 +15,7 @@ from service.access.keys import Keys
 from service.jobs.sealing import Sealer
 from service.jobs.tokens import Proof
 from service.secrets import Secrets
+from tests.orders import order_of
 from tests.service.harness import JPEG, SELFIE, build_house, client_of, parse_events
 
 SECRET = b"s" * 32
@@ -34,8 +35,8 @@ async def proof_of(client, query="", headers=None):
 
 
 def sealed(house, *, caller_id="anonymous", kind="proof", seconds=60.0, revision=BUNDLE.revision, **order):
-    made = Generate(job_id="", selfies=[], prompt="", seeds=[1], deadline_seconds=1, width=256, height=256, steps=4)
-    proof = Proof(msgspec.structs.replace(made, **order), None, "fake", revision)
+    given = {"job_id": "", "prompt": "", "seeds": [1], "deadline_seconds": 1, "width": 256, "height": 256, "steps": 4}
+    proof = Proof(order_of(**(given | order)), None, "fake", revision)
     return house.front.sealer.seal(kind, msgspec.msgpack.encode(proof), caller_id, seconds)
 
 
@@ -59,17 +60,20 @@ async def test_the_worker_is_told_the_same_plan_the_same_seed_and_no_selfie():
 
     answer = await run_in(house, scenario)
     assert answer.status_code == 200, answer.json()
-    asked, final = house.fakes[0].generates
-    assert (asked.mark, asked.longest_side) == ("PROOF", 128)
-    assert (final.mark, final.longest_side) == (None, None)
-    assert final.final is not None
-    assert (final.final.width, final.final.height) == (512, 512)
+    asked, final = house.fakes[0].orders
+    assert (asked.delivery.mark, asked.delivery.longest_side) == ("PROOF", 128)
+    assert (final.delivery.mark, final.delivery.longest_side) == (None, None)
+    assert final.final == Final(size="512x512")
     assert final.seeds == [8]
     assert final.identity == b"an identity, as a worker packs it"
     assert not final.wants_identity
-    same = ("prompt", "negative_prompt", "subject", "adapter", "framing", "sampler", "steps", "region")
+    same = ("words", "adapter", "placing")
     assert {name: getattr(final, name) for name in same} == {name: getattr(asked, name) for name in same}
-    assert (final.width, final.height, final.format) == (256, 256, "png")
+    same = ("sampler", "steps", "guidance", "strength")
+    assert {name: getattr(final.sampling, name) for name in same} == {
+        name: getattr(asked.sampling, name) for name in same
+    }
+    assert (final.sampling.size, final.delivery.format) == ("256x256", "png")
     assert final.deadline_seconds > 25
     assert len(house.decoders.seen) == 1
     body = answer.json()
@@ -97,7 +101,7 @@ async def test_a_picture_of_a_token_has_a_proof_of_its_own():
         return await client.post("/v1/finals", json={"proof": portrait["images"][0]["proof"]})
 
     assert (await run_in(house, scenario)).status_code == 200
-    assert house.fakes[0].generates[-1].identity == b"an identity, as a worker packs it"
+    assert house.fakes[0].orders[-1].identity == b"an identity, as a worker packs it"
 
 
 @pytest.mark.parametrize("way", ["form", "multipart"])
@@ -212,7 +216,7 @@ async def test_a_proof_that_makes_no_final_is_refused_with_its_reason(wrong, sta
     house = build_house()
     answer = await run_in(house, lambda client: client.post("/v1/finals", json={"proof": sealed(house, **wrong)}))
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (status, code, "proof")
-    assert house.fakes[0].generates == []
+    assert house.fakes[0].orders == []
 
 
 async def test_a_bundle_without_finals_says_so(monkeypatch):
@@ -220,6 +224,26 @@ async def test_a_bundle_without_finals_says_so(monkeypatch):
     house = build_house()
     answer = await run_in(house, lambda client: client.post("/v1/finals", json={"proof": sealed(house)}))
     assert (answer.status_code, answer.json()["code"]) == (400, "finals_unavailable")
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        [
+            {"type": "generate", "job_id": "", "selfies": [], "prompt": "", "seeds": [1], "width": 256},
+            None,
+            "fake",
+            "1",
+        ],
+        [{"type": "order", "words": {"prompt": ""}, "sampling": {"eta": 0.5}, "seeds": [1]}, None, "fake", "1"],
+        "nothing of ours",
+    ],
+)
+async def test_a_proof_that_another_release_has_sealed_is_refused(layout):
+    house = build_house()
+    token = house.front.sealer.seal("proof", msgspec.msgpack.encode(layout), "anonymous", 60.0)
+    answer = await run_in(house, lambda client: client.post("/v1/finals", json={"proof": token}))
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, "token_malformed", "proof")
 
 
 @pytest.mark.parametrize(
@@ -287,7 +311,7 @@ WHO = {"page": ("preview", "shop"), "back end": ("final", "shop"), "stranger": (
 
 def test_a_proof_holds_what_its_picture_needs_and_shows_none_of_it():
     proof = Proof(
-        Generate(job_id="", selfies=[], prompt="secret", seeds=[1], deadline_seconds=1, identity=b"secret"),
+        order_of(job_id="", selfies=[], prompt="secret", seeds=[1], deadline_seconds=1, identity=b"secret"),
         None,
         "fake",
         "1",

@@ -29,14 +29,14 @@ async def test_a_duplicate_in_flight_joins_the_job_and_costs_no_second_step():
 
     async def scenario(client):
         first = asyncio.create_task(post(client, "n=2"))
-        await until(lambda: house.fakes[0].generates)
+        await until(lambda: house.fakes[0].orders)
         return await asyncio.gather(first, post(client, "n=2"), post(client, "n=2"))
 
     answers = await run_in(house, scenario)
     assert [answer.status_code for answer in answers] == [200] * 3
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert len({str(answer.json()["images"]) for answer in answers}) == 1
-    assert len(house.fakes[0].generates) == 1
+    assert len(house.fakes[0].orders) == 1
     assert [answer.headers.get("idempotency-replayed") for answer in answers] == [None, "true", "true"]
     assert not any(any(data) for data in house.decoders.seen)
 
@@ -45,7 +45,7 @@ async def test_duplicates_sent_at_the_same_moment_are_one_job():
     house = build_house()
     answers = await run_in(house, lambda client: asyncio.gather(*(post(client) for _ in range(10))))
     assert {answer.status_code for answer in answers} == {200}
-    assert len(house.fakes[0].generates) == 1
+    assert len(house.fakes[0].orders) == 1
 
 
 async def test_a_finished_job_is_answered_again_from_memory_in_any_form():
@@ -64,7 +64,7 @@ async def test_a_finished_job_is_answered_again_from_memory_in_any_form():
     assert image.content == b"image of seed 7"
     assert parse_events(events.text)[-1][0] == "done"
     assert (later.status_code, later.json()["status"]) == (202, "succeeded")
-    assert len(house.fakes[0].generates) == 1
+    assert len(house.fakes[0].orders) == 1
 
 
 async def test_the_same_key_with_another_format_is_another_request_wherever_the_format_is_named():
@@ -104,7 +104,7 @@ async def test_the_key_of_another_request_is_refused(query, body):
     answer = await run_in(house, scenario)
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
     assert not any(any(data) for data in house.decoders.seen)
-    assert len(house.fakes[0].generates) == 1
+    assert len(house.fakes[0].orders) == 1
 
 
 async def test_another_key_is_another_job():
@@ -167,7 +167,7 @@ async def test_a_duplicate_is_answered_even_when_the_house_is_full():
 
     async def scenario(client):
         first = asyncio.create_task(post(client))
-        await until(lambda: house.fakes[0].generates)
+        await until(lambda: house.fakes[0].orders)
         refused = await post(client, **OTHER)
         return refused, await post(client), await first
 
@@ -181,7 +181,7 @@ async def test_the_job_goes_on_until_the_last_who_joined_has_left():
 
     async def scenario(client):
         first = asyncio.create_task(post(client, "steps=20"))
-        await until(lambda: house.fakes[0].generates)
+        await until(lambda: house.fakes[0].orders)
         second = asyncio.create_task(post(client, "steps=20"))
         await asyncio.sleep(0.05)
         first.cancel()

@@ -6,11 +6,11 @@ import time
 import msgspec
 import pytest
 
-from models.wire.order import Generate
 from scripts.fronts.fake_worker import BUNDLE
 from service.access.caller import Caller
 from service.jobs.sealing import Sealer
 from service.jobs.tokens import KeptIdentity
+from tests.orders import order_of
 from tests.service.harness import JPEG, SELFIE, build_house, client_of
 
 PNG_NAME = ("selfie.png", SELFIE, "image/png")
@@ -46,7 +46,7 @@ async def test_selfies_become_a_token_and_a_report_and_no_picture_is_made():
     left = time.mktime(time.strptime(body["expires_at"], "%Y-%m-%dT%H:%M:%SZ")) - time.mktime(time.gmtime())
     assert 3590 <= left <= 3605
     assert answer.headers["cache-control"] == "no-store"
-    assert house.fakes[0].generates[0].seeds == []
+    assert house.fakes[0].orders[0].seeds == []
     assert house.figure("images_total", format="jpeg") == 0
 
 
@@ -79,7 +79,7 @@ async def test_a_token_takes_the_place_of_the_selfies(way):
     assert answer.status_code == 200, answer.json()
     assert answer.json()["images"][0]["seed"] == 7
     assert answer.json()["adapter"] == "instantid"
-    sent = house.fakes[0].generates[-1]
+    sent = house.fakes[0].orders[-1]
     assert sent.identity == b"an identity, as a worker packs it"
     assert sent.adapter == "instantid"
     assert len(house.decoders.seen) == 1  # the enrolment's; the portrait needed none
@@ -113,7 +113,7 @@ async def test_a_token_that_is_not_for_this_is_refused_with_its_reason(wrong, st
     house = build_house()
     answer = await run_in(house, lambda client: client.post("/v1/portraits", json={"identity": sealed(house, **wrong)}))
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (status, code, "identity")
-    assert house.fakes[0].generates == []
+    assert house.fakes[0].orders == []
 
 
 @pytest.mark.parametrize(
@@ -196,5 +196,5 @@ def test_an_identity_that_no_token_holds_is_refused_with_the_sizes():
 
 def test_no_repr_shows_an_identity():
     kept = KeptIdentity("photomaker-v2", "1", b"secret")
-    order = Generate(job_id="a", selfies=[], prompt="secret", seeds=[1], deadline_seconds=1, identity=b"secret")
+    order = order_of(job_id="a", selfies=[], prompt="secret", seeds=[1], deadline_seconds=1, identity=b"secret")
     assert "secret" not in f"{kept!r} {order!r}"

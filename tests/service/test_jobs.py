@@ -6,12 +6,12 @@ import time
 import pytest
 
 from models.wire.events import Done, Portrait, Started, Stepped
-from models.wire.order import Generate
 from models.wire.picture import Picture
 from service.access.caller import ANONYMOUS
 from service.errors import BadPicture, DeadlineExceeded, JobCancelled, JobFailed, NoCapacity, NotFound
 from service.jobs.log import Ended, EventLog, Queued
 from service.jobs.options import JobOptions
+from tests.orders import order_of
 from tests.service.desk import Desk, caller, check_ended_once, run_desk
 from tests.service.some_job import some_job, some_summary
 from tests.service.virtual_workers import VirtualWorkers
@@ -185,7 +185,7 @@ class TestCancel:
                 assert job.state == "queued"
                 assert job.cancel()
             errors = await ended(*running, *queued)
-            sent = set(desk.workers.order)
+            sent = set(desk.workers.sent)
             return errors, [job.id in sent for job in queued]
 
         errors, were_sent = run_desk(scenario, VirtualWorkers(max_rows=8))
@@ -280,7 +280,7 @@ class TestPhotos:
             assert any(photo), "a photo is decoded before it is wiped"
             decoded.append(job.is_prepared)
             selfie = Picture(width=40, height=50, rgb=Pixels(3 * 40 * 50))
-            return Generate(
+            return order_of(
                 job_id=job.id, selfies=[selfie], prompt="a person", seeds=[0], deadline_seconds=job.seconds_left
             )
 
@@ -362,7 +362,7 @@ class TestDeadline:
             (error,) = await ended(job)
             for blocker in blockers:
                 blocker.cancel()
-            return error, job.id in desk.workers.order
+            return error, job.id in desk.workers.sent
 
         error, was_sent = run_desk(scenario)
         assert isinstance(error, DeadlineExceeded)
@@ -496,7 +496,7 @@ class TestAdmission:
             with pytest.raises(NoCapacity) as refused:
                 desk.accept(steps=10, deadline=3.0)
             assert await ended(desk.accept(steps=10, deadline=20.0), *jobs) == [None] * 7
-            return refused.value, len(desk.workers.order)
+            return refused.value, len(desk.workers.sent)
 
         error, sent = run_desk(scenario, VirtualWorkers(max_rows=8, tick_seconds=0.1))
         assert (error.code, error.limit, error.status) == ("deadline_unreachable", 3.0, 503)

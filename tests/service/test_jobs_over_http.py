@@ -12,7 +12,7 @@ from models.wire.events import Portrait
 from scripts.fronts.fake_worker import Script
 from service.api.forms.portrait import PortraitForm
 from service.api.forms.upload import Upload
-from service.api.orders import Wish
+from service.api.orders import CheckedForm
 from service.api.prefer import read_cancel_after, read_prefer
 from service.errors import BadRequest
 from service.jobs.job import Job
@@ -162,7 +162,7 @@ async def test_delete_cancels_at_the_next_step_and_again_is_no_error():
     async def scenario(client):
         accepted = await post(client, "prompt=STALL", **ASYNC)
         job = accepted.headers["location"]
-        await until(lambda: house.fakes[0].generates)
+        await until(lambda: house.fakes[0].orders)
         first, second = await client.delete(job), await client.delete(job)
         await until(lambda: house.cancelled)
         events = await client.get(f"{job}/events")
@@ -190,8 +190,8 @@ async def test_who_waits_for_a_job_that_another_request_cancels_is_told_so():
 
     async def scenario(client):
         waiting = asyncio.create_task(post(client, "prompt=STALL"))
-        await until(lambda: house.fakes[0].generates)
-        await client.delete(f"/v1/jobs/{house.fakes[0].generates[0].job_id}")
+        await until(lambda: house.fakes[0].orders)
+        await client.delete(f"/v1/jobs/{house.fakes[0].orders[0].job_id}")
         return await waiting
 
     answer = await run_in(house, scenario)
@@ -232,11 +232,11 @@ async def test_on_disconnect_finish_keeps_the_job_of_a_client_that_left(accept):
         async with listening(house) as port:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
                 leaving = asyncio.create_task(post(client, "steps=20&on_disconnect=finish", Accept=accept))
-                await until(lambda: house.fakes[0].generates)
+                await until(lambda: house.fakes[0].orders)
                 leaving.cancel()
                 await asyncio.gather(leaving, return_exceptions=True)
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-                return await get_until(client, house.fakes[0].generates[0].job_id, "succeeded")
+                return await get_until(client, house.fakes[0].orders[0].job_id, "succeeded")
 
     assert len((await run())["images"]) == 1
     assert house.cancelled == []
@@ -326,5 +326,7 @@ async def test_an_ended_job_is_gone_at_once_with_its_pictures_and_words(query, b
 
 def alive():
     return [
-        thing for thing in gc.get_objects() if issubclass(type(thing), Job | Upload | PortraitForm | Wish | Portrait)
+        thing
+        for thing in gc.get_objects()
+        if issubclass(type(thing), Job | Upload | PortraitForm | CheckedForm | Portrait)
     ]

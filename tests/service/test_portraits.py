@@ -5,6 +5,7 @@ import base64
 
 import pytest
 
+from models.wire.groups import Placing
 from scripts.fronts.fake_worker import Script
 from tests.service.harness import JPEG, SELFIE, build_house, client_of, parse_events
 
@@ -32,11 +33,11 @@ async def test_a_selfie_becomes_json_with_images_seeds_timings_and_a_face_report
 async def test_the_worker_gets_the_styles_prompt_with_the_subject_and_its_defaults():
     house = build_house()
     await post(house, "style=corporate&subject=woman&steps=3&size=256x320&strength=0.5")
-    order = house.fakes[0].generates[0]
-    assert order.prompt.startswith("portrait photo of a woman wearing a navy suit")
-    assert order.negative_prompt is not None
-    assert (order.width, order.height, order.steps, order.strength) == (256, 320, 3, 0.5)
-    assert order.sampler is None
+    order = house.fakes[0].orders[0]
+    assert order.words.prompt.startswith("portrait photo of a woman wearing a navy suit")
+    assert order.words.negative_prompt is not None
+    assert (order.sampling.size, order.sampling.steps, order.sampling.strength) == ("256x320", 3, 0.5)
+    assert order.sampling.sampler is None
     assert order.adapter is None
     assert 0 < order.deadline_seconds <= 30
 
@@ -58,7 +59,7 @@ async def test_a_prompt_of_ones_own_always_reaches_the_worker_with_the_subject_i
         answer = await client.post("/v1/portraits", params=params, content=SELFIE, headers=JPEG)
     assert answer.status_code == 200, answer.text
     assert answer.json()["style"] is None
-    assert house.fakes[0].generates[0].prompt == expected
+    assert house.fakes[0].orders[0].words.prompt == expected
 
 
 async def test_without_a_seed_every_image_gets_its_own_and_says_it():
@@ -189,7 +190,7 @@ async def test_what_the_model_does_not_have_is_refused_with_what_it_has(query, c
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert answer.json()["value"] == query.split("=")[1]
     assert answer.json()["allowed"] == allowed or allowed is None
-    assert not house.fakes[0].generates
+    assert not house.fakes[0].orders
 
 
 async def test_an_adapter_that_is_known_but_not_warm_is_refused_with_the_way_to_get_it():
@@ -203,8 +204,8 @@ async def test_a_lora_and_its_scale_reach_the_worker():
     house = build_house()
     answer = await post(house, "lora=film&lora_scale=0.4")
     assert answer.status_code == 200, answer.text
-    order = house.fakes[0].generates[0]
-    assert (order.lora, order.lora_scale) == ("film", 0.4)
+    order = house.fakes[0].orders[0]
+    assert (order.sampling.lora, order.sampling.lora_scale) == ("film", 0.4)
 
 
 async def post_with_pose(house, pose=SELFIE, **fields):
@@ -217,9 +218,9 @@ async def test_a_pose_photo_and_what_goes_with_it_reach_the_worker():
     house = build_house()
     answer = await post_with_pose(house, adapter="instantid", framing="closer", control_strength="0.6", region="face")
     assert answer.status_code == 200, answer.text
-    order = house.fakes[0].generates[0]
-    assert order.pose is not None
-    assert (order.framing, order.control_strength, order.region) == ("closer", 0.6, "face")
+    order = house.fakes[0].orders[0]
+    assert order.photos.pose is not None
+    assert order.placing == Placing(framing="closer", control_strength=0.6, region="face")
     assert len(house.decoders.seen) == 2
     assert not any(any(data) for data in house.decoders.seen)  # wiped, the pose photo too
 
@@ -246,7 +247,7 @@ def check_pose_refused(house, field, answer):
     assert (answer.status_code, answer.json()["code"]) == (400, "pose_unsupported")
     assert (answer.json()["field"], answer.json()["allowed"]) == (field, ["instantid"])
     assert "choose instantid" in answer.json()["detail"]
-    assert not house.fakes[0].generates
+    assert not house.fakes[0].orders
 
 
 @pytest.mark.parametrize(
@@ -286,7 +287,7 @@ async def test_a_job_over_its_deadline_is_answered_504_and_cancelled():
         await asyncio.sleep(0.05)
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
     assert health.json()["jobs"] == 0
-    assert house.cancelled == [house.fakes[0].generates[0].job_id]
+    assert house.cancelled == [house.fakes[0].orders[0].job_id]
     assert house.figure("requests_total", route="/v1/portraits", outcome="deadline") == 1
 
 
@@ -295,7 +296,7 @@ async def test_a_deadline_that_passes_while_decoding_never_reaches_the_worker():
     house.decoders.seconds = 0.2
     answer = await post(house, "deadline=0.1")
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
-    assert not house.fakes[0].generates
+    assert not house.fakes[0].orders
 
 
 async def test_a_full_house_answers_503_at_once_with_retry_after():

@@ -111,7 +111,7 @@ async def test_on_a_full_service_a_new_request_is_refused_and_a_replay_joins(doo
     assert again.status_code == first.status_code
     assert again.headers["idempotency-replayed"] == "true"
     assert "idempotency-replayed" not in first.headers
-    assert len(house.fakes[0].generates) == 1
+    assert len(house.fakes[0].orders) == 1
 
 
 @pytest.mark.parametrize("door", OF_TOKENS, ids=named)
@@ -121,9 +121,9 @@ async def test_a_replay_with_a_token_in_place_of_selfies_joins_on_a_full_service
     async with client_of(house) as client:
         with_token = await with_a_real_token(client, door)
         await until(lambda: not house.front.jobs.in_flight)
-        made = len(house.fakes[0].generates)
+        made = len(house.fakes[0].orders)
         first = asyncio.create_task(send(client, with_token, **KEY))
-        await until(lambda: len(house.fakes[0].generates) > made)
+        await until(lambda: len(house.fakes[0].orders) > made)
         refused = await send(client, with_token)
         again = await send(client, with_token, **KEY)
         first = await first
@@ -147,7 +147,7 @@ async def test_a_prediction_of_the_callers_own_id_is_found_again_on_a_full_servi
 
     async with client_of(house) as client:
         first = asyncio.create_task(send(client, door, **KEY))
-        await until(lambda: house.fakes[0].generates)
+        await until(lambda: house.fakes[0].orders)
         again, first = await send(client, door, **KEY), await first
     assert (again.status_code, first.status_code) == (202, 200)
     assert again.json()["id"] == first.json()["id"] == "mine-1"

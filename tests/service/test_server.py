@@ -42,11 +42,11 @@ async def test_a_client_that_leaves_frees_its_rows_and_its_place(accept):
     async with listening(house) as port:
         async with connection(port) as (_, writer):
             writer.write(post_request("prompt=STALL", accept=accept))
-            await until(lambda: house.fakes[0].generates)
+            await until(lambda: house.fakes[0].orders)
         await until(lambda: house.cancelled)
         assert house.front.jobs.in_flight == 0
         await until(lambda: house.figure("requests_total", route="/v1/portraits", outcome="disconnected"))
-    assert house.cancelled == [house.fakes[0].generates[0].job_id]
+    assert house.cancelled == [house.fakes[0].orders[0].job_id]
     assert house.figure("requests_total", route="/v1/portraits", outcome="ok") == 0
 
 
@@ -59,7 +59,7 @@ async def test_a_client_that_leaves_while_its_photo_is_decoded_never_costs_a_wor
             writer.write(post_request())
             await until(lambda: house.decoders.seen)
         await until(lambda: house.front.jobs.in_flight == 0)
-    assert not house.fakes[0].generates
+    assert not house.fakes[0].orders
     assert not any(house.decoders.seen[0])
 
 
@@ -163,7 +163,7 @@ async def test_a_full_house_is_refused_without_reading_the_body_and_the_connecti
 
     async with listening(house) as port, connection(port) as (_, first), connection(port) as (reader, second):
         first.write(post_request("prompt=STALL"))
-        await until(lambda: house.fakes[0].generates)
+        await until(lambda: house.fakes[0].orders)
         second.write(post_request(body=bytes(10_000_000))[:500])
         answer = await asyncio.wait_for(reader.read(), 5)
     assert answer.startswith(b"HTTP/1.1 503")
@@ -177,7 +177,7 @@ async def test_a_running_job_is_finished_after_the_signal_to_stop_and_new_ones_a
     async with listening(house) as port, httpx.AsyncClient() as client:
         url = f"http://127.0.0.1:{port}/v1/portraits?steps=5"
         job = asyncio.create_task(client.post(url, content=SELFIE, headers=JPEG))
-        await until(lambda: house.fakes[0].generates)
+        await until(lambda: house.fakes[0].orders)
         house.front.jobs.stopping = True  # what the server does on SIGTERM
         late = await client.post(url, content=SELFIE, headers=JPEG)
         probe = await client.get(f"http://127.0.0.1:{port}/readyz")
@@ -310,6 +310,6 @@ async def test_a_refusal_arrives_although_its_body_was_never_read():
 
     async with listening(house) as port, connection(port) as (_, first):
         first.write(post_request("prompt=STALL"))
-        await until(lambda: house.fakes[0].generates)
+        await until(lambda: house.fakes[0].orders)
         answers = await asyncio.gather(*(refused(port) for _ in range(20)))
     assert [answer[:12] for answer in answers] == [b"HTTP/1.1 503"] * 20

@@ -73,7 +73,7 @@ async def test_a_job_takes_the_trace_to_its_worker() -> None:
     house = build_house()
     (answer,) = await ask(house, ("POST", "/v1/portraits", JPEG | {"traceparent": TRACEPARENT}))
     assert answer.status_code == 200, answer.text
-    (order,) = house.fakes[0].generates
+    (order,) = house.fakes[0].orders
     assert order.traceparent == answer.headers["traceresponse"]
 
 

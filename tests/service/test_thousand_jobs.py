@@ -106,7 +106,7 @@ def check(day, desk_workers):
             assert desk_workers.last_step_at[job.id] <= job.stopped_at + 0.2  # the step under way, and no other
     assert day.num_jobs == len(day.accepted) + len(day.refusals)
     assert all(error.retry_after_seconds >= 1 and error.extra["position"] >= 1 for _, error in day.refusals)
-    assert len(set(desk_workers.order)) == len(desk_workers.order)
+    assert len(set(desk_workers.sent)) == len(desk_workers.sent)
 
 
 def live(day, workers):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from models.wire.events import Done, Failed, Portrait, Started, Stepped
-from models.wire.order import Generate
+from models.wire.order import Photos
 from models.wire.picture import Picture
 from models.wire.setup import Setup
 from scripts.fronts.with_fake import fake_process
@@ -18,12 +18,13 @@ from service.metrics import Metrics
 from service.settings import Settings
 from service.workers.process import launch_process
 from service.workers.supervised import SupervisedWorkers
+from tests.orders import order_of
 from tests.service.harness import JPEG, QUICK, SELFIE, build_house, client_of, until
 
 
 def a_job(job_id="job", prompt="a person", seeds=(1,), deadline_seconds=10.0):
     picture = Picture(width=2, height=2, rgb=bytes(12))
-    return Generate(
+    return order_of(
         job_id=job_id, selfies=[picture], prompt=prompt, seeds=list(seeds), deadline_seconds=deadline_seconds
     )
 
@@ -271,7 +272,7 @@ async def test_a_real_picture_sized_job_crosses_the_socket_quickly():
     pixels = Picture(width=1536, height=1536, rgb=bytes(3 * 1536 * 1536))
 
     async def scenario(workers):
-        job = msgspec.structs.replace(a_job(), selfies=[pixels] * 4)
+        job = msgspec.structs.replace(a_job(), photos=Photos(selfies=(pixels,) * 4))
         started = asyncio.get_running_loop().time()
         await events_of(workers, job)
         return asyncio.get_running_loop().time() - started

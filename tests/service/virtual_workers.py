@@ -6,14 +6,14 @@ import dataclasses
 import msgspec
 
 from models.wire.events import Done, Failed, Portrait, Started, Stepped, Timings
-from models.wire.order import Generate
+from models.wire.order import Order
 from models.wire.reports import Ready
 from scripts.fronts.fake_worker import BUNDLE
 
 
 @dataclasses.dataclass(eq=False)
 class VirtualJob:
-    generate: Generate
+    order: Order
     arrived: float
     fails: str | None = None  # a code, at its first step
     steps: dict = dataclasses.field(default_factory=dict)  # row -> steps made
@@ -33,7 +33,7 @@ class VirtualWorkers:
         self.row_seconds = row_seconds
         self.ready = True
         self.jobs = {}  # that it holds, in the order of their arrival
-        self.order = []  # ids in the order in which they were sent
+        self.sent = []  # ids in the order in which they were sent
         self.most_images = 0
         self.image_steps = 0
         self.last_step_at = {}  # job id -> time
@@ -53,15 +53,15 @@ class VirtualWorkers:
 
     @property
     def images_held(self):
-        return sum(len(job.generate.seeds) for job in self.jobs.values())
+        return sum(len(job.order.seeds) for job in self.jobs.values())
 
-    async def submit(self, generate):
+    async def submit(self, order):
         loop = asyncio.get_running_loop()
-        job = VirtualJob(generate, loop.time(), self.failing.get(generate.job_id))
-        job.steps = dict.fromkeys(range(len(generate.seeds)), 0)
-        assert generate.job_id not in self.order, "a job was sent twice"
-        self.jobs[generate.job_id] = job
-        self.order.append(generate.job_id)
+        job = VirtualJob(order, loop.time(), self.failing.get(order.job_id))
+        job.steps = dict.fromkeys(range(len(order.seeds)), 0)
+        assert order.job_id not in self.sent, "a job was sent twice"
+        self.jobs[order.job_id] = job
+        self.sent.append(order.job_id)
         self.most_images = max(self.most_images, self.images_held)
         if self._ticking is None or self._ticking.done():
             self._ticking = asyncio.create_task(self._tick_on())
@@ -90,29 +90,29 @@ class VirtualWorkers:
     def _step(self, job, row):
         if job.is_over:
             return
-        now, generate = asyncio.get_running_loop().time(), job.generate
-        steps = generate.steps or BUNDLE.default_steps
+        now, order = asyncio.get_running_loop().time(), job.order
+        steps = order.sampling.steps or BUNDLE.default_steps
         if job.first_step_at is None:
             if job.fails is not None:
                 self._forget(job)
                 job.events.put_nowait(
-                    Failed(job_id=generate.job_id, code=job.fails, message="As scripted.", fault="worker")
+                    Failed(job_id=order.job_id, code=job.fails, message="As scripted.", fault="worker")
                 )
                 return
             job.first_step_at = now
-            names = {"adapter": "photomaker-v2", "sampler": "euler", "steps": steps, "width": 256, "height": 256}
-            job.events.put_nowait(Started(job_id=generate.job_id, faces=[], **names))
+            sampling = msgspec.structs.replace(BUNDLE.sampling, sampler="euler", steps=steps, size="256x256")
+            job.events.put_nowait(Started(job_id=order.job_id, faces=[], adapter="photomaker-v2", sampling=sampling))
         job.steps[row] += 1
         self.image_steps += 1
-        self.last_step_at[generate.job_id] = now
-        job.events.put_nowait(Stepped(job_id=generate.job_id, index=row, step=job.steps[row], steps=steps))
+        self.last_step_at[order.job_id] = now
+        job.events.put_nowait(Stepped(job_id=order.job_id, index=row, step=job.steps[row], steps=steps))
         if job.steps[row] == steps:
             del job.steps[row]
             job.events.put_nowait(
                 Portrait(
-                    job_id=generate.job_id,
+                    job_id=order.job_id,
                     index=row,
-                    seed=generate.seeds[row],
+                    seed=order.seeds[row],
                     format="jpeg",
                     width=256,
                     height=256,
@@ -121,7 +121,7 @@ class VirtualWorkers:
             )
         if not job.steps:
             self._forget(job)
-            job.events.put_nowait(Done(job_id=generate.job_id, timings=self._timings(job, now)))
+            job.events.put_nowait(Done(job_id=order.job_id, timings=self._timings(job, now)))
 
     def _timings(self, job, now):
         queue = job.first_step_at - job.arrived
@@ -135,5 +135,5 @@ class VirtualWorkers:
 
     def _forget(self, job):
         job.is_over = True
-        del self.jobs[job.generate.job_id]
+        del self.jobs[job.order.job_id]
         job.gone.set()

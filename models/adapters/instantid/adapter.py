@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.adapters.adapter import Identity, Pose, TokenShape, Wish
+from models.adapters.adapter import Identity, Pose, Scene, TokenShape
 from models.adapters.decoupled import ImageProjection
 from models.adapters.instantid.framing import Placed, place
 from models.adapters.instantid.keypoints import draw_keypoints
@@ -89,38 +89,39 @@ class InstantID:
         embeddings = np.stack([face.embedding for face in faces if face.embedding is not None])
         return Identity(torch.from_numpy(embeddings).float().mean(dim=0, keepdim=True), Pose.of(selfies[0], faces[0]))
 
-    def check(self, wish: Wish, num_selfies: int) -> None:
+    def check(self, scene: Scene, num_selfies: int) -> None:
         """Raises PromptTooLong."""
-        check_prompts(self._text, wish)
+        check_prompts(self._text, scene)
 
     @torch.inference_mode()
-    def condition(self, identity: Identity, wish: Wish) -> RowConditioning:
+    def condition(self, identity: Identity, scene: Scene) -> RowConditioning:
         """Everything that doesn't depend on the step is computed here, once for all of a job's rows."""
-        return self._with_person(text_conditioning(self._text, wish), identity, wish)
+        return self._with_person(text_conditioning(self._text, scene), identity, scene)
 
-    def _with_person(self, plain: RowConditioning, identity: Identity, wish: Wish) -> RowConditioning:
+    def _with_person(self, plain: RowConditioning, identity: Identity, scene: Scene) -> RowConditioning:
         """Strength 0 adds nothing: the row is one of the plain model's."""
-        control_strength = wish.strength if wish.control_strength is None else wish.control_strength
-        if not wish.strength and not control_strength:
+        sampling, placing = scene.sampling, scene.placing
+        control_strength = sampling.strength if placing.control_strength is None else placing.control_strength
+        if not sampling.strength and not control_strength:
             return plain
         assert identity.pose is not None, "made by another adapter"
         tokens = self.tokens_of(identity.tokens)
-        placed = place(wish, identity.pose)
-        hint = self._net.hint(torch.from_numpy(draw_keypoints(placed.landmarks, wish.width, wish.height)))
-        region = _face_region(placed, wish, hint) if wish.region == "face" else None
-        image = ImagePrompt(self.projection(tokens), FULL_SCALE * wish.strength, region)
+        placed = place(scene, identity.pose)
+        hint = self._net.hint(torch.from_numpy(draw_keypoints(placed.landmarks, sampling.width, sampling.height)))
+        region = _face_region(placed, scene, hint) if placing.region == "face" else None
+        image = ImagePrompt(self.projection(tokens), FULL_SCALE * sampling.strength, region)
         control = Control(
             net=IDENTITY_NET,
             hint=hint,
             context=self._net.context(tokens),
             scale=FULL_SCALE * control_strength,
-            steps=_steps_within(wish.control_window, wish.num_steps),
+            steps=_steps_within(placing.control_window, sampling.steps),
             region=region,
         )
         return replace(
             plain,
-            image=image if wish.strength else None,
-            negative_image=replace(image, keys_values=self._nobody.by_unet) if wish.strength else None,
+            image=image if sampling.strength else None,
+            negative_image=replace(image, keys_values=self._nobody.by_unet) if sampling.strength else None,
             controls=(control,) if control_strength else (),
             negative_controls=(replace(control, context=self._nobody.by_net),) if control_strength else (),
         )
@@ -133,10 +134,10 @@ def _steps_within(window: tuple[float, float], num_steps: int) -> range:
     return range(inside[0], inside[-1] + 1) if inside else range(0)
 
 
-def _face_region(placed: Placed, wish: Wish, hint: Tensor) -> Region:
+def _face_region(placed: Placed, scene: Scene, hint: Tensor) -> Region:
     """The face's box as whole pixels, cut off at the canvas's edges: a face may reach over them."""
     x0, y0, x1, y1 = (max(int(edge), 0) for edge in placed.box)
-    mask = torch.zeros(wish.height, wish.width, device=hint.device)
+    mask = torch.zeros(scene.sampling.height, scene.sampling.width, device=hint.device)
     mask[y0:y1, x0:x1] = 1
     height, width = hint.shape[-2:]
     return Region.of(mask, height, width)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.adapters.adapter import Pose, Size, Wish
+from models.adapters.adapter import Pose, Scene, Size
 from models.faces.align import similarity
 from models.wire.groups import Framing
 
@@ -50,14 +50,14 @@ class Placed:
     box: tuple[float, float, float, float]
 
 
-def place(wish: Wish, selfie: Pose) -> Placed:
+def place(scene: Scene, selfie: Pose) -> Placed:
     """By the pose photo if there is one, else by the framing; without either, from the front."""
-    canvas = (wish.width, wish.height)
-    if wish.pose is not None:
-        return _copied(wish.pose, canvas)
-    if wish.framing == "selfie":
+    canvas = (scene.sampling.width, scene.sampling.height)
+    if scene.pose is not None:
+        return _copied(scene.pose, canvas)
+    if scene.placing.framing == "selfie":
         return _copied(selfie, canvas)
-    return _composed(_COMPOSITIONS[wish.framing], _length(selfie), canvas)
+    return _composed(_COMPOSITIONS[scene.placing.framing or "front"], _length(selfie), canvas)
 
 
 def _copied(pose: Pose, canvas: Size) -> Placed:

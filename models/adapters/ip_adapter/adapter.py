@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.adapters.adapter import Identity, Size, TokenShape, Wish
+from models.adapters.adapter import Identity, Scene, Size, TokenShape
 from models.adapters.clip_pixels import clip_pixels
 from models.adapters.decoupled import ImageProjection
 from models.adapters.ip_adapter.image_encoder import ImageEncoder
@@ -68,19 +68,19 @@ class IPAdapter:
         pixels = torch.stack([clip_pixels(crop, self._encoder.image_size) for crop in crops])
         return Identity(self.tokens_of(pixels))
 
-    def check(self, wish: Wish, num_selfies: int) -> None:
+    def check(self, scene: Scene, num_selfies: int) -> None:
         """Raises PromptTooLong."""
-        check_prompts(self._text, wish)
+        check_prompts(self._text, scene)
 
     @torch.inference_mode()
-    def condition(self, identity: Identity, wish: Wish) -> RowConditioning:
+    def condition(self, identity: Identity, scene: Scene) -> RowConditioning:
         """Strength is the image prompt's scale; 0 adds nothing, the row is then one of the plain model's."""
-        plain = text_conditioning(self._text, wish)
-        if not wish.strength:
+        plain = text_conditioning(self._text, scene)
+        if not scene.sampling.strength:
             return plain
-        image = ImagePrompt(self._projection(identity.tokens), wish.strength)
-        nobody = ImagePrompt(self._nobody_seen, wish.strength)
-        return replace(plain, image=image, negative_image=nobody if wish.guided else None)
+        image = ImagePrompt(self._projection(identity.tokens), scene.sampling.strength)
+        nobody = ImagePrompt(self._nobody_seen, scene.sampling.strength)
+        return replace(plain, image=image, negative_image=nobody if scene.sampling.is_guided else None)
 
 
 def face_crop(selfie: Picture, face: Face) -> Picture:

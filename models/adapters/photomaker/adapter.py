@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import CLIPTokenizer
 
-from models.adapters.adapter import Identity, Size, TokenShape, Wish
+from models.adapters.adapter import Identity, Scene, Size, TokenShape
 from models.adapters.clip_pixels import clip_pixels
 from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from models.adapters.photomaker.spec import NAMES
@@ -69,31 +69,31 @@ class PhotoMaker:
         )
         return Identity(tokens.flatten(0, 1))
 
-    def check(self, wish: Wish, num_selfies: int) -> None:
+    def check(self, scene: Scene, num_selfies: int) -> None:
         """Raises TriggerError or PromptTooLong, naming the value and the limit."""
-        prompt = place_trigger(wish.prompt, wish.subject)
+        prompt = place_trigger(scene.words.prompt, scene.words.subject)
         for tokenizer in self._tokenizers:
             check_budget(tokenizer, prompt, num_selfies * self.tokens_per_picture)
-        if wish.negative_prompt is not None:
-            self._text.tokenize(wish.negative_prompt)
+        if scene.words.negative_prompt is not None:
+            self._text.tokenize(scene.words.negative_prompt)
 
     @torch.inference_mode()
-    def condition(self, identity: Identity, wish: Wish) -> RowConditioning:
+    def condition(self, identity: Identity, scene: Scene) -> RowConditioning:
         """Encode the prompt with and without the person, and the negative one, in one pass; then fuse."""
-        prompt = place_trigger(wish.prompt, wish.subject)
+        prompt = place_trigger(scene.words.prompt, scene.words.subject)
         first, second = (expand(tokenizer, prompt, len(identity.tokens)) for tokenizer in self._tokenizers)
         wanted = [(first.ids, second.ids), (first.plain_ids, second.plain_ids)]
-        if wish.guided and wish.negative_prompt is not None:
-            wanted.append(self._text.tokenize(wish.negative_prompt))
-        expanded, plain, *negative = self._text.encode(wanted, wish.lora)
+        if scene.sampling.is_guided and scene.words.negative_prompt is not None:
+            wanted.append(self._text.tokenize(scene.words.negative_prompt))
+        expanded, plain, *negative = self._text.encode(wanted, scene.lora)
         positions = torch.tensor(second.positions, device=expanded.embeds.device)
         fused = self._encoder.fuse(expanded.embeds, positions, identity.tokens[: len(positions)])
         return RowConditioning(
             personal=Prompt(fused, expanded.pooled),
             plain=plain,
-            merge_step=merge_step(wish.strength, wish.num_steps),
-            negative=_negative(negative, plain) if wish.guided else None,
-            time_ids=time_ids_for(wish.width, wish.height, plain.embeds.device, plain.embeds.dtype),
+            merge_step=merge_step(scene.sampling.strength, scene.sampling.steps),
+            negative=_negative(negative, plain) if scene.sampling.is_guided else None,
+            time_ids=time_ids_for(scene.sampling.width, scene.sampling.height, plain.embeds.device, plain.embeds.dtype),
         )
 
     def _face_embeddings(self, faces: Sequence[Face]) -> torch.Tensor | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from scripts.studio import Order, open_studio
+from scripts.studio import StudioOrder, open_studio
 from scripts.train_tiny.judging.people import draw_sitter
 
 SEED = 7
@@ -28,8 +28,8 @@ def contact_sheet(bundle: Path, target: Path, *, people: int = 10, adapter: str 
     drawn = (draw_sitter(SEED, i * 7, studio.accepts) for i in count())  # 7: tones far apart come one by one
     for index, sitter in enumerate(islice((sitter for sitter in drawn if sitter.accepted), people)):
         selfie = sitter.selfie.pixels
-        orders = [Order(selfies=(selfie,), prompt=prompt, seed=index, adapter=adapter) for prompt in PROMPTS]
-        nobody = Order(selfies=(selfie,), prompt=PROMPTS[0], seed=index, adapter=adapter, strength=0.0)
+        orders = [StudioOrder(selfies=(selfie,), prompt=prompt, seed=index, adapter=adapter) for prompt in PROMPTS]
+        nobody = StudioOrder(selfies=(selfie,), prompt=PROMPTS[0], seed=index, adapter=adapter, strength=0.0)
         cells = [selfie, *studio.shoot([*orders, nobody])]
         rows.append(np.hstack([cv2.resize(cell, (CELL, CELL), interpolation=cv2.INTER_AREA) for cell in cells]))
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -5,10 +5,10 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from models.wire.order import Photos
 from models.wire.picture import Picture
 from service.api.forms.form import POSE, Form
 from service.api.forms.upload import Upload
-from service.api.orders import Photos
 from service.api.presence import settle
 from service.api.record import RequestRecord
 from service.decoders.pool import Decoders
@@ -27,7 +27,8 @@ async def decode_photos(job: Job, record: RequestRecord, decoders: Decoders, upl
     wait_seconds = job.seconds_left if job.is_prepared else None
     with contextlib.nullcontext() if job.is_prepared else record.stage("decode_upload"):
         pictures = await _side_by_side([_decode_one(decoders, which, data, wait_seconds) for which, data in named])
-    return Photos(pictures[: len(upload.images)], pictures[-1] if upload.pose is not None else None)
+    selfies, posed = pictures[: len(upload.images)], pictures[len(upload.images) :]
+    return Photos(selfies=tuple(selfies), pose=posed[0] if posed else None)
 
 
 async def _side_by_side(decodings: Sequence[Coroutine[Any, Any, Picture]]) -> list[Picture]:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Request
 
-from models.wire.order import Generate
+from models.wire.order import Order, Photos
 from service.access.caller import Scope, caller_of, require
 from service.api.forms.form import Form
 from service.api.forms.portrait import PortraitForm
@@ -16,7 +16,7 @@ from service.api.front import Front
 from service.api.intake.photos import decode_photos
 from service.api.intake.waiting import prepared
 from service.api.job_hook import tell_end
-from service.api.orders import Photos, Wish
+from service.api.orders import CheckedForm
 from service.api.record import RequestRecord, record_of
 from service.errors import ServiceError
 from service.jobs.idempotency import fingerprint
@@ -53,21 +53,23 @@ async def place(request: AnyRequest, front: Front, upload: Upload[PortraitForm],
         if form.identity is not None:
             kept = front.vault.open_identity(form.identity, caller, bundle, form.adapter)
             form = msgspec.structs.replace(form, adapter=kept.adapter)
-        wish = Wish(form, front.styles, warm, max_images=settings.max_images, has_pose=upload.pose is not None)
+        has_pose = upload.pose is not None
+        checked = CheckedForm(form, front.styles, warm, max_images=settings.max_images, has_pose=has_pose)
 
-        async def prepare(job: Job) -> Generate:
+        async def prepare(job: Job) -> Order:
             photos = await decode_photos(job, record, front.decoders, upload)
             return msgspec.structs.replace(
-                wish.order(job.id, photos, job.seconds_left),
+                checked.order(job.id, photos, job.seconds_left),
                 identity=kept.identity if kept is not None else None,
                 wants_identity=True,
-                mark=settings.preview_mark,
-                longest_side=settings.preview_side,
+                delivery=msgspec.structs.replace(
+                    form.delivery, mark=settings.preview_mark, longest_side=settings.preview_side
+                ),
             )
 
-        plan = wish.order("", Photos([]), 0.0)
-        tokens = ProofTokens(front.vault, caller, plan, style=wish.summary.style, bundle=bundle)
-        job = enter(request, front, wish.summary, options, prepare, photos=upload.files, tokens=tokens)
+        plan = checked.order("", Photos(), 0.0)
+        tokens = ProofTokens(front.vault, caller, plan, style=checked.summary.style, bundle=bundle)
+        job = enter(request, front, checked.summary, options, prepare, photos=upload.files, tokens=tokens)
         if record.joined:
             wipe(upload.files)
     except BaseException:

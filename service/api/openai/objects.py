@@ -89,7 +89,7 @@ def images_response(job: Job, wish: ImagesWish, finished: JobResult) -> ImagesRe
         data=[_image(job, portrait, as_url=as_url) for portrait in finished.portraits],
         output_format=wish.theirs.output_format,
         quality=wish.quality,
-        size=f"{started.width}x{started.height}",
+        size=started.sampling.size,
         id=job.id,
         model=job.summary.model,
         adapter=started.adapter,

@@ -35,8 +35,8 @@ class OpenAIEvents:
             case Queued():
                 return b": queued\n\n"
             case Started() as started:
-                self._size = f"{started.width}x{started.height}"
-                self._partial_steps = steps_with_partials(self._wish.theirs.partial_images, started.steps)
+                self._size = started.sampling.size
+                self._partial_steps = steps_with_partials(self._wish.theirs.partial_images, started.sampling.steps)
                 return b": started\n\n"
             case Stepped() as stepped if stepped.preview is not None and stepped.step in self._partial_steps:
                 return self._partial(stepped, stepped.preview)

@@ -5,10 +5,11 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from models.adapters.adapter import Pose, Wish
+from models.adapters.adapter import Pose
 from models.adapters.instantid.framing import place
 from models.adapters.instantid.keypoints import draw_keypoints
 from models.wire.groups import Framing
+from tests.models.scenes import scene_of
 
 FACE = np.array([(220, 300), (300, 310), (262, 350), (225, 395), (290, 400)], np.float32)
 SELFIE = Pose(FACE, (180, 220, 340, 450), (640, 800))
@@ -17,19 +18,19 @@ SIZES = [(832, 1216), (1216, 832), (896, 1152), (1024, 1024), (256, 256)]
 
 
 def placed(framing="front", selfie=SELFIE, size=(832, 1216), pose=None):
-    wish = Wish(
+    scene = scene_of(
         prompt="",
         negative_prompt=None,
         subject="person",
         width=size[0],
         height=size[1],
-        num_steps=4,
+        steps=4,
         strength=1.0,
-        guided=False,
+        guidance=1.0,
         framing=framing,
         pose=pose,
     )
-    return place(wish, selfie)
+    return place(scene, selfie)
 
 
 def nose_offset(landmarks):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.adapters.adapter import Identity, Pose, Wish
+from models.adapters.adapter import Identity, Pose
 from models.adapters.decoupled import load_image_projection
 from models.adapters.instantid.adapter import FULL_SCALE, IDENTITY_NET
 from models.adapters.instantid.checkpoint import split_instantid
@@ -13,6 +13,7 @@ from models.sdxl.text import PromptTooLong
 from models.wire.picture import Picture
 from scripts.golden.instantid import InstantIDFolder
 from tests.models.conftest import GOLDEN_INSTANTID
+from tests.models.scenes import scene_of
 
 SPACE = "golden"
 
@@ -32,18 +33,18 @@ def embedding(folder):
     return folder.shared["in.face_embedding"].numpy()
 
 
-def wish(**changes):
+def scene(**changes):
     given = {
         "prompt": "portrait photo of a man wearing a hat",
         "negative_prompt": None,
         "subject": "man",
         "width": 128,
         "height": 192,
-        "num_steps": 4,
+        "steps": 4,
         "strength": 1.0,
-        "guided": False,
+        "guidance": 1.0,
     }
-    return Wish(**(given | changes))
+    return scene_of(**(given | changes))
 
 
 def face_of(folder, embedding, space=SPACE):
@@ -65,21 +66,21 @@ def test_every_recorded_case_is_reproduced(folder, case):
 
 
 def test_strength_0_adds_nothing_to_the_text(folder, adapter, embedding):
-    conditioning = adapter.condition(identity_of(folder, adapter, embedding), wish(strength=0.0, guided=True))
+    conditioning = adapter.condition(identity_of(folder, adapter, embedding), scene(strength=0.0, guidance=5.0))
     assert conditioning.image is None
     assert conditioning.negative_image is None
     assert conditioning.controls == conditioning.negative_controls == ()
 
 
 def test_strength_scales_both_channels_and_control_strength_its_own(folder, adapter, embedding):
-    conditioning = adapter.condition(identity_of(folder, adapter, embedding), wish(strength=0.5))
+    conditioning = adapter.condition(identity_of(folder, adapter, embedding), scene(strength=0.5))
     assert (conditioning.image.scale, conditioning.controls[0].scale) == (0.5 * FULL_SCALE, 0.5 * FULL_SCALE)
-    conditioning = adapter.condition(identity_of(folder, adapter, embedding), wish(strength=0.5, control_strength=1.0))
+    conditioning = adapter.condition(identity_of(folder, adapter, embedding), scene(strength=0.5, control_strength=1.0))
     assert (conditioning.image.scale, conditioning.controls[0].scale) == (0.5 * FULL_SCALE, FULL_SCALE)
 
 
 def test_guidances_negative_side_sees_nobody_rather_than_nothing(folder, adapter, embedding):
-    conditioning = adapter.condition(identity_of(folder, adapter, embedding), wish(guided=True))
+    conditioning = adapter.condition(identity_of(folder, adapter, embedding), scene(guidance=5.0))
     nobody = adapter.tokens_of(torch.zeros(1, 512))
     assert nobody.abs().max() > 0
     assert torch.equal(conditioning.negative_image.keys_values, adapter.projection(nobody))
@@ -89,7 +90,7 @@ def test_guidances_negative_side_sees_nobody_rather_than_nothing(folder, adapter
 
 def test_the_keypoint_net_reads_the_face_and_never_the_text(folder, adapter, embedding):
     identity = identity_of(folder, adapter, embedding)
-    control = adapter.condition(identity, wish()).controls[0]
+    control = adapter.condition(identity, scene()).controls[0]
     assert control.net == IDENTITY_NET
     assert torch.equal(control.context, adapter._net.context(adapter.tokens_of(identity.tokens)))
 
@@ -99,7 +100,7 @@ def test_the_keypoint_net_reads_the_face_and_never_the_text(folder, adapter, emb
     [((0.0, 1.0), [0, 1, 2, 3]), ((0.25, 0.75), [1, 2]), ((0.0, 0.5), [0, 1]), ((0.3, 0.4), [])],
 )
 def test_the_window_names_the_steps_that_lie_wholly_inside(folder, adapter, embedding, window, steps):
-    control = adapter.condition(identity_of(folder, adapter, embedding), wish(control_window=window)).controls[0]
+    control = adapter.condition(identity_of(folder, adapter, embedding), scene(control_window=window)).controls[0]
     assert list(control.steps) == steps
 
 
@@ -124,7 +125,7 @@ def test_embeddings_of_another_recogniser_are_refused(folder, adapter, embedding
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
 def test_a_prompt_over_77_tokens_is_refused_with_the_numbers(adapter, field):
     with pytest.raises(PromptTooLong, match=r"has \d+ tokens and 75 fit"):
-        adapter.check(wish(**{field: "photo " * 80}), num_selfies=1)
+        adapter.check(scene(**{field: "photo " * 80}), num_selfies=1)
 
 
 def test_an_identity_prints_no_biometrics(folder, adapter, embedding):
@@ -185,5 +186,5 @@ def test_keys_and_values_of_all_layers_are_the_layers_own(folder):
 def test_a_pose_of_nobody_still_composes(folder, adapter, embedding):
     """Warming up has no face; nor has a detector without landmarks a shape worth keeping."""
     nowhere = Pose(torch.zeros(5, 2).numpy(), (0.0, 0.0, 1.0, 1.0), (128, 192))
-    conditioning = adapter.condition(Identity(torch.zeros(1, 512), nowhere), wish())
+    conditioning = adapter.condition(Identity(torch.zeros(1, 512), nowhere), scene())
     assert torch.isfinite(conditioning.controls[0].hint).all()

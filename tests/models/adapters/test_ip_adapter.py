@@ -13,7 +13,6 @@ from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPi
 from PIL import Image
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from models.adapters.adapter import Wish
 from models.adapters.ip_adapter.adapter import face_crop
 from models.adapters.ip_adapter.checkpoint import build_ip_adapter, split_ip_adapter
 from models.bundle.modules import build_process, build_unet
@@ -27,6 +26,7 @@ from models.wire.picture import Picture
 from scripts.golden.photomaker import PhotoMakerFolder
 from tests.models.conftest import GOLDEN
 from tests.models.engine.test_invariance import run
+from tests.models.scenes import scene_of
 
 PROMPT, NEGATIVE = "portrait photo of a man wearing a hat", "blurry"
 VISION = {
@@ -156,18 +156,18 @@ def people(adapter):
     return [adapter.identity([selfie(seed) for seed in range(count)], [FACE] * count) for count in (1, 2)]
 
 
-def wish(**changes):
+def scene(**changes):
     given = {
         "prompt": PROMPT,
         "negative_prompt": NEGATIVE,
         "subject": "man",
         "width": 64,
         "height": 64,
-        "num_steps": 4,
+        "steps": 4,
         "strength": 0.7,
-        "guided": True,
+        "guidance": 5.0,
     }
-    return Wish(**(given | changes))
+    return scene_of(**(given | changes))
 
 
 def test_a_crop_is_insightfaces_aligned_one_at_224():
@@ -196,7 +196,7 @@ def test_tokens_equal_those_of_diffusers(adapter, oracle, people, count):
 @pytest.mark.parametrize("strength", [0.3, 1.0])
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_guided_prediction_equals_that_of_diffusers(adapter, denoiser, oracle, people, count, strength):
-    conditioning = adapter.condition(people[count - 1], wish(strength=strength))
+    conditioning = adapter.condition(people[count - 1], scene(strength=strength))
     latent, t, guidance = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)), 499, 5.0
     result = denoiser.predict(latent, torch.tensor([t]), [(conditioning, 0)], torch.tensor([guidance]))
     oracle.set_ip_adapter_scale(strength)
@@ -245,7 +245,7 @@ def make_row(adapter, person, plan, latent, guidance=5.0, **changes):
         seed=1,
         key=BatchKey("golden", "plain", 64, 64, guidance > 1),
         plan=plan,
-        conditioning=adapter.condition(person, wish(guided=guidance > 1, **changes)),
+        conditioning=adapter.condition(person, scene(guidance=guidance, **changes)),
         guidance=guidance,
         deadline=math.inf,
         latent=latent,
@@ -271,14 +271,14 @@ def test_a_row_alone_equals_its_row_among_others_with_more_pictures_other_streng
 
 
 def test_strength_0_is_the_plain_model(adapter, people):
-    conditioning = adapter.condition(people[0], wish(strength=0.0))
+    conditioning = adapter.condition(people[0], scene(strength=0.0))
     assert conditioning.image is None
     assert conditioning.negative_image is None
 
 
 def test_a_prompt_that_is_too_long_is_refused_before_anything_runs(adapter):
     with pytest.raises(PromptTooLong):
-        adapter.check(wish(prompt="very " * 80), 1)
+        adapter.check(scene(prompt="very " * 80), 1)
 
 
 def test_it_needs_neither_a_recogniser_nor_a_pose(adapter):

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from models.adapters.adapter import Wish
 from models.adapters.photomaker.adapter import merge_step
 from models.adapters.photomaker.checkpoint import PhotoMakerCheckpoint, build_encoder
 from models.adapters.photomaker.encoder import EncoderShape, PerceiverShape, PhotoMakerEncoder, VisionShape
 from models.adapters.photomaker.trigger import TriggerError, place_trigger
 from scripts.golden.photomaker import PhotoMakerFolder, face_of, picture_of
 from tests.models.conftest import GOLDEN
+from tests.models.scenes import scene_of
 
 
 @pytest.fixture(scope="module")
@@ -17,18 +17,18 @@ def folder():
     return PhotoMakerFolder(GOLDEN)
 
 
-def wish(**changes):
+def scene(**changes):
     given = {
         "prompt": "portrait photo of a man wearing a hat",
         "negative_prompt": None,
         "subject": "man",
         "width": 64,
         "height": 64,
-        "num_steps": 4,
+        "steps": 4,
         "strength": 1.0,
-        "guided": False,
+        "guidance": 1.0,
     }
-    return Wish(**(given | changes))
+    return scene_of(**(given | changes))
 
 
 @pytest.mark.parametrize("index", range(len(PhotoMakerFolder(GOLDEN).json("index.json")["cases"])))
@@ -71,16 +71,16 @@ def test_a_second_fuse_of_the_same_prompt_gives_the_same_result(folder, version)
     """The reference fuses in place and returns an alias: its second use of a cached prompt is fused twice."""
     maker, _ = folder.maker(version)
     identity = maker.identity(*selfies(folder, 2, version))
-    first = maker.condition(identity, wish()).personal.embeds.clone()
-    again = maker.condition(identity, wish()).personal.embeds
+    first = maker.condition(identity, scene()).personal.embeds.clone()
+    again = maker.condition(identity, scene()).personal.embeds
     assert torch.equal(first, again)
 
 
 def test_two_people_of_one_prompt_share_the_text_and_differ_at_the_class_token_alone(folder):
     maker, _ = folder.maker("v1")
     pictures, faces = selfies(folder, 2, "v1")
-    one = maker.condition(maker.identity(pictures[:1], faces[:1]), wish()).personal
-    other = maker.condition(maker.identity(pictures[1:], faces[1:]), wish()).personal
+    one = maker.condition(maker.identity(pictures[:1], faces[:1]), scene()).personal
+    other = maker.condition(maker.identity(pictures[1:], faces[1:]), scene()).personal
     differs = (one.embeds != other.embeds).any(dim=1).nonzero()[:, 0].tolist()
     assert differs == [5]  # <start> portrait photo of a man
     assert torch.equal(one.pooled, other.pooled)
@@ -88,7 +88,7 @@ def test_two_people_of_one_prompt_share_the_text_and_differ_at_the_class_token_a
 
 def test_strength_0_never_shows_the_identity(folder):
     maker, _ = folder.maker("v1")
-    conditioning = maker.condition(maker.identity(*selfies(folder, 1, "v1")), wish(strength=0.0))
+    conditioning = maker.condition(maker.identity(*selfies(folder, 1, "v1")), scene(strength=0.0))
     assert all(conditioning.prompt_at(step) is conditioning.plain for step in range(4))
 
 
@@ -126,7 +126,7 @@ def test_a_prompt_over_the_budget_is_refused_with_the_numbers(folder):
     with pytest.raises(
         TriggerError, match=r"needs 79 tokens \(73 for its words, 6 for the person\); 75 fit"
     ) as refusal:
-        maker.check(wish(prompt="photo of a man " + "photo " * 70), num_selfies=3)
+        maker.check(scene(prompt="photo of a man " + "photo " * 70), num_selfies=3)
     assert refusal.value.code == "prompt_too_long"
     assert refusal.value.limit == 75
 
@@ -134,8 +134,8 @@ def test_a_prompt_over_the_budget_is_refused_with_the_numbers(folder):
 def test_a_prompt_that_just_fits_keeps_its_end_of_text(folder):
     maker, _ = folder.maker("v2")
     prompt = "photo of a man " + "photo " * 66  # 70 words, two selfies of two tokens: 69 + 4 = 73
-    maker.check(wish(prompt=prompt), num_selfies=2)
-    conditioning = maker.condition(maker.identity(*selfies(folder, 2, "v2")), wish(prompt=prompt))
+    maker.check(scene(prompt=prompt), num_selfies=2)
+    conditioning = maker.condition(maker.identity(*selfies(folder, 2, "v2")), scene(prompt=prompt))
     assert torch.isfinite(conditioning.personal.embeds).all()
 
 

@@ -14,13 +14,13 @@ from models.bundle.bundle import load_bundle
 from models.faces.analyzers import load_analyzer
 from models.weights.manifest import PACKAGE, read_manifest
 from models.wire.events import Done, Failed, Portrait, Started
-from models.wire.order import Generate
 from models.wire.picture import Picture
 from models.wire.reports import Ready
 from models.wire.setup import Setup
 from models.worker.job import Job
 from models.worker.preparation import Preparer
 from tests.models.running import Harness
+from tests.orders import order_of
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def generate(job_id, **changes):
         "adapter": "instantid",
         "deadline_seconds": 60.0,
     }
-    return Generate(**(given | changes))
+    return order_of(**(given | changes))
 
 
 def portrait(harness, job_id, **changes):

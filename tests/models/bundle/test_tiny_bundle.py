@@ -19,7 +19,7 @@ from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import
 
 from models.bundle.bundle import load_bundle
 from models.weights.manifest import PACKAGE, read_manifest
-from scripts.studio import Order, open_studio
+from scripts.studio import StudioOrder, open_studio
 from scripts.train_tiny.judging.people import Sitter, draw_sitter
 from scripts.train_tiny.judging.reading import Judges, Reading
 
@@ -87,7 +87,7 @@ class House:
         """One of every sitter, with the same seed, in batches of strangers."""
         key = (adapter, prompt, steps, strength)
         if key not in self._kept:
-            order = Order(selfies=(), prompt=prompt, seed=5, adapter=adapter, steps=steps, strength=strength)
+            order = StudioOrder(selfies=(), prompt=prompt, seed=5, adapter=adapter, steps=steps, strength=strength)
             self._kept[key] = self.studio.shoot([of(sitter, order) for sitter in self.sitters])
         return self._kept[key]
 
@@ -102,7 +102,7 @@ class House:
         return np.median([points for points in found if points is not None] or [drawn], axis=0)
 
 
-def of(sitter: Sitter, order: Order) -> Order:
+def of(sitter: Sitter, order: StudioOrder) -> StudioOrder:
     return replace(order, selfies=(sitter.selfie.pixels,))
 
 
@@ -148,7 +148,7 @@ def test_the_engine_makes_the_picture_that_diffusers_makes_of_the_same_files(hou
         PACKAGE / "tiny", torch_dtype=torch.float32, add_watermarker=False
     )
     pipeline.set_progress_bar_config(disable=True)
-    order = Order(selfies=(), prompt=NAVY, adapter="photomaker-v2", strength=strength)
+    order = StudioOrder(selfies=(), prompt=NAVY, adapter="photomaker-v2", strength=strength)
     row = house.studio.prepare(of(house.sitters[0], order))
     noise = torch.randn(1, *row.latent.shape, generator=torch.Generator().manual_seed(5))
     row.latent = noise[0] * row.plan.initial_scale
@@ -175,7 +175,7 @@ def test_the_person_in_the_selfie_reaches_the_picture(house, adapter):
 @each_adapter
 def test_nothing_of_the_person_goes_round_the_adapter(house, adapter):
     """With ID tokens of zeros the portraits are nobody's: what the test above found came through the tokens."""
-    order = Order(selfies=(), prompt=NAVY, seed=5, adapter=adapter)
+    order = StudioOrder(selfies=(), prompt=NAVY, seed=5, adapter=adapter)
     readings = house.read(
         adapter, house.studio.without_identity().shoot([of(sitter, order) for sitter in house.sitters])
     )
@@ -188,7 +188,9 @@ def test_a_person_alone_looks_the_same_as_in_a_batch_of_strangers(house, adapter
     """Batch mates have other styles, strengths, steps, seeds and adapters; none of it shows."""
     ways = [(NAVY, 4, 1.0), (YELLOW, 8, 1.0), (YELLOW, 2, 0.5), (NAVY, 6, 0.0)] * 2  # prompt, steps, strength
     orders = [
-        Order(selfies=(sitter.selfie.pixels,), prompt=prompt, seed=seed, adapter=name, steps=steps, strength=strength)
+        StudioOrder(
+            selfies=(sitter.selfie.pixels,), prompt=prompt, seed=seed, adapter=name, steps=steps, strength=strength
+        )
         for seed, (sitter, name, (prompt, steps, strength)) in enumerate(
             zip(house.sitters[:8], cycle([adapter, *ADAPTERS]), ways, strict=False)
         )
@@ -219,7 +221,7 @@ def test_more_strength_does_not_lose_the_person(house, adapter):
 @each_merging_adapter
 def test_the_first_steps_are_the_prompts_and_the_last_ones_the_persons(house, adapter):
     """Half strength of four steps: two strangers are the same nobody for two steps, and then part."""
-    order = Order(selfies=(), prompt=NAVY, seed=5, adapter=adapter, steps=4)
+    order = StudioOrder(selfies=(), prompt=NAVY, seed=5, adapter=adapter, steps=4)
     half, full = (
         [house.studio.prepare(of(sitter, replace(order, strength=strength))) for sitter in house.sitters[:2]]
         for strength in (0.5, 1.0)
@@ -251,7 +253,7 @@ def test_two_selfies_beat_one(house, adapter):
         return float((made * wanted).sum(axis=1).mean())
 
     def shot(*chosen: str) -> float:
-        order = Order(selfies=(), prompt=NAVY, seed=5, adapter=adapter)
+        order = StudioOrder(selfies=(), prompt=NAVY, seed=5, adapter=adapter)
         selfies = [tuple(getattr(sitter, name).pixels for name in chosen) for sitter in sitters]
         return likeness(house.studio.shoot([replace(order, selfies=pictures) for pictures in selfies]))
 

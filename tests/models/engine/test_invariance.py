@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from models.adapters.adapter import Wish
 from models.engine.engine import Engine
 from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row, initial_latent
 from models.engine.variance_preserving import VariancePreserving
 from scripts.golden.photomaker import PhotoMakerFolder, face_of, picture_of
 from tests.models.conftest import GOLDEN
+from tests.models.scenes import scene_of
 
 CPU = torch.device("cpu")
 
@@ -35,15 +35,15 @@ def people(maker):
 
 
 def make_row(maker, person, *, seed, sampler="euler", steps=4, strength=1.0, guidance=1.0):
-    wish = Wish(
+    scene = scene_of(
         prompt="portrait photo of a man wearing a hat",
         negative_prompt="blurry",
         subject="man",
         width=64,
         height=64,
-        num_steps=steps,
+        steps=steps,
         strength=strength,
-        guided=guidance > 1,
+        guidance=guidance,
     )
     plan = make_plan(sampler, steps, VariancePreserving())
     return Row(
@@ -52,7 +52,7 @@ def make_row(maker, person, *, seed, sampler="euler", steps=4, strength=1.0, gui
         seed=seed,
         key=BatchKey("golden", "photomaker", 64, 64, guidance > 1),
         plan=plan,
-        conditioning=maker.condition(person, wish),
+        conditioning=maker.condition(person, scene),
         guidance=guidance,
         deadline=math.inf,
         latent=initial_latent(seed, plan, (4, 8, 8), CPU),

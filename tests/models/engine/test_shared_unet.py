@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
-from models.adapters.adapter import Identity, Pose, Wish
+from models.adapters.adapter import Identity, Pose
 from models.engine.engine import Engine
 from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row, initial_latent
@@ -17,6 +17,7 @@ from models.sdxl.conditioning import RowConditioning
 from models.sdxl.region import Region
 from scripts.golden.instantid import InstantIDFolder
 from tests.models.conftest import GOLDEN_INSTANTID
+from tests.models.scenes import scene_of
 
 CPU = torch.device("cpu")
 WIDTH, HEIGHT = 128, 192
@@ -64,12 +65,12 @@ def conditioning_of(adapter, person, *, guidance=1.0, steps=4, **changes):
         "subject": "man",
         "width": WIDTH,
         "height": HEIGHT,
-        "num_steps": steps,
+        "steps": steps,
         "strength": 1.0,
-        "guided": guidance > 1,
+        "guidance": guidance,
         "framing": "selfie",
     }
-    return adapter.condition(person, Wish(**(given | changes)))
+    return adapter.condition(person, scene_of(**(given | changes)))
 
 
 def make_row(conditioning, *, seed=1, sampler="euler", steps=4, guidance=1.0):

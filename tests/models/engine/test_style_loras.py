@@ -6,7 +6,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.adapters.adapter import Wish
 from models.bundle.bundle import load_bundle
 from models.engine.engine import Engine
 from models.engine.plan import make_plan
@@ -18,6 +17,7 @@ from scripts.golden.photomaker import PhotoMakerFolder, face_of, picture_of
 from tests.models.adapters.test_applied_lora import style_lora
 from tests.models.conftest import GOLDEN, MANIFEST, manifest_files
 from tests.models.engine.test_invariance import LatentDecoder
+from tests.models.scenes import scene_of
 
 STYLES = """
 style_loras = [
@@ -48,15 +48,15 @@ def load(folder):
 def make_row(bundle, lora, *, seed=1, steps=3):
     stack = bundle.stacks["photomaker"]
     picture = picture_of(PhotoMakerFolder(GOLDEN).tensors("pipeline_v1_cfg5_merge0_3img_2out")["in.image.0"])
-    wish = Wish(
+    scene = scene_of(
         prompt="portrait photo of a man",
         negative_prompt=None,
         subject="man",
         width=64,
         height=64,
-        num_steps=steps,
+        steps=steps,
         strength=1.0,
-        guided=False,
+        guidance=1.0,
         lora=lora,
     )
     plan = make_plan("euler", steps, bundle.process)
@@ -66,7 +66,7 @@ def make_row(bundle, lora, *, seed=1, steps=3):
         seed=seed,
         key=BatchKey("golden", "photomaker", 64, 64, False, lora),
         plan=plan,
-        conditioning=stack.adapter.condition(stack.adapter.identity([picture], [face_of(None)]), wish),
+        conditioning=stack.adapter.condition(stack.adapter.identity([picture], [face_of(None)]), scene),
         guidance=1.0,
         deadline=math.inf,
         latent=initial_latent(seed, plan, (4, 8, 8), bundle.device),

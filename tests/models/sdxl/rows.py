@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from models.adapters.adapter import Identity, Pose, Wish
+from models.adapters.adapter import Identity, Pose
+from tests.models.scenes import scene_of
 
 WIDTH, HEIGHT = 128, 192
 
@@ -13,11 +14,11 @@ def conditioning_of(folder, adapter):
     keypoints = folder.shared["in.kps"].numpy()
     pose = Pose(keypoints, (20.0, 40.0, 100.0, 150.0), (WIDTH, HEIGHT))
     embedding = torch.randn(1, 512, generator=torch.Generator().manual_seed(1))
-    wish = Wish(
+    scene = scene_of(
         prompt="portrait photo of a man wearing a hat", negative_prompt="blurry", subject="man", width=WIDTH,
-        height=HEIGHT, num_steps=4, strength=1.0, guided=True, framing="selfie",
+        height=HEIGHT, steps=4, strength=1.0, guidance=5.0, framing="selfie",
     )  # fmt: skip
-    return adapter.condition(Identity(embedding, pose), wish)
+    return adapter.condition(Identity(embedding, pose), scene)
 
 
 def call(denoiser, rows, guidance=None, seed=1):

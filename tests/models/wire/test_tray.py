@@ -10,9 +10,10 @@ import pytest
 
 from models.wire.channel import Channel
 from models.wire.frames import encode_frame
-from models.wire.order import Generate
+from models.wire.order import Order
 from models.wire.picture import Picture
 from models.wire.tray import Tray, receive_tray, send_tray
+from tests.orders import order_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="trays are Linux's")
 
@@ -104,7 +105,7 @@ def test_a_job_s_trays_reach_its_worker_each_in_the_picture_that_it_belongs_to(t
     ours, theirs = socket.socketpair()
     inline = Picture(width=1, height=1, rgb=b"abc")
     selfies = [picture(3), inline, picture(7)]
-    job = Generate(**JOB, selfies=selfies, pose=picture(5))
+    job = order_of(**JOB, selfies=selfies, pose=picture(5))
     trays: list[Tray] = []
     frame = encode_frame(job, trays.append)
     for tray in trays:
@@ -112,9 +113,15 @@ def test_a_job_s_trays_reach_its_worker_each_in_the_picture_that_it_belongs_to(t
     ours.sendall(frame)
     with ours, theirs:
         read = Channel(theirs, tray_socket[1]).read()
-    assert isinstance(read, Generate)
-    assert read.pose is not None
-    assert [bytes(p.pixels) for p in (*read.selfies, read.pose)] == [b"\3" * 18, b"abc", b"\7" * 42, b"\5" * 30]
+    assert isinstance(read, Order)
+    photos = read.photos
+    assert photos.pose is not None
+    assert [bytes(p.pixels) for p in (*photos.selfies, photos.pose)] == [
+        b"\3" * 18,
+        b"abc",
+        b"\7" * 42,
+        b"\5" * 30,
+    ]
     assert len(frame) < 1000
 
 
@@ -122,7 +129,7 @@ def test_a_job_s_trays_reach_its_worker_each_in_the_picture_that_it_belongs_to(t
 def test_a_message_whose_tray_does_not_come_ends_the_channel(tray_socket, loss):
     """A worker then stops, as when its front has gone: waiting for the next message would mix up the pictures."""
     ours, theirs = socket.socketpair()
-    ours.sendall(encode_frame(Generate(**JOB, selfies=[picture(3)]), lambda tray: None))
+    ours.sendall(encode_frame(order_of(**JOB, selfies=[picture(3)]), lambda tray: None))
     if loss == "not sent":
         send_tray(tray_socket[0], None)
     else:
@@ -132,6 +139,6 @@ def test_a_message_whose_tray_does_not_come_ends_the_channel(tray_socket, loss):
 
 
 def test_a_frame_that_would_leave_its_trays_behind_is_not_written():
-    job = Generate(**JOB, selfies=[picture(3)])
+    job = order_of(**JOB, selfies=[picture(3)])
     with pytest.raises(NotImplementedError, match="Tray"):
         encode_frame(job)

@@ -5,7 +5,6 @@ import pytest
 
 from models.faces.agreement import SAME_PERSON
 from models.faces.judge import PhotoLimits, judge
-from models.wire.order import Generate
 from models.wire.picture import Picture
 from models.wire.setup import Setup
 from models.worker.job import Job, JobRefused
@@ -15,6 +14,7 @@ from scripts.train_tiny.drawing.identity import draw_identity
 from scripts.train_tiny.drawing.pose import selfie_pose
 from scripts.train_tiny.drawing.render import render
 from scripts.train_tiny.drawing.style import plain_style
+from tests.orders import order_of
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def selfies(parts, index, count):
 
 
 def prepare(preparer, pictures):
-    request = Generate(
+    request = order_of(
         job_id="job", selfies=pictures, prompt="portrait photo of a person", seeds=[1], deadline_seconds=600
     )
     return preparer.prepare(Job.accept(request, 0.0))
@@ -61,7 +61,7 @@ def test_selfies_of_different_people_are_refused_with_the_likeness_of_every_pair
 
 
 def test_a_style_lora_that_the_bundle_does_not_have_is_refused(parts, preparer):
-    request = Generate(
+    request = order_of(
         job_id="job",
         selfies=selfies(parts, 0, 1),
         prompt="portrait photo of a person",
@@ -88,8 +88,8 @@ def test_an_identity_brings_what_its_selfies_and_its_pose_photo_brought(parts, p
         "framing": "selfie",
     }
     photos = {"selfies": [selfie], "pose": pose if adapter == "instantid" else None, "wants_identity": True}
-    first = preparer.prepare(Job.accept(Generate(**given, **photos), 0.0))
-    second = preparer.prepare(Job.accept(Generate(**given, selfies=[], identity=first.started.identity), 0.0))
+    first = preparer.prepare(Job.accept(order_of(**given, **photos), 0.0))
+    second = preparer.prepare(Job.accept(order_of(**given, selfies=[], identity=first.started.identity), 0.0))
     [one], [other] = first.rows, second.rows
     assert np.array_equal(one.conditioning.personal.embeds, other.conditioning.personal.embeds)
     if adapter == "instantid":

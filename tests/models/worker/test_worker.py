@@ -22,7 +22,7 @@ from models.sdxl.conditioning import RowConditioning
 from models.sdxl.denoiser import Denoiser
 from models.wire.events import Done, Dropped, Failed, Portrait, Started, Stepped
 from models.wire.messages import Cancel
-from models.wire.order import Generate
+from models.wire.order import Order
 from models.wire.reports import Broken, Figures, Ready
 from models.worker.__main__ import feed
 from models.worker.devices import use_device
@@ -266,7 +266,7 @@ def test_nothing_of_a_person_is_left_in_the_worker_when_their_job_has_ended(harn
     assert newer(before, alive(*PERSONAL)) == []
 
 
-PERSONAL = (Row, RowConditioning, Identity, Face, Job, Prepared, Generate)
+PERSONAL = (Row, RowConditioning, Identity, Face, Job, Prepared, Order)
 
 
 def alive(*kinds):
@@ -287,14 +287,14 @@ def test_who_reads_the_messages_keeps_none(astronaut):
         def read(self):
             if self.messages:
                 return self.messages.pop(0)
-            self.left = newer(before, alive(Generate))
+            self.left = newer(before, alive(Order))
             return None
 
     class Forgetful:
         def receive(self, message):
             pass
 
-    before = alive(Generate)
+    before = alive(Order)
     channel = Channel()
     feed(channel, Forgetful())
     assert channel.left == []

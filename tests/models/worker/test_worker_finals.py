@@ -90,7 +90,7 @@ def test_a_final_is_larger_and_tells_its_steps_over_both_phases(harness, astrona
     assert (portrait.width, portrait.height) == (128, 128)
     assert pixels_of(portrait.data).shape == (128, 128, 3)
     started = harness.wait(Started)
-    assert (started.width, started.height, started.steps) == (128, 128, 4 + 3)
+    assert (started.sampling.size, started.sampling.steps) == ("128x128", 4 + 3)
     steps = [(message.step, message.steps) for message in harness.of("job") if isinstance(message, Stepped)]
     assert steps == [(step, 7) for step in range(1, 8)]
 
@@ -103,7 +103,7 @@ def test_a_final_is_the_same_picture_whenever_it_is_made(harness, astronaut):
 def test_a_final_takes_the_size_of_its_pictures_shape(harness, astronaut):
     [portrait] = made(harness, generate(astronaut, "wide", width=96, height=64, final=Final()))
     assert (portrait.width, portrait.height) == (192, 128)
-    harness.worker.receive(generate(astronaut, "wrong", width=96, height=64, final=Final(width=128, height=128)))
+    harness.worker.receive(generate(astronaut, "wrong", width=96, height=64, final=Final(size="128x128")))
     failed = harness.wait(Failed, "wrong")
     assert (failed.code, failed.limit) == ("unknown_size", "192x128")
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from models.wire.groups import Delivery
 from tests.service.clients import PICTURE, one
 from tests.service.harness import SELFIE, build_house, client_of, until
 
@@ -37,8 +38,9 @@ async def test_a_form_becomes_portraits_with_their_seeds():
         "256x256", "medium", "jpeg", "opaque",
     )  # fmt: skip
     assert {"created", "usage", "id", "model", "adapter", "faces", "timings_ms"} <= set(body)
-    order = house.fakes[0].generates[0]
-    assert (order.format, order.quality, order.strength, len(order.seeds)) == ("jpeg", 70, 1.0, 2)
+    order = house.fakes[0].orders[0]
+    assert order.delivery == Delivery(format="jpeg", quality=70)
+    assert (order.sampling.strength, len(order.seeds)) == (1.0, 2)
 
 
 async def test_json_with_data_urls_does_the_same():
@@ -64,7 +66,7 @@ async def test_the_picture_can_be_a_data_url_in_the_answer():
 async def test_previews_are_made_only_for_partial_images(partials, made):
     house = build_house()
     await edit(house, stream="true", partial_images=partials)
-    assert house.fakes[0].generates[0].previews is made
+    assert house.fakes[0].orders[0].delivery.previews is made
 
 
 @pytest.mark.parametrize(("partials", "told"), [("0", 0), ("1", 1), ("2", 2), ("3", 3)])
@@ -179,7 +181,7 @@ async def test_a_client_that_leaves_a_stream_takes_its_job_along():
     async with client_of(house) as client:
         request = client.build_request("POST", EDITS, files=IMAGE, data={"prompt": "STALL", "stream": "true"})
         sending = asyncio.create_task(client.send(request))
-        await until(lambda: house.fakes and house.fakes[0].generates)
+        await until(lambda: house.fakes and house.fakes[0].orders)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
         await until(lambda: house.cancelled)

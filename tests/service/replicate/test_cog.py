@@ -36,11 +36,11 @@ async def test_putting_an_id_twice_makes_one_job():
         prefer = {"Prefer": "respond-async"}
         both = [client.put("/predictions/mine-1", json=STALL, headers=prefer) for _ in range(3)]
         answers = await asyncio.gather(*both)
-        await until(lambda: house.fakes[0].generates)
+        await until(lambda: house.fakes[0].orders)
         cancelled = await client.post("/predictions/mine-1/cancel")
         later = await client.put("/predictions/mine-1", json=STALL)
     assert [(answer.status_code, answer.json()["id"]) for answer in answers] == [(202, "mine-1")] * 3
-    assert len(house.fakes[0].generates) == 1
+    assert len(house.fakes[0].orders) == 1
     assert (cancelled.status_code, cancelled.json()) == (200, {})
     assert (later.status_code, later.json()["status"]) == (200, "canceled")
 
@@ -50,7 +50,7 @@ async def test_leaving_cancels():
 
     async with client_of(house) as client:
         sending = asyncio.create_task(client.post("/predictions", json=STALL))
-        await until(lambda: house.fakes and house.fakes[0].generates)
+        await until(lambda: house.fakes and house.fakes[0].orders)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
         await until(lambda: house.cancelled)

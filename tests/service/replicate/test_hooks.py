@@ -8,6 +8,7 @@ from replicate.webhook import Webhooks as ReplicateWebhooks
 from replicate.webhook import WebhookSigningSecret
 
 from models.wire.events import Done, Portrait, Started, Stepped
+from models.wire.filled_sampling import FilledSampling
 from scripts.fronts.fake_worker import TIMINGS
 from service.api.replicate.catalogue import OWN
 from service.api.replicate.hooks import Hooks, Throttle
@@ -19,7 +20,8 @@ from tests.service.harness import build_house, client_of, until
 from tests.service.some_job import some_job
 from tests.service.test_webhooks import Receiver
 
-STARTED = Started(job_id="j", faces=[], adapter="a", sampler="euler", steps=4, width=256, height=256)
+SAMPLING = FilledSampling(size="256x256", steps=4, sampler="euler", guidance=1.0, strength=1.0)
+STARTED = Started(job_id="j", faces=[], adapter="a", sampling=SAMPLING)
 PORTRAIT = Portrait(job_id="j", index=0, seed=0, format="png", width=256, height=256, data=b"picture")
 
 

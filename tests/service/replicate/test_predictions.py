@@ -76,7 +76,7 @@ async def test_cancelling_gives_the_whole_prediction_and_touches_no_other():
 
     async with client_of(house) as client:
         first, second = [(await client.post(OWN, json=own("STALL"))).json() for _ in range(2)]
-        await until(lambda: len(house.fakes[0].generates) == 2)
+        await until(lambda: len(house.fakes[0].orders) == 2)
         cancelled = (await client.post(first["urls"]["cancel"])).json()
         again = (await client.post(first["urls"]["cancel"])).json()
         await until(lambda: house.cancelled)
@@ -120,7 +120,7 @@ async def test_who_waits_and_leaves_takes_the_prediction_along_and_who_does_not_
         async with client_of(house) as client:
             request = client.build_request("POST", OWN, json=own("STALL"), headers=WAIT)
             sending = asyncio.create_task(client.send(request))
-            await until(lambda: house.fakes and house.fakes[0].generates)
+            await until(lambda: house.fakes and house.fakes[0].orders)
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
             await until(lambda: house.cancelled)
