@@ -13,7 +13,8 @@ import schemathesis
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
-from service.api.openapi import whole_document
+from service.api.openapi.plugin import whole_document
+from service.api.surfaces import SURFACES
 from tests.service.harness import build_house, listening
 
 load_all_checks()
@@ -27,7 +28,7 @@ CHECKED = [
         "response_schema_conformance",
     )
 ]
-DOCUMENT = whole_document(build_house().app, "tencentarc/photomaker")
+DOCUMENT = whole_document(build_house().app, SURFACES, "tencentarc/photomaker")
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = {result.ok().definition.raw["operationId"]: result.ok() for result in SCHEMA.get_all_operations()}
 KEPT_TO = [(name, GenerationMode.POSITIVE) for name in OPERATIONS]
