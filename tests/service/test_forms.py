@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from litestar.testing import TestClient
 
 from service.api.body.limits import UploadLimits
 from service.api.body.received import each_once
-from service.api.forms.fields import flat_fields
+from service.api.forms.fields import flat_fields, flat_struct
+from service.api.forms.final import FinalForm
 from service.api.forms.form import Form
+from service.api.forms.identity import IdentityForm
 from service.api.forms.portrait import PortraitForm
 from service.api.forms.upload import Upload, read_upload
 from service.api.presence import ClientLeft
@@ -219,7 +221,12 @@ class TestUpload:
 
 
 def request_of(
-    chunks: list[bytes], kind: str = MULTIPART, leave: bool = False, stall: bool = False, length: int | None = None
+    chunks: list[bytes],
+    kind: str = MULTIPART,
+    leave: bool = False,
+    stall: bool = False,
+    length: int | None = None,
+    query: str = "",
 ) -> AnyRequest:
     """A request whose body comes in these chunks; then the caller leaves, or stalls, or is done."""
 
@@ -236,20 +243,154 @@ def request_of(
     stream = events()
     headers = [(b"content-type", kind.encode())]
     headers += [] if length is None else [(b"content-length", str(length).encode())]
-    scope: Any = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers, "state": {}}
+    scope: Any = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "query_string": query.encode(),
+        "headers": headers,
+        "state": {},
+    }
     receive: Any = stream.__anext__
     return Request(scope, receive)
 
 
+URLENCODED = "application/x-www-form-urlencoded"
+KINDS = [MULTIPART, "image/jpeg", "application/json", URLENCODED]
+
+
+class TestOneSetOfRules:
+    """A field is read by its rule, however it came."""
+
+    @pytest.mark.parametrize(
+        ("fields", "sentence"),
+        [
+            ({"n": "9"}, "The field 'n' is '9': it must be a whole number from 1 to 8 (of portraits)."),
+            ({"prompt": "  "}, "The field 'prompt' is empty: give a text of 1 to 2000 characters, or leave it out."),
+            ({"style": ""}, "The field 'style' is empty: give the name of a style in the catalogue, or leave it out."),
+            (
+                {"prompt": "x" * 2001},
+                "The field 'prompt' has 2001 characters: it must be a text of 1 to 2000 characters.",
+            ),
+            (
+                {"region": "body\x07"},
+                "The field 'region' has control characters in it: it must be "
+                + flat_fields(PortraitForm)["region"].rule
+                + ".",
+            ),
+            ({"lora": "../film"}, "The field 'lora' is '../film': it must be the name of a style LoRA."),
+            ({"sed": "1"}, "There is no field called 'sed': did you mean 'seed'?"),
+        ],
+    )
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_a_wrong_field_gets_the_same_sentence(
+        self, client: TestClient[Litestar], kind: str, fields: dict[str, Any], sentence: str
+    ) -> None:
+        answer = sent_as(client, kind, fields)
+        assert (answer.status_code, answer.json()["detail"]) == (400, sentence)
+
+    @pytest.mark.parametrize("kind", [MULTIPART, "application/json", URLENCODED])
+    def test_a_token_may_end_with_its_line(self, client: TestClient[Litestar], kind: str) -> None:
+        """As it does in a file."""
+        fields = sent_as(client, kind, {"identity": "identity.abc\n"}, photo=False).json()["fields"]
+        assert fields["identity"] == "identity.abc"
+
+    @pytest.mark.parametrize("kind", [MULTIPART, "application/json", URLENCODED])
+    def test_a_token_is_never_quoted(self, client: TestClient[Litestar], kind: str) -> None:
+        answer = sent_as(client, kind, {"identity": "short\x01"}, photo=False)
+        assert answer.status_code == 400
+        assert "short" not in answer.text
+
+    @pytest.mark.parametrize("value", [True, 1.5, [], {}, "2"])
+    def test_a_number_in_json_is_a_number(self, client: TestClient[Litestar], value: object) -> None:
+        answer = client.post("/", json={"n": value, "identity": "identity.abc"})
+        assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, "invalid_field", "n")
+
+    @pytest.mark.parametrize("name", ["control_window", "mark", "longest_side", "delivery", "sampling"])
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_what_has_no_rule_is_not_a_callers_to_set(self, client: TestClient[Litestar], kind: str, name: str) -> None:
+        assert sent_as(client, kind, {name: "1"}).json()["code"] == "unknown_field"
+
+
+def sent_as(client: TestClient[Litestar], kind: str, fields: dict[str, Any], *, photo: bool = True) -> httpx.Response:
+    """These fields, and where that can be a selfie, by a body of this kind."""
+    match kind:
+        case "image/jpeg":
+            return client.post("/", params=fields, content=selfie(), headers={"Content-Type": kind})
+        case "application/json":
+            return client.post("/", json=fields)
+        case _ if kind == URLENCODED:
+            return client.post("/", data=fields)
+        case _:
+            texts = [part(name, value.encode()) for name, value in fields.items()]
+            return send(client, joined(*texts, *([image()] if photo else [])))
+
+
+class TestOtherForms:
+    async def test_the_form_of_a_final_takes_no_photo(self) -> None:
+        request = request_of([joined(part("proof", b"proof.abc"), image())])
+        with pytest.raises(BadRequest, match="unknown_field") as caught:
+            await read_upload(request, FinalForm, LIMITS)
+        assert caught.value.message == "No photo is taken here: leave it out."
+
+    async def test_the_form_of_a_final_needs_its_proof(self) -> None:
+        with pytest.raises(BadRequest, match="field_missing") as caught:
+            await read_upload(request_of([b"{}"], "application/json"), FinalForm, LIMITS)
+        assert caught.value.extra == {"field": "proof"}
+
+    @pytest.mark.parametrize("name", [name for name in FIELDS if name not in flat_fields(IdentityForm)])
+    def test_the_form_of_an_identity_takes_nothing_about_a_picture(self, name: str) -> None:
+        with pytest.raises(BadRequest, match="unknown_field") as caught:
+            IdentityForm.read({name: "1"}, from_text=True)
+        assert "where no picture is made" in caught.value.message
+
+    @pytest.mark.parametrize("form", [PortraitForm, IdentityForm, FinalForm])
+    def test_a_field_is_found_by_one_name(self, form: type[Form]) -> None:
+        assert {one.name: one.group for one in flat_fields(form).values()}.keys() == flat_fields(form).keys()
+        assert flat_struct(form).__struct_fields__ == tuple(flat_fields(form))
+
+
+class TestWiping:
+    @pytest.mark.parametrize(
+        ("body", "kind", "query"),
+        [
+            (joined(image(body=b"face"), part("n", b"9")), MULTIPART, ""),
+            (joined(image(body=b"face"), part("promt", b"x")), MULTIPART, ""),
+            (joined(image(body=b"face"), part("identity", b"identity.abc")), MULTIPART, ""),
+            (joined(image(body=b"face"), end=b""), MULTIPART, ""),
+            (joined(image(body=b"face"), image("pose", b"face"), image("pose", b"face")), MULTIPART, ""),
+            (b"face", "image/jpeg", "identity=identity.abc"),
+            (b'{"prompt": "secret"', "application/json", ""),
+            (b"prompt=secret&", URLENCODED, ""),
+        ],
+    )
+    async def test_whatever_is_read_of_a_refused_body_is_overwritten(
+        self, monkeypatch: pytest.MonkeyPatch, body: bytes, kind: str, query: str
+    ) -> None:
+        wiped: list[bytearray] = []
+
+        def note(buffers: Iterable[bytearray]) -> None:
+            wiped.extend(listed := list(buffers))
+            wipe(listed)
+
+        for module in ("received", "json_object", "urlencoded"):
+            monkeypatch.setattr(f"service.api.body.{module}.wipe", note)
+        with pytest.raises(BadRequest):
+            await read_upload(request_of([body], kind, query=query), PortraitForm, LIMITS)
+        assert wiped
+        assert all(buffer and not any(buffer) for buffer in wiped)
+
+
 class TestUnfinished:
-    @pytest.mark.parametrize("kind", [MULTIPART, "image/jpeg"])
+    @pytest.mark.parametrize("kind", KINDS)
     async def test_a_caller_who_leaves_is_no_error_of_ours(self, kind: str) -> None:
         request = request_of([joined(image())[:900]], kind, leave=True)
         with pytest.raises(ClientLeft):
             await read_upload(request, PortraitForm, LIMITS)
 
-    async def test_a_caller_who_stalls_gets_408(self) -> None:
-        request = request_of([joined(image())[:900]], stall=True)
+    @pytest.mark.parametrize("kind", KINDS)
+    async def test_a_caller_who_stalls_gets_408(self, kind: str) -> None:
+        request = request_of([joined(image())[:900]], kind, stall=True)
         with pytest.raises(UploadTooSlow, match="upload_too_slow") as caught:
             await read_upload(request, PortraitForm, UploadLimits(read_seconds=0.05))
         assert caught.value.status == 408
