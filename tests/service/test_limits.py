@@ -6,7 +6,7 @@ from models.wire.groups import SIZE
 from scripts.fronts.fake_worker import BUNDLE
 from service.api.forms.final import FinalForm
 from service.api.forms.portrait import MAX_SEED, PortraitForm
-from service.api.openai.fields import read_wish
+from service.api.openai.fields import read_images_request
 from service.api.replicate.catalogue import INSTANT_ID, OWN, PHOTOMAKER, PHOTOMAKER_STYLE
 from service.errors import ServiceError
 
@@ -14,7 +14,7 @@ PICTURE = "data:image/png;base64,iVBORw0KGgo="
 SEEDED = {
     "portraits": lambda seed: PortraitForm.read({"seed": seed}, from_text=False),
     "portraits, from text": lambda seed: PortraitForm.read({"seed": str(seed)}, from_text=True),
-    "openai": lambda seed: read_wish({"prompt": "a man", "seed": seed}, from_text=False).form(BUNDLE),
+    "openai": lambda seed: read_images_request({"prompt": "a man", "seed": seed}, from_text=False).form(BUNDLE),
     "photomaker": lambda seed: PHOTOMAKER.read({"input_image": PICTURE, "seed": seed}, BUNDLE).form,
     "photomaker-style": lambda seed: PHOTOMAKER_STYLE.read({"input_image": PICTURE, "seed": seed}, BUNDLE).form,
     "instant-id": lambda seed: INSTANT_ID.read({"image": PICTURE, "seed": seed}, BUNDLE).form,
@@ -23,7 +23,7 @@ SEEDED = {
 SIZED = {
     "portraits": lambda size: PortraitForm.read({"size": size}, from_text=True),
     "finals": lambda size: FinalForm.read({"size": size, "proof": "proof.x"}, from_text=True),
-    "openai": lambda size: read_wish({"prompt": "a man", "size": size}, from_text=False),
+    "openai": lambda size: read_images_request({"prompt": "a man", "size": size}, from_text=False),
     "own": lambda size: OWN.read({"image": PICTURE, "size": size}, BUNDLE),
 }
 

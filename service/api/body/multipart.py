@@ -22,7 +22,7 @@ async def read_multipart(
     """
     if not 0 < len(boundary) <= MAX_BOUNDARY_LENGTH:
         raise BadRequest("form_malformed", "The Content-Type has no usable boundary: let your HTTP client write it.")
-    parts = Parts(expected, limits, pairs, received)
+    parts = FormParts(expected, limits, pairs, received)
     try:
         with PushMultipartParser(boundary, max_header_count=MAX_PART_HEADERS) as parser:
             async for chunk in stream:
@@ -33,7 +33,7 @@ async def read_multipart(
         raise BadRequest("form_malformed", message) from None
 
 
-class Parts:
+class FormParts:
     """The parts of a form one after the other, every bound checked before a byte is kept."""
 
     def __init__(self, expected: Expected, limits: UploadLimits, pairs: list[Pair], received: Received) -> None:

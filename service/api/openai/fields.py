@@ -90,14 +90,14 @@ REFUSED = {
 }
 
 
-class ImagesWish(Struct, frozen=True, kw_only=True):
+class ImagesRequest(Struct, frozen=True, kw_only=True):
     """A checked request: OpenAI's part, and ours as given."""
 
     theirs: ImagesFields
     ours: PortraitForm
 
     def __repr__(self) -> str:
-        return f"ImagesWish(n={self.theirs.n})"
+        return f"ImagesRequest(n={self.theirs.n})"
 
     def form(self, bundle: BundleInfo) -> PortraitForm:
         """What a job is made of. Raises NotFound for a model that is not here."""
@@ -130,7 +130,7 @@ def refuse_unknown(name: str) -> None:
         raise unknown_field(name, (*THEIRS, *OWN))
 
 
-def read_wish(values: Mapping[str, Any], *, from_text: bool) -> ImagesWish:
+def read_images_request(values: Mapping[str, Any], *, from_text: bool) -> ImagesRequest:
     """Raises BadRequest for the first wrong field. `from_text`: a multipart form's, where all is text."""
     for name in values:
         refuse_unknown(name)
@@ -151,7 +151,7 @@ def read_wish(values: Mapping[str, Any], *, from_text: bool) -> ImagesWish:
         raise BadRequest.of_field(
             "partials_need_stream", "partial_images", "Partial images come in a stream: send stream=true."
         )
-    return ImagesWish(theirs=theirs, ours=ours)
+    return ImagesRequest(theirs=theirs, ours=ours)
 
 
 def _refuse_other_kinds(values: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from service.api.intake.options import options_of
 from service.api.intake.placing import place
 from service.api.intake.receiving import receiving
 from service.api.intake.waiting import answered
-from service.api.openai.fields import ImagesWish
+from service.api.openai.fields import ImagesRequest
 from service.api.openai.objects import images_response
 from service.api.openai.openai_operations import ERROR, STRUCTS, operations
 from service.api.openai.reading import Pictures, read_edit, read_generation
@@ -42,8 +42,8 @@ AnyRequest = Request[Any, Any, Any]
 async def edit_images(request: AnyRequest, front: NamedDependency[Front]) -> ASGIApp:
     """Portraits of the person in the selfies: `client.images.edit(image=..., prompt=...)`."""
     with receiving(request, front):
-        wish, pictures = await read_edit(request, front.upload_limits)
-    return await _make(request, front, wish, pictures, "image_edit")
+        asked, pictures = await read_edit(request, front.upload_limits)
+    return await _make(request, front, asked, pictures, "image_edit")
 
 
 @post(
@@ -56,30 +56,30 @@ async def edit_images(request: AnyRequest, front: NamedDependency[Front]) -> ASG
 async def generate_images(request: AnyRequest, front: NamedDependency[Front]) -> ASGIApp:
     """Portraits without a selfie: `client.images.generate(..., extra_body={"identity": ...})`; or a `proof`'s final."""
     with receiving(request, front):
-        wish, final = await read_generation(request, front.upload_limits)
+        asked, final = await read_generation(request, front.upload_limits)
     if final is None:
-        return await _make(request, front, wish, [], "image_generation")
-    return await _answer(request, wish, await place_final(request, front, final), "image_generation")
+        return await _make(request, front, asked, [], "image_generation")
+    return await _answer(request, asked, await place_final(request, front, final), "image_generation")
 
 
-async def _make(request: AnyRequest, front: Front, wish: ImagesWish, pictures: Pictures, kind: Kind) -> ASGIApp:
+async def _make(request: AnyRequest, front: Front, asked: ImagesRequest, pictures: Pictures, kind: Kind) -> ASGIApp:
     try:
-        upload = Upload(wish.form(front.jobs.warm().bundle), pictures)
+        upload = Upload(asked.form(front.jobs.warm().bundle), pictures)
         options = options_of(request, front, upload.form.terms)
     except BaseException:
         wipe(pictures)
         raise
-    return await _answer(request, wish, await place(request, front, upload, options), kind)
+    return await _answer(request, asked, await place(request, front, upload, options), kind)
 
 
-async def _answer(request: AnyRequest, wish: ImagesWish, job: Job, kind: Kind) -> ASGIApp:
+async def _answer(request: AnyRequest, asked: ImagesRequest, job: Job, kind: Kind) -> ASGIApp:
     """The stream, or the whole. Detaches. Raises the job's ServiceError, or ClientLeft."""
     record = record_of(request.scope)
-    if wish.theirs.stream:
-        return EventStream(job, record, tell=OpenAIEvents(job, wish, kind, lambda error: _problem(record, error)))
+    if asked.theirs.stream:
+        return EventStream(job, record, tell=OpenAIEvents(job, asked, kind, lambda error: _problem(record, error)))
     finished = await answered(request, job)
     note_timings(record, finished.timings)
-    body = msgspec.json.encode(images_response(job, wish, finished))
+    body = msgspec.json.encode(images_response(job, asked, finished))
     return ASGIResponse(body=body, media_type="application/json")
 
 

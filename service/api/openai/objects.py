@@ -5,7 +5,7 @@ from base64 import b64encode
 from msgspec import UNSET, Struct, UnsetType
 
 from models.wire.events import FaceReport, Portrait, Timings
-from service.api.openai.fields import ImagesWish, Quality
+from service.api.openai.fields import ImagesRequest, Quality
 from service.jobs.job import Job, JobResult
 
 
@@ -81,14 +81,14 @@ class CompletedEvent(Struct, frozen=True, kw_only=True):
     proof: str | UnsetType = UNSET
 
 
-def images_response(job: Job, wish: ImagesWish, finished: JobResult) -> ImagesResponse:
+def images_response(job: Job, asked: ImagesRequest, finished: JobResult) -> ImagesResponse:
     started = finished.started
-    as_url = wish.theirs.response_format == "url"
+    as_url = asked.theirs.response_format == "url"
     return ImagesResponse(
         created=int(job.created),
         data=[_image(job, portrait, as_url=as_url) for portrait in finished.portraits],
-        output_format=wish.theirs.output_format,
-        quality=wish.quality,
+        output_format=asked.theirs.output_format,
+        quality=asked.quality,
         size=started.sampling.size,
         id=job.id,
         model=job.summary.model,

@@ -13,7 +13,14 @@ from service.api.forms.final import FinalForm
 from service.api.forms.form import SELFIES, long_fields
 from service.api.forms.portrait import PortraitForm
 from service.api.forms.values import read_fields, read_value
-from service.api.openai.fields import THEIRS, ImagesFields, ImagesWish, no_selfie, read_wish, refuse_unknown
+from service.api.openai.fields import (
+    THEIRS,
+    ImagesFields,
+    ImagesRequest,
+    no_selfie,
+    read_images_request,
+    refuse_unknown,
+)
 from service.errors import BadRequest
 from service.memory import wipe
 
@@ -33,28 +40,28 @@ Pictures = list[bytearray]
 Values = dict[str, Any]
 
 
-async def read_edit(request: HttpRequest, limits: UploadLimits) -> tuple[ImagesWish, Pictures]:
-    """A checked wish and the selfies. Raises a ServiceError; what was read of a refused upload is wiped."""
+async def read_edit(request: HttpRequest, limits: UploadLimits) -> tuple[ImagesRequest, Pictures]:
+    """What is asked, checked, and the selfies. Raises a ServiceError; what was read of a refused upload is wiped."""
     async with arriving(request, EDIT, limits) as received:
         entries = received.values.pop("images", None)
-        wish = read_wish(received.values, from_text=received.is_text)
-        if received.is_text or (entries is None and wish.ours.identity is not None):
-            return wish, received.photos(SELFIES.name)
-        return wish, await asyncio.to_thread(read_entries, entries, limits)
+        asked = read_images_request(received.values, from_text=received.is_text)
+        if received.is_text or (entries is None and asked.ours.identity is not None):
+            return asked, received.photos(SELFIES.name)
+        return asked, await asyncio.to_thread(read_entries, entries, limits)
 
 
-async def read_generation(request: HttpRequest, limits: UploadLimits) -> tuple[ImagesWish, FinalForm | None]:
+async def read_generation(request: HttpRequest, limits: UploadLimits) -> tuple[ImagesRequest, FinalForm | None]:
     """What to draw of an identity; or of a proof its final. Raises BadRequest when the request has neither."""
     async with arriving(request, GENERATION, limits) as received:
         if received.values.get("proof") is not None:
             return _read_final(received.values)
-        wish = read_wish(received.values, from_text=received.is_text)
-    if wish.ours.identity is None:
+        asked = read_images_request(received.values, from_text=received.is_text)
+    if asked.ours.identity is None:
         raise no_selfie()
-    return wish, None
+    return asked, None
 
 
-def _read_final(values: Values) -> tuple[ImagesWish, FinalForm]:
+def _read_final(values: Values) -> tuple[ImagesRequest, FinalForm]:
     """A proof settles all but the format; what OpenAI's client must send beside it may be there, and says nothing."""
     for name, value in values.items():
         if name not in OF_FINALS or (name == "prompt" and value):
@@ -65,7 +72,7 @@ def _read_final(values: Values) -> tuple[ImagesWish, FinalForm]:
         proof=read_value(flat_fields(FinalForm)["proof"], values["proof"]),
         delivery=theirs.delivery,
     )
-    return ImagesWish(theirs=theirs, ours=PortraitForm()), final
+    return ImagesRequest(theirs=theirs, ours=PortraitForm()), final
 
 
 def read_entries(entries: Any, limits: UploadLimits) -> Pictures:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from models.wire.events import Portrait, Started, Stepped
-from service.api.openai.fields import ImagesWish
+from service.api.openai.fields import ImagesRequest
 from service.api.openai.objects import CompletedEvent, PartialImageEvent, proof_of
 from service.api.openai.refusals import openai_error
 from service.errors import ServiceError
@@ -22,9 +22,9 @@ Tell = Callable[[ServiceError], dict[str, Any]]  # an error as its problem, note
 class OpenAIEvents:
     """Tells a job's events one by one, as bytes; those that OpenAI has no word for become comments or nothing."""
 
-    def __init__(self, job: Job, wish: ImagesWish, kind: Kind, tell: Tell) -> None:
+    def __init__(self, job: Job, asked: ImagesRequest, kind: Kind, tell: Tell) -> None:
         self._job = job
-        self._wish = wish
+        self._asked = asked
         self._kind = kind
         self._tell = tell
         self._size = ""
@@ -36,7 +36,7 @@ class OpenAIEvents:
                 return b": queued\n\n"
             case Started() as started:
                 self._size = started.sampling.size
-                self._partial_steps = steps_with_partials(self._wish.theirs.partial_images, started.sampling.steps)
+                self._partial_steps = steps_with_partials(self._asked.theirs.partial_images, started.sampling.steps)
                 return b": started\n\n"
             case Stepped() as stepped if stepped.preview is not None and stepped.step in self._partial_steps:
                 return self._partial(stepped, stepped.preview)
@@ -54,7 +54,7 @@ class OpenAIEvents:
             b64_json=preview,
             partial_image_index=self._partial_steps.index(stepped.step),
             created_at=int(time.time()),
-            quality=self._wish.quality,
+            quality=self._asked.quality,
             size=self._size,
             image_index=stepped.index,
         )
@@ -67,7 +67,7 @@ class OpenAIEvents:
             b64_json=portrait.data,
             created_at=int(time.time()),
             output_format=portrait.format,
-            quality=self._wish.quality,
+            quality=self._asked.quality,
             size=f"{portrait.width}x{portrait.height}",
             id=self._job.id,
             image_index=portrait.index,

@@ -6,7 +6,7 @@ import pytest
 from models.wire.groups import Delivery, Sampling
 from scripts.fronts.fake_worker import BUNDLE
 from service.api.body.limits import UploadLimits
-from service.api.openai.fields import read_wish, steps_of
+from service.api.openai.fields import read_images_request, steps_of
 from service.api.openai.reading import read_entries
 from service.api.openai.stream import steps_with_partials
 from service.api.sizes import nearest_size
@@ -17,7 +17,7 @@ PIXEL = "data:image/png;base64,iVBORw0KGgo="
 
 
 def form_of(*, from_text=True, **fields):
-    return read_wish({"prompt": "a photo of a woman", **fields}, from_text=from_text).form(BUNDLE)
+    return read_images_request({"prompt": "a photo of a woman", **fields}, from_text=from_text).form(BUNDLE)
 
 
 def test_the_fields_of_openai_become_ours():
