@@ -20,6 +20,10 @@ SamplerName = Annotated[str, Meta(pattern=NAME, description="the name of a sampl
 Guidance = Annotated[
     float, Meta(ge=0, le=20, description="a number from 0 to 20; 0 and 1 both mean no guidance, the fastest")
 ]
+Gamma = Annotated[
+    float,
+    Meta(ge=0, le=1, description="a number from 0 to 1: how much noise the sampler tcd draws anew at each step"),
+]
 Strength = Annotated[
     float, Meta(ge=0, le=1, description="a number from 0 (any face) to 1 (as much like the selfie as can be)")
 ]
@@ -52,7 +56,8 @@ Previews = Annotated[bool, Meta(description="true or false")]
 class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a picture is computed. None is as the style or else the bundle has it, and no LoRA.
 
-    `guidance` above 1 makes every step twice as long. `strength` is 0 (no identity) to 1 (from the first step on).
+    `guidance` above 1 makes every step twice as long. `gamma` is TCD's stochasticity (arXiv 2402.19159, section 3.2).
+    `strength` is 0 (no identity) to 1 (from the first step on).
     `lora` is one of the bundle's style LoRAs; `lora_scale` None is its own.
     """
 
@@ -60,6 +65,7 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     steps: Steps | None = None
     sampler: SamplerName | None = None
     guidance: Guidance | None = None
+    gamma: Gamma | None = None
     strength: Strength | None = None
     lora: LoraName | None = None
     lora_scale: LoraScale | None = None

@@ -6,8 +6,9 @@ import msgspec
 
 from models.adapters.adapter import Scene, Size
 from models.bundle.bundle import Bundle, Stack
-from models.engine.plan import Level, Plan, make_plan
+from models.engine.plan import Level, Plan, Process, make_plan
 from models.engine.rows import BatchKey
+from models.engine.variance_preserving import VariancePreserving
 from models.weights.manifest import FinalSpec
 from models.wire.bundle_info import BundleInfo
 from models.wire.events import Failed
@@ -70,7 +71,7 @@ def fill(order: Order, bundle: Bundle) -> FilledOrder:
         sampling=_sampling(order, bundle, stack),
         placing=merge(order.placing, Placing(framing=info.default_framing)),
     )
-    plan = make_plan(scene.sampling.sampler, scene.sampling.steps, bundle.process)
+    plan = make_plan(scene.sampling.sampler, scene.sampling.steps, _process(bundle.process, scene.sampling.gamma))
     final = _final(order, order.final, bundle, scene) if order.final is not None else None
     return FilledOrder(stack, scene, plan, _leaving(order, scene, final), final)
 
@@ -83,6 +84,13 @@ def _sampling(order: Order, bundle: Bundle, stack: Stack) -> FilledSampling:
     _require(sampling.steps <= info.max_steps, order, "too_many_steps", sampling.steps, info.max_steps)
     _require(sampling.size in sizes, order, "unknown_size", sampling.size, sizes)
     return _with_lora(order, sampling, bundle)
+
+
+def _process(process: Process, gamma: float | None) -> Process:
+    """The bundle's own, with the order's stochasticity; only the variance-preserving process has the sampler tcd."""
+    if gamma is None or not isinstance(process, VariancePreserving):
+        return process
+    return replace(process, gamma=gamma)
 
 
 def _usual_size(info: BundleInfo, stack: Stack) -> Size:

@@ -38,7 +38,7 @@ BUNDLE = BundleInfo(
         AdapterInfo(name="instantid", takes_pose=True, own_bytes=5000, shared_bytes=2000),
     ],
     loras=[LoraInfo(name="film", scale=0.8, licence="CC0-1.0", commercial="yes")],
-    samplers=["euler", "lcm"],
+    samplers=["euler", "lcm", "tcd"],
     sizes=[(256, 256), (256, 320)],
     max_steps=20,
     default_adapter="photomaker-v2",

@@ -28,6 +28,7 @@ class CheckedForm:
         _check_known("sampler", form.sampling.sampler, bundle.samplers)
         check_adapter(form.adapter, warm)
         _check_pose(form, bundle, has_pose)
+        _check_gamma(form.sampling, bundle)
         _check_known("lora", form.sampling.lora, [lora.name for lora in bundle.loras])
         _check_at_most("n", form.n, max_images)
         _check_at_most("steps", form.sampling.steps, bundle.max_steps)
@@ -132,6 +133,16 @@ def _check_pose(form: PortraitForm, bundle: BundleInfo, has_pose: bool) -> None:
             value=name,
             extra={"field": given[0], "allowed": can},
         )
+
+
+def _check_gamma(sampling: Sampling, bundle: BundleInfo) -> None:
+    """Other samplers would ignore it, so it is refused."""
+    sampler = sampling.sampler or bundle.default_sampler
+    if sampling.gamma is not None and sampler != "tcd":
+        message = (
+            f"The field 'gamma' is the sampler tcd's, and this one is {sampler}: send sampler=tcd, or leave it out."
+        )
+        raise BadRequest.of_field("invalid_field", "gamma", message)
 
 
 def _check_at_most(field: str, value: float | None, limit: float) -> None:

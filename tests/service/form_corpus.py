@@ -40,6 +40,7 @@ def with_fields(*fields: tuple[str, str | bytes]) -> bytes:
 
 BAD_VALUES = {
     "n": ["0", "9", "-1", "1.5", "nan", "abc", "", " ", "1" * 500, "0x2", "\u0663", "null", "2\n"],
+    "gamma": ["-0.1", "1.1", "nan", "inf", "1e400", "0,5", "null"],
     "guidance": ["-0.1", "20.5", "nan", "inf", "-inf", "1e400", "5,5", "null"],
     "steps": ["0", "51", "ten", "4.5"],
     "seed": ["-1", "4294967296", "1.5", "9" * 400, "null", "None"],

@@ -95,7 +95,7 @@ def test_every_form_of_the_corpus_gets_its_answer(client: TestClient[Litestar], 
 class TestForm:
     def test_every_field_is_read_as_its_type(self, client: TestClient[Litestar]) -> None:
         query = (
-            "prompt=a%20man&negative_prompt=&subject=man&n=8&size=768x1024&seed=4294967295&steps=50&sampler=lcm"
+            "prompt=a%20man&negative_prompt=&subject=man&n=8&size=768x1024&seed=4294967295&steps=50&sampler=lcm&gamma=0.25"
             "&guidance=0&adapter=photomaker&strength=0.5&format=png&quality=1&deadline=0.1&previews=1"
             "&several_faces=refuse&framing=slight-left&control_strength=0.7&region=face&lora=film&lora_scale=-0.5"
             "&on_disconnect=finish&webhook=https://shop.example/hook"
@@ -112,6 +112,7 @@ class TestForm:
             "steps": 50,
             "sampler": "lcm",
             "guidance": 0.0,
+            "gamma": 0.25,
             "adapter": "photomaker",
             "strength": 0.5,
             "framing": "slight-left",

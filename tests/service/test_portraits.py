@@ -176,7 +176,7 @@ async def test_a_workers_failure_has_the_status_of_whose_fault_it_is(failure, st
     ("query", "code", "allowed"),
     [
         ("size=512x512", "unknown_size", ["256x256", "256x320"]),
-        ("sampler=magic", "unknown_sampler", ["euler", "lcm"]),
+        ("sampler=magic", "unknown_sampler", ["euler", "lcm", "tcd"]),
         ("adapter=magic", "unknown_adapter", ["photomaker-v2", "instantid"]),
         ("lora=magic", "unknown_lora", ["film"]),
         ("adapter=ip-adapter", "adapter_not_warm", ["photomaker-v2", "instantid"]),
@@ -206,6 +206,21 @@ async def test_a_lora_and_its_scale_reach_the_worker():
     assert answer.status_code == 200, answer.text
     order = house.fakes[0].orders[0]
     assert (order.sampling.lora, order.sampling.lora_scale) == ("film", 0.4)
+
+
+async def test_a_gamma_reaches_the_worker_with_the_sampler_that_has_one():
+    house = build_house()
+    answer = await post(house, "sampler=tcd&gamma=0.6")
+    assert answer.status_code == 200, answer.text
+    assert house.fakes[0].orders[0].sampling.gamma == 0.6
+
+
+@pytest.mark.parametrize("query", ["gamma=0.6", "gamma=0&sampler=lcm"])
+async def test_a_gamma_for_a_sampler_without_one_is_refused(query):
+    house = build_house()
+    answer = await post(house, query)
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, "invalid_field", "gamma")
+    assert not house.fakes[0].orders
 
 
 async def post_with_pose(house, pose=SELFIE, **fields):

@@ -106,6 +106,15 @@ def test_the_same_seed_gives_the_same_bytes_alone_and_in_company(harness, astron
     assert difference.max() <= 1  # another bucket may move a rounding by one grey level
 
 
+def test_gamma_is_how_much_noise_tcd_draws_and_0_3_unless_said(harness, astronaut):
+    for name, changes in {"half": {"gamma": 0.5}, "none": {"gamma": 0.0}, "usual": {}, "0.3": {"gamma": 0.3}}.items():
+        harness.worker.receive(generate(astronaut, name, seeds=(7,), sampler="tcd", steps=4, format="png", **changes))
+        harness.wait(Done, name)
+    half, none, usual, stated = (harness.wait(Portrait, name).data for name in ("half", "none", "usual", "0.3"))
+    assert usual == stated
+    assert len({half, none, usual}) == 3
+
+
 def test_a_picture_without_a_face_is_refused_with_a_code_and_a_report(harness):
     harness.worker.receive(generate(picture_of(skimage.data.coffee())))
     failed = harness.wait(Failed)
