@@ -66,7 +66,7 @@ class Outcomes:
                 self.shed_own_ms.append(float(own[1]))
 
 
-class Caller:
+class LoadCaller:
     """Sends whole requests, each on a connection of its own."""
 
     def __init__(self, port: int, selfie: bytes, deadline: float, steps: int) -> None:
@@ -89,7 +89,7 @@ class Caller:
         outcomes.take(answer, time.perf_counter() - began)
 
 
-async def capacity_of(caller: Caller, seconds: float, callers: int) -> float:
+async def capacity_of(caller: LoadCaller, seconds: float, callers: int) -> float:
     """Portraits in a second when there are always enough who wait."""
     outcomes = Outcomes()
 
@@ -102,7 +102,7 @@ async def capacity_of(caller: Caller, seconds: float, callers: int) -> float:
 
 
 async def overload(
-    front: Served, caller: Caller, rate: float, seconds: float, seed: int
+    front: Served, caller: LoadCaller, rate: float, seconds: float, seed: int
 ) -> tuple[Outcomes, list[float]]:
     """What came of arrivals at `rate` a second, and the front's memory in MB meanwhile."""
     outcomes, memory = Outcomes(), list[float]()
@@ -153,7 +153,7 @@ def main(
 ) -> None:
     sleeping = fake("--rows", "8", "--measure", "--step-seconds", f"{step_seconds:g}")
     with served(REAL if worker == "real" else sleeping) as front:
-        caller = Caller(front.port, astronaut(side), deadline, steps)
+        caller = LoadCaller(front.port, astronaut(side), deadline, steps)
         capacity = asyncio.run(capacity_of(caller, max(5.0, seconds / 4), callers=16))
         before, used = front.resident_kilobytes / 1024, front.cpu_seconds
         outcomes, memory = asyncio.run(overload(front, caller, factor * capacity, seconds, seed))

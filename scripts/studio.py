@@ -33,7 +33,7 @@ from models.wire.order import Final, Order, Photos, Words
 from models.wire.picture import Picture
 from models.wire.setup import Setup
 from models.worker.devices import buckets_for
-from models.worker.job import Job
+from models.worker.job import WorkerJob
 from models.worker.loading import WorkerParts, load_parts
 from models.worker.preparation import Prepared, Preparer
 
@@ -123,7 +123,7 @@ class Studio:
             deadline_seconds=PLENTY_SECONDS,
             final=Final() if asked.final else None,
         )
-        return self._preparer.prepare(Job.accept(order, time.monotonic()))
+        return self._preparer.prepare(WorkerJob.accept(order, time.monotonic()))
 
     def shoot(self, orders: Sequence[StudioOrder]) -> list[np.ndarray]:
         """Portraits [H, W, 3] uint8 in the order of `orders`, made in as few batches as the buckets allow."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from socket import socket
 
 import click
+import msgspec
 import uvloop
 
 from models.wire.setup import Setup
@@ -174,25 +175,8 @@ async def serve_parts(
 
 def build_workers(settings: Settings, launcher: Launcher, metrics: Metrics) -> SupervisedWorkers:
     """One worker process per device."""
-    setups = [
-        Setup(
-            bundle=settings.bundle,
-            manifest=settings.manifest,
-            weights_dir=settings.weights_dir,
-            device=device,
-            max_rows=settings.max_rows,
-            face_analyzer=settings.face_analyzer,
-            faces_dir=settings.faces_dir,
-            face_side=settings.face_side,
-            threads=settings.threads,
-            accept_noncommercial=settings.accept_noncommercial,
-            graphs=settings.graphs,
-            compile=settings.compile,
-            fp8=settings.fp8,
-            compile_cache=settings.compile_cache,
-        )
-        for device in settings.devices
-    ]
+    setup = msgspec.convert(settings, Setup, from_attributes=True)  # by name; the device is each worker's own
+    setups = [msgspec.structs.replace(setup, device=device) for device in settings.devices]
     patience = Patience(heartbeat_seconds=settings.heartbeat_seconds, start_seconds=settings.start_seconds)
     return SupervisedWorkers(
         setups, launcher=launcher, patience=patience, on_figures=metrics.add_figures, on_restart=metrics.count_restart

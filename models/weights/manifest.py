@@ -61,7 +61,7 @@ class WeightFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return _FORMATS.get(PurePosixPath(self.path).suffix, "text")
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RepositoryFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One file of a repository. `store_as` is its name here if not the publisher's."""
 
     path: str
@@ -90,7 +90,7 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     revision: str | None = None
     folder: str | None = None  # below the weights folder; the repository's name unless given
     archive: Archive | None = None
-    files: tuple[Entry, ...]
+    files: tuple[RepositoryFile, ...]
 
     def weight_files(self) -> Iterator[WeightFile]:
         folder = self.folder or self.repo.rpartition("/")[2]
@@ -109,7 +109,7 @@ class Repository(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 member=entry.path if self.archive else None,
             )
 
-    def _remote(self, one: Entry | Archive) -> Remote:
+    def _remote(self, one: RepositoryFile | Archive) -> Remote:
         return Remote(
             source=self.source,
             repo=self.repo,

@@ -49,7 +49,7 @@ class Stopwatch:
 
 
 @dataclass(slots=True, eq=False)
-class Job:
+class WorkerJob:
     """One order in the worker's hands. `open_images` are the indexes that haven't left yet."""
 
     order: Order
@@ -61,7 +61,7 @@ class Job:
     has_ended: bool = False
 
     @classmethod
-    def accept(cls, order: Order, now: float) -> "Job":
+    def accept(cls, order: Order, now: float) -> "WorkerJob":
         return cls(
             order=order,
             deadline=now + order.deadline_seconds,
@@ -70,4 +70,4 @@ class Job:
         )
 
     def __repr__(self) -> str:
-        return f"Job({self.order.job_id}, {len(self.open_images)} images open)"
+        return f"WorkerJob({self.order.job_id}, {len(self.open_images)} images open)"

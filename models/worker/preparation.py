@@ -19,7 +19,7 @@ from models.faces.judge import Judgement, PhotoLimits, judge
 from models.wire.events import FaceReport, Failed, Started
 from models.wire.order import Order
 from models.wire.picture import Picture
-from models.worker.job import Job, JobRefused
+from models.worker.job import JobRefused, WorkerJob
 from models.worker.orders import FilledFinal, FilledOrder, fill
 
 
@@ -27,7 +27,7 @@ from models.worker.orders import FilledFinal, FilledOrder, fill
 class Prepared:
     """Ready to run: the rows, the size of what leaves, and what the caller is told when the first row starts."""
 
-    job: Job
+    job: WorkerJob
     rows: list[Row]
     size: Size
     started: Started
@@ -49,7 +49,7 @@ class Preparer:
         self._limits = limits or PhotoLimits()
         self._clock = clock
 
-    def prepare(self, job: Job) -> Prepared:
+    def prepare(self, job: WorkerJob) -> Prepared:
         """Raises JobRefused with what the caller is to be told. An enrolment comes out without rows."""
         order = job.order
         job.watch.preparation_began = self._clock()
@@ -68,7 +68,7 @@ class Preparer:
 
     # ---- who it is
 
-    def _get_to_know(self, job: Job, adapter: Adapter, cache: FaceCache) -> tuple[Kept, list[FaceReport]]:
+    def _get_to_know(self, job: WorkerJob, adapter: Adapter, cache: FaceCache) -> tuple[Kept, list[FaceReport]]:
         """The photos' way to an identity."""
         began = self._clock()
         faces, reports = self._find_faces(job, cache, adapter.face_space)
@@ -78,7 +78,7 @@ class Preparer:
         job.watch.face, job.watch.identity = embedded - began, self._clock() - embedded
         return Kept(identity, stands), reports
 
-    def _remember(self, job: Job, filled: FilledOrder, identity: bytes) -> Kept:
+    def _remember(self, job: WorkerJob, filled: FilledOrder, identity: bytes) -> Kept:
         """The short way: what was packed before. No selfie, no face, no encoder."""
         order, adapter = job.order, filled.stack.adapter
         began = self._clock()
@@ -98,7 +98,7 @@ class Preparer:
 
     # ---- what is drawn
 
-    def _rows(self, job: Job, filled: FilledOrder, kept: Kept) -> list[Row]:
+    def _rows(self, job: WorkerJob, filled: FilledOrder, kept: Kept) -> list[Row]:
         order, bundle = job.order, self._bundle
         scene = replace(filled.scene, pose=kept.stands)
         conditioning = filled.stack.adapter.condition(kept.identity, scene)
@@ -134,7 +134,7 @@ class Preparer:
 
     # ---- the photos
 
-    def _find_faces(self, job: Job, cache: FaceCache, space: str | None) -> tuple[list[Face], list[FaceReport]]:
+    def _find_faces(self, job: WorkerJob, cache: FaceCache, space: str | None) -> tuple[list[Face], list[FaceReport]]:
         """One usable face per selfie. Every selfie is looked at, so that one answer names all that is wrong."""
         judgements = [self._judge(selfie, job.order, cache, space) for selfie in job.order.photos.selfies]
         reports = [judgement.report for judgement in judgements]

@@ -27,7 +27,7 @@ from models.wire.order import Order
 from models.wire.reports import Broken, Figures, Ready, SpeedInfo, Tick
 from models.wire.setup import Setup
 from models.worker.devices import choose_device, describe_error, device_name, exit_on_cuda_fault, use_device
-from models.worker.job import Fault, Job, JobRefused
+from models.worker.job import Fault, JobRefused, WorkerJob
 from models.worker.loading import WorkerParts, load_parts
 from models.worker.preparation import Prepared, Preparer
 from models.worker.warmup import buckets_to_warm, warm_engine, warm_finishing, warm_preparation
@@ -42,7 +42,7 @@ MAX_JOBS = 256
 class _Encoded:
     """One picture has left the finishing thread."""
 
-    job: Job
+    job: WorkerJob
     portrait: Portrait
     seconds: float
 
@@ -63,7 +63,7 @@ class Worker:
         self._send_lock = threading.Lock()
         self._clock = clock
         self._inbox: queue.SimpleQueue[ToWorker | Prepared | _Encoded | Failed] = queue.SimpleQueue()
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, WorkerJob] = {}
         self._ticks: list[Tick] = []
         self._figures_due = 0.0
         self._stopping = False
@@ -199,7 +199,7 @@ class Worker:
                 log.warning("a second setup was ignored")
 
     def _accept(self, order: Order) -> None:
-        job = Job.accept(order, self._clock())
+        job = WorkerJob.accept(order, self._clock())
         if len(self._jobs) >= MAX_JOBS:
             message = f"The worker holds {MAX_JOBS} jobs; try again shortly."
             self._send(_failure(job, "worker_full", message, "capacity"))
@@ -207,7 +207,7 @@ class Worker:
         self._jobs[order.job_id] = job
         self._preparing.submit(self._prepare, job)
 
-    def _prepare(self, job: Job) -> None:
+    def _prepare(self, job: WorkerJob) -> None:
         """On the preparation thread: whatever happens, something for the inbox comes out."""
         try:
             if job.has_ended:
@@ -270,7 +270,7 @@ class Worker:
         else:
             self._finishing.submit(self._send_preview, job, step, pixels)
 
-    def _send_preview(self, job: Job, step: Stepped, pixels: torch.Tensor) -> None:
+    def _send_preview(self, job: WorkerJob, step: Stepped, pixels: torch.Tensor) -> None:
         """On the finishing thread. An unfinished picture shows no more than the finished one will."""
         picture = encode_preview(present(pixels, job.size, job.order.delivery.mark))
         self._send(msgspec.structs.replace(step, preview=picture))
@@ -281,7 +281,7 @@ class Worker:
             job.watch.decode += finished.decode_seconds
             self._finishing.submit(self._encode, job, finished)
 
-    def _encode(self, job: Job, finished: FinishedRow) -> None:
+    def _encode(self, job: WorkerJob, finished: FinishedRow) -> None:
         """On the finishing thread."""
         try:
             began = self._clock()
@@ -337,7 +337,7 @@ class Worker:
             self._end(job, None)
         self._send(Dropped(job_id=job_id))
 
-    def _end(self, job: Job, message: Done | Failed | None) -> None:
+    def _end(self, job: WorkerJob, message: Done | Failed | None) -> None:
         """The one way out of the worker: the job is forgotten, its rows leave, its end is told once."""
         if job.has_ended:
             return
@@ -412,11 +412,11 @@ def _speed(loaded: WorkerParts) -> SpeedInfo:
     )
 
 
-def _failure(job: Job, code: str, message: str, fault: Fault) -> Failed:
+def _failure(job: WorkerJob, code: str, message: str, fault: Fault) -> Failed:
     return Failed(job_id=job.order.job_id, code=code, message=message, fault=fault)
 
 
-def _expired(job: Job) -> Failed:
+def _expired(job: WorkerJob) -> Failed:
     limit = job.order.deadline_seconds
     message = f"The deadline of {limit:.1f} s passed before the portraits were finished."
     return Failed(job_id=job.order.job_id, code="deadline_exceeded", message=message, fault="capacity", limit=limit)

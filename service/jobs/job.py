@@ -50,7 +50,7 @@ class JobResult(Struct, frozen=True, kw_only=True):
     timings: Timings
 
 
-class Runner(Protocol):
+class JobRunner(Protocol):
     """What a job asks of whoever runs it."""
 
     def position(self, job: "Job") -> int:
@@ -80,7 +80,7 @@ class Job:
         summary: Summary,
         options: JobOptions,
         *,
-        runner: Runner,
+        runner: JobRunner,
         outlook: Outlook,
         deadline_seconds: float,
         photos: HeldPhotos,

@@ -39,7 +39,7 @@ Outcome = Literal["delivered", "refused", "gave_up", "dropped"]
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class WebhookDelivery:
     """One event on its way to one target."""
 
     target: Target = field(repr=False)
@@ -103,7 +103,7 @@ class Webhooks:
         if where is None or not fits or self._pending[caller_id] >= MAX_PENDING // 4:
             self._note("dropped", event_name, 0)
             return False
-        delivery = Delivery(where, event_name, body, caller_id)
+        delivery = WebhookDelivery(where, event_name, body, caller_id)
         task = asyncio.create_task(self._deliver(delivery, retry), name=f"webhook {delivery.id}")
         self._begin(delivery, task)
         return True
@@ -122,7 +122,7 @@ class Webhooks:
 
     # ---- one delivery
 
-    def _begin(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
+    def _begin(self, delivery: WebhookDelivery, task: asyncio.Task[None]) -> None:
         caller_id, size = delivery.caller_id, len(delivery.body)
         self._tasks.add(task)
         self._pending[caller_id] += 1
@@ -140,7 +140,7 @@ class Webhooks:
 
         task.add_done_callback(end)
 
-    async def _deliver(self, delivery: Delivery, retry: bool) -> None:
+    async def _deliver(self, delivery: WebhookDelivery, retry: bool) -> None:
         turns = self._turns.setdefault(delivery.caller_id, asyncio.Semaphore(MAX_UNDER_WAY // 4))
         pauses = PAUSES_SECONDS if retry else ()
         for attempt in range(len(pauses) + 1):
@@ -154,7 +154,7 @@ class Webhooks:
                 return self._note("refused", delivery.event_name, attempt + 1, status)
         return self._note("gave_up", delivery.event_name, len(pauses) + 1)
 
-    async def _attempt(self, delivery: Delivery, attempt: int) -> int | None:
+    async def _attempt(self, delivery: WebhookDelivery, attempt: int) -> int | None:
         """The status, or None where no answer came. A target that is not allowed any more counts as no answer."""
         from httpx2 import HTTPError
 
@@ -166,7 +166,7 @@ class Webhooks:
         except (ServiceError, HTTPError, OSError):  # OSError: the time is up, or TLS failed
             return None
 
-    async def _post(self, delivery: Delivery, address: str) -> int:
+    async def _post(self, delivery: WebhookDelivery, address: str) -> int:
         """To this address, under the target's name: for TLS, for the certificate and in the Host header."""
         from httpx2 import URL
 
@@ -177,7 +177,7 @@ class Webhooks:
         async with client.stream("POST", url, content=delivery.body, headers=headers, extensions=sni) as answer:
             return answer.status_code  # the body is not read: whatever it is, it is nothing to us
 
-    def _headers(self, delivery: Delivery) -> dict[str, str]:
+    def _headers(self, delivery: WebhookDelivery) -> dict[str, str]:
         timestamp = str(int(self._clock()))
         return {
             "Content-Type": "application/json",

@@ -297,3 +297,9 @@ def test_settings_of_the_face_path_reach_every_worker(monkeypatch):
     settings = Settings(face_side=320, face_analyzer="yunet", devices=("cuda:0", "cuda:1"))
     setups = build_workers(settings, launch_process, Metrics())
     assert [(setup.face_side, setup.face_analyzer) for setup in setups] == [(320, "yunet")] * 2
+    assert [setup.device for setup in setups] == ["cuda:0", "cuda:1"]
+
+
+def test_all_that_a_worker_is_set_up_with_but_its_device_is_a_setting():
+    """`build_workers` goes by name: a field that no setting has would keep its default."""
+    assert set(Setup.__struct_fields__) - {"device"} <= set(Settings.names())

@@ -17,7 +17,7 @@ from models.wire.events import Done, Failed, Portrait, Started
 from models.wire.picture import Picture
 from models.wire.reports import Ready
 from models.wire.setup import Setup
-from models.worker.job import Job
+from models.worker.job import WorkerJob
 from models.worker.preparation import Preparer
 from tests.models.running import Harness
 from tests.orders import order_of
@@ -124,7 +124,7 @@ def preparer(bundle, analyzer, **info):
 
 
 def prepare(preparer, **changes):
-    return preparer.prepare(Job.accept(generate("prepared", **changes), time.monotonic()))
+    return preparer.prepare(WorkerJob.accept(generate("prepared", **changes), time.monotonic()))
 
 
 SDXL_SIZES = [(1024, 1024), (896, 1152), (832, 1216), (768, 768)]

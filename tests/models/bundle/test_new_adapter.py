@@ -26,7 +26,7 @@ from models.sdxl.conditioning import Prompt
 from models.weights.errors import WeightsError
 from models.weights.footprint import expected_footprints
 from models.weights.manifest import PACKAGE, WeightFile, read_manifest
-from models.worker.job import Job
+from models.worker.job import WorkerJob
 from models.worker.preparation import Preparer
 from tests.models.running import generate
 
@@ -126,7 +126,7 @@ def test_it_draws_portraits_on_the_unet_that_adapters_share(manifest, weights_di
     preparer = Preparer(bundle, analyzer)
     engine = Engine(bundle.stacks["tint"].denoiser, bundle.decoder, buckets=(2,))
     for job_id, strength in (("nobody", 0.0), ("astronaut", 1.0)):
-        job = Job.accept(generate(astronaut, job_id, adapter="tint", strength=strength), time.monotonic())
+        job = WorkerJob.accept(generate(astronaut, job_id, adapter="tint", strength=strength), time.monotonic())
         [row] = preparer.prepare(job).rows
         engine.add(row)
     portraits = {}

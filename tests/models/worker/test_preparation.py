@@ -7,7 +7,7 @@ from models.faces.agreement import SAME_PERSON
 from models.faces.judge import PhotoLimits, judge
 from models.wire.picture import Picture
 from models.wire.setup import Setup
-from models.worker.job import Job, JobRefused
+from models.worker.job import JobRefused, WorkerJob
 from models.worker.loading import load_parts
 from models.worker.preparation import Preparer
 from scripts.train_tiny.drawing.identity import draw_identity
@@ -42,7 +42,7 @@ def prepare(preparer, pictures):
     request = order_of(
         job_id="job", selfies=pictures, prompt="portrait photo of a person", seeds=[1], deadline_seconds=600
     )
-    return preparer.prepare(Job.accept(request, 0.0))
+    return preparer.prepare(WorkerJob.accept(request, 0.0))
 
 
 def test_selfies_of_different_people_are_refused_with_the_likeness_of_every_pair(parts, preparer):
@@ -70,7 +70,7 @@ def test_a_style_lora_that_the_bundle_does_not_have_is_refused(parts, preparer):
         lora="film",
     )
     with pytest.raises(JobRefused) as caught:
-        preparer.prepare(Job.accept(request, 0.0))
+        preparer.prepare(WorkerJob.accept(request, 0.0))
     assert caught.value.failed.code == "unknown_lora"
     assert caught.value.failed.message == "The lora 'film' is not available here; there is none to choose."
 
@@ -88,8 +88,8 @@ def test_an_identity_brings_what_its_selfies_and_its_pose_photo_brought(parts, p
         "framing": "selfie",
     }
     photos = {"selfies": [selfie], "pose": pose if adapter == "instantid" else None, "wants_identity": True}
-    first = preparer.prepare(Job.accept(order_of(**given, **photos), 0.0))
-    second = preparer.prepare(Job.accept(order_of(**given, selfies=[], identity=first.started.identity), 0.0))
+    first = preparer.prepare(WorkerJob.accept(order_of(**given, **photos), 0.0))
+    second = preparer.prepare(WorkerJob.accept(order_of(**given, selfies=[], identity=first.started.identity), 0.0))
     [one], [other] = first.rows, second.rows
     assert np.array_equal(one.conditioning.personal.embeds, other.conditioning.personal.embeds)
     if adapter == "instantid":

@@ -26,7 +26,7 @@ from models.wire.order import Order
 from models.wire.reports import Broken, Figures, Ready
 from models.worker.__main__ import feed
 from models.worker.devices import use_device
-from models.worker.job import Job
+from models.worker.job import WorkerJob
 from models.worker.preparation import Prepared
 from models.worker.worker import Worker, WorkerFailed, _glimpse
 from tests.models.running import Harness, generate, picture_of, pixels_of
@@ -275,7 +275,7 @@ def test_nothing_of_a_person_is_left_in_the_worker_when_their_job_has_ended(harn
     assert newer(before, alive(*PERSONAL)) == []
 
 
-PERSONAL = (Row, RowConditioning, Identity, Face, Job, Prepared, Order)
+PERSONAL = (Row, RowConditioning, Identity, Face, WorkerJob, Prepared, Order)
 
 
 def alive(*kinds):

@@ -12,7 +12,7 @@ from models.engine.engine import Engine
 from models.wire.events import Done, Failed, Portrait, Started, Stepped
 from models.wire.messages import Cancel
 from models.wire.order import Final
-from models.worker.job import Job
+from models.worker.job import WorkerJob
 from models.worker.loading import load_parts
 from models.worker.preparation import Preparer
 from tests.models.running import generate, picture_of, pixels_of
@@ -121,7 +121,7 @@ def test_the_previews_latents_are_made_again_to_the_bit(setup, astronaut):
     parts = load_parts(setup)
     preparer = Preparer(parts.bundle, parts.analyzer)
     preview, final = (
-        preparer.prepare(Job.accept(generate(astronaut, sampler="lcm", final=wanted), 0.0)).rows[0]
+        preparer.prepare(WorkerJob.accept(generate(astronaut, sampler="lcm", final=wanted), 0.0)).rows[0]
         for wanted in (None, Final())
     )
     engine = Engine(parts.bundle.stacks["photomaker"].denoiser, parts.bundle.decoder, buckets=(1,))
