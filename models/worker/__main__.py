@@ -1,4 +1,4 @@
-"""`python -m models.worker --fd N --rail M`: speak frames over an inherited socket until told to stop."""
+"""`python -m models.worker --fd N --tray-socket M`: speak frames over an inherited socket until told to stop."""
 
 import logging
 import socket
@@ -14,7 +14,7 @@ from models.worker.worker import Worker
 
 @click.command(help=__doc__)
 @click.option("--fd", type=int, required=True, help="The inherited socket's file descriptor.")
-@click.option("--rail", "trays", type=int, required=True, help="That of the socket over which pixels come.")
+@click.option("--tray-socket", "trays", type=int, required=True, help="That of the socket over which pixels come.")
 def main(fd: int, trays: int) -> None:
     logging.basicConfig(level=logging.INFO, format="worker %(levelname)s %(message)s")
     channel = Channel(socket.socket(fileno=fd), socket.socket(fileno=trays))

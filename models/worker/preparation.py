@@ -56,9 +56,9 @@ class Preparer:
         filled = fill(order, self._bundle)
         if order.identity is None:
             _check_prompt(filled, order, len(order.photos.selfies))
-            kept, reports = self._get_to_know(job, filled.stack.adapter, FaceCache(self._analyzer))
+            kept, reports = self._read_photos(job, filled.stack.adapter, FaceCache(self._analyzer))
         else:
-            kept, reports = self._remember(job, filled, order.identity), []
+            kept, reports = self._unpack_identity(job, filled, order.identity), []
         known = self._clock()
         rows = self._rows(job, filled, kept) if order.seeds else []
         job.watch.prepared = self._clock()
@@ -68,7 +68,7 @@ class Preparer:
 
     # ---- who it is
 
-    def _get_to_know(self, job: WorkerJob, adapter: Adapter, cache: FaceCache) -> tuple[Kept, list[FaceReport]]:
+    def _read_photos(self, job: WorkerJob, adapter: Adapter, cache: FaceCache) -> tuple[Kept, list[FaceReport]]:
         """The photos' way to an identity."""
         began = self._clock()
         faces, reports = self._find_faces(job, cache, adapter.face_space)
@@ -78,7 +78,7 @@ class Preparer:
         job.watch.face, job.watch.identity = embedded - began, self._clock() - embedded
         return Kept(identity, stands), reports
 
-    def _remember(self, job: WorkerJob, filled: FilledOrder, identity: bytes) -> Kept:
+    def _unpack_identity(self, job: WorkerJob, filled: FilledOrder, identity: bytes) -> Kept:
         """The short way: what was packed before. No selfie, no face, no encoder."""
         order, adapter = job.order, filled.stack.adapter
         began = self._clock()

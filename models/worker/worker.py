@@ -264,7 +264,7 @@ class Worker:
             self._send(job.started)
         job.watch.last_step_ended = report.step_ended
         step = Stepped(job_id=row.job_id, index=row.index, step=row.steps_made, steps=row.steps_wanted)
-        pixels = _glimpse(row, bundle)
+        pixels = _preview_pixels(row, bundle)
         if pixels is None:
             self._send(step)
         else:
@@ -374,7 +374,7 @@ class Worker:
             self._send_unlocked(message)
 
 
-def _glimpse(row: Row, bundle: Bundle) -> torch.Tensor | None:
+def _preview_pixels(row: Row, bundle: Bundle) -> torch.Tensor | None:
     """[H, W, 3] uint8 of an unfinished row, where that is wanted and can be had: no job ends for want of it."""
     if row.clean is None or row.is_finished or bundle.preview_decoder is None:
         return None

@@ -1,6 +1,6 @@
 """A worker that computes nothing: the real protocol, scripted behaviour. In a thread, or as a process:
 
-    python -m scripts.fronts.fake_worker --fd N --rail M [--step-seconds 0.01] [--rows 8] [--start-seconds 0]
+    python -m scripts.fronts.fake_worker --fd N --tray-socket M [--step-seconds 0.01] [--rows 8] [--start-seconds 0]
         [--broken MESSAGE] [--silent] [--measure] [--image-bytes 0]
 
 Words in a prompt make a job misbehave: CRASH ends the process, HANG stops the whole worker without a word (no
@@ -249,7 +249,7 @@ def read_frames(channel: Channel, take: Callable[[ToWorker], None]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fd", type=int, required=True)
-    parser.add_argument("--rail", type=int, required=True)
+    parser.add_argument("--tray-socket", type=int, required=True)
     parser.add_argument("--step-seconds", type=float, default=0.0)
     parser.add_argument("--start-seconds", type=float, default=0.0)
     parser.add_argument("--broken")
@@ -258,7 +258,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int)
     parser.add_argument("--image-bytes", type=int, default=0)
     arguments = parser.parse_args()
-    channel = Channel(socket.socket(fileno=arguments.fd), socket.socket(fileno=arguments.rail))
+    channel = Channel(socket.socket(fileno=arguments.fd), socket.socket(fileno=arguments.tray_socket))
     script = Script(
         step_seconds=arguments.step_seconds,
         start_seconds=arguments.start_seconds,

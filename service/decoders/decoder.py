@@ -1,6 +1,6 @@
-"""The decoder process: `python -m service.decoders.decoder RAIL`.
+"""The decoder process: `python -m service.decoders.decoder TRAY_SOCKET`.
 
-Frames come on stdin, answers go to stdout, trays go by descriptor RAIL.
+Frames come on stdin, answers go to stdout, trays come by descriptor TRAY_SOCKET.
 
 It is the only place where a caller's bytes meet a codec, so it gives up, once its codecs are loaded, what a codec
 never needs: memory beyond its share, files (none can be written, few can be opened), core dumps, new privileges,

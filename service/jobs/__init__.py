@@ -1,1 +1,1 @@
-"""A job's life: a place in the house, events, exactly one end."""
+"""A job's life: a place in the queue, events, exactly one end."""

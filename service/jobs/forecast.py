@@ -17,7 +17,7 @@ from statistics import fmean
 from models.wire.events import Timings
 
 REMEMBERED = 32  # jobs and errors
-SERVICE_SECONDS = 300.0  # how old the quickest job may be that still refuses others in an empty house
+SERVICE_SECONDS = 300.0  # how old the quickest job may be that still refuses others while the service is idle
 ERROR_SECONDS = 60.0  # how long a wrong prediction makes us careful: a worker's restart is over by then
 MEMORY = 0.97  # of an image in the rate: about the last thirty
 SAME_TICK_SECONDS = 0.02

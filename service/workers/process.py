@@ -84,7 +84,7 @@ class ProcessLink:
 async def launch_process(
     setup: Setup, on_message: Callable[[FromWorker], None], *, command: Sequence[str] = WORKER_COMMAND
 ) -> ProcessLink:
-    """Start `command --fd N --rail M` and send it its Setup. Raises OSError when it can't be started."""
+    """Start `command --fd N --tray-socket M` and send it its Setup. Raises OSError when it can't be started."""
     (ours, theirs), (tray_socket, their_tray_socket) = socket.socketpair(), socket.socketpair()
     loop = asyncio.get_running_loop()
     try:
@@ -95,7 +95,7 @@ async def launch_process(
             *command,
             "--fd",
             str(theirs.fileno()),
-            "--rail",
+            "--tray-socket",
             str(their_tray_socket.fileno()),
             pass_fds=(theirs.fileno(), their_tray_socket.fileno()),
             stdin=asyncio.subprocess.DEVNULL,

@@ -28,7 +28,7 @@ from models.worker.__main__ import feed
 from models.worker.devices import use_device
 from models.worker.job import WorkerJob
 from models.worker.preparation import Prepared
-from models.worker.worker import Worker, WorkerFailed, _glimpse
+from models.worker.worker import Worker, WorkerFailed, _preview_pixels
 from tests.models.running import Harness, generate, picture_of, pixels_of
 
 
@@ -174,7 +174,7 @@ def test_a_preview_that_cannot_be_made_is_left_out(caplog):
             raise torch.OutOfMemoryError("a secret")
 
     row = SimpleNamespace(clean=torch.zeros(4, 8, 8), is_finished=False)
-    assert _glimpse(row, SimpleNamespace(preview_decoder=Full())) is None
+    assert _preview_pixels(row, SimpleNamespace(preview_decoder=Full())) is None
     assert "OutOfMemoryError at" in caplog.text
     assert "secret" not in caplog.text
 
