@@ -61,8 +61,13 @@ def fill(struct: type[S], given: Mapping[str, Any]) -> S:
     for name, value in given.items():
         group = flat_fields(struct)[name].group
         (own if group is None else grouped.setdefault(group, {}))[name] = value
-    kinds = get_type_hints(struct) if grouped else {}
+    kinds = _groups(struct)
     return struct(**own, **{group: kinds[group](**values) for group, values in grouped.items()})
+
+
+@cache  # type hints are evaluated anew each time that they are asked for
+def _groups(struct: type[Struct]) -> dict[str, type[Struct]]:
+    return {name: group for name, hint, _ in _declared(struct) if (group := _as_group(hint)) is not None}
 
 
 def _declared(struct: type[Struct]) -> list[tuple[str, Any, Any]]:

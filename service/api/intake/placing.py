@@ -67,9 +67,9 @@ async def place(request: AnyRequest, front: Front, upload: Upload[PortraitForm],
                 ),
             )
 
-        plan = checked.order("", Photos(), 0.0)
-        tokens = ProofTokens(front.vault, caller, plan, style=checked.summary.style, bundle=bundle)
-        job = enter(request, front, checked.summary, options, prepare, photos=upload.files, tokens=tokens)
+        summary, asked = checked.summary, checked.order("", Photos(), 0.0)
+        tokens = ProofTokens(front.vault, caller, asked, style=summary.style, bundle=bundle)
+        job = enter(request, front, summary, options, prepare, photos=upload.files, tokens=tokens)
         if record.joined:
             wipe(upload.files)
     except BaseException:
