@@ -69,12 +69,12 @@ class Tint:
         colours = [np.frombuffer(selfie.pixels, np.uint8).reshape(-1, 3).mean(axis=0) / 255 for selfie in selfies]
         return Identity(self._projection(torch.tensor(np.array(colours)).float()))
 
-    def check(self, wish, num_selfies):
-        check_prompts(self._text, wish)
+    def check(self, scene, num_selfies):
+        check_prompts(self._text, scene)
 
-    def condition(self, identity, wish):
-        plain = text_conditioning(self._text, wish)
-        embeds = plain.personal.embeds + wish.strength * identity.tokens.mean(dim=0)
+    def condition(self, identity, scene):
+        plain = text_conditioning(self._text, scene)
+        embeds = plain.personal.embeds + scene.sampling.strength * identity.tokens.mean(dim=0)
         return dataclasses.replace(plain, personal=Prompt(embeds, plain.personal.pooled))
 
 
