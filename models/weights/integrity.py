@@ -51,7 +51,7 @@ def verify_one(file: WeightFile, root: Path, lock: Lock, published: Iterable[Wei
 
 def remedy(file: WeightFile) -> str:
     """How to get the right file, as the end of a sentence."""
-    if file.remote is None:
+    if file.remote is None or not file.profiles:
         return f"get it from {file.origin}"
     return f"run `proofsheet fetch {file.profiles[0]}` (it comes from {file.origin})"
 

@@ -17,6 +17,7 @@ from models.weights.errors import WeightsError
 from models.wire.groups import Framing
 
 PACKAGE = Path(__file__).resolve().parent
+NO_PROFILES = "leave it out: a file belongs to the bundles whose parts name it"
 DEFAULT_MANIFEST = PACKAGE / "manifest.toml"
 FACES = "faces"  # the folder of face models below the weights folder
 Commercial = Literal["yes", "no", "conditional"]
@@ -256,6 +257,7 @@ def read_manifest(path: Path = DEFAULT_MANIFEST) -> Manifest:
     published = [file for repository in manifest.repositories for file in repository.weight_files()]
     files = [*manifest.files, *(f for part in included for f in part.files), *published]
     _refuse_strange_paths(path, files)
+    _refuse_stated_profiles(path, files)
     return msgspec.structs.replace(manifest, files=files).with_profiles()
 
 
@@ -282,7 +284,7 @@ def _hint(problem: str) -> str:
     if ".adapters[" in problem:
         return f"; an adapter is one of {entries()}"
     if "`profiles`" in problem:
-        return "; leave it out: a file belongs to the bundles whose parts name it"
+        return f"; {NO_PROFILES}"
     return ""
 
 
@@ -295,6 +297,13 @@ def _refuse_missing_adapters(path: Path, bundles: Any) -> None:
                 f"{path}: bundle {name!r} lists no adapters{f' (unknown here: {unknown})' if unknown else ''}: write "
                 f"adapters = [...], the default first, each as one of {entries()}"
             )
+
+
+def _refuse_stated_profiles(manifest: Path, files: Iterable[WeightFile]) -> None:
+    """They would be overwritten without a word."""
+    for file in files:
+        if file.profiles:
+            raise WeightsError(f"{manifest}: {file.path!r} states `profiles`; {NO_PROFILES}")
 
 
 def _refuse_strange_paths(manifest: Path, files: Iterable[WeightFile]) -> None:

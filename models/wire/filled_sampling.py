@@ -6,7 +6,7 @@ from models.wire.groups import Sampling, sides
 
 
 class FilledSampling(Sampling, frozen=True, kw_only=True):
-    """Nothing is left open; a LoRA that is named is used, at `lora_scale`."""
+    """Nothing is left open but `gamma`, whose default is the process's; a LoRA that is named has its scale."""
 
     size: str
     steps: int

@@ -123,7 +123,8 @@ def _final(order: Order, asked: Final, bundle: Bundle, scene: Scene) -> FilledFi
         raise JobRefused(Failed(job_id=order.job_id, code="finals_unavailable", message=message, fault="caller"))
     size = _final_size(order, asked, spec, scene.sampling)
     drawn = size_text(size) if spec.enlarge == "before" else scene.sampling.size
-    plan = make_plan(bundle.info.default_sampler, spec.steps, bundle.process)
+    process = _process(bundle.process, scene.sampling.gamma)
+    plan = make_plan(bundle.info.default_sampler, spec.steps, process)
     first = spec.steps - spec.refining
     refined = replace(scene, sampling=msgspec.structs.replace(scene.sampling, size=drawn, steps=spec.steps))
     return FilledFinal(refined, plan, first, bundle.process.level_at(plan.steps[first].t), size)

@@ -22,8 +22,7 @@ class CheckedForm:
         self, form: PortraitForm, styles: Styles, warm: Ready, *, max_images: int, has_pose: bool = False
     ) -> None:
         bundle = warm.bundle
-        if form.style is not None and form.prompt is not None:
-            raise BadRequest("style_and_prompt", "Send a style or a prompt, not both.", value=form.style)
+        form.refuse_conflicts()
         _check_known("subject", form.subject, SUBJECTS)
         _check_known("sampler", form.sampling.sampler, bundle.samplers)
         check_adapter(form.adapter, warm)

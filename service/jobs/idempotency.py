@@ -60,7 +60,7 @@ class Replays:
         if job is not None and job.options.fingerprint != options.fingerprint:
             raise KeyReused(
                 "idempotency_key_reused",
-                "This Idempotency-Key was sent with other fields or photos before: use a new key for a new request.",
+                "This Idempotency-Key came with other fields, photos or format before: use a new key for another one.",
                 extra={"header": "Idempotency-Key"},
             )
         return job

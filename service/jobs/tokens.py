@@ -26,7 +26,7 @@ K = TypeVar("K", bound=Struct)
 
 
 class KeptIdentity(Struct, frozen=True, array_like=True):
-    """An enrolment's fruit. `identity` is the worker's and opaque here; it works with this adapter and revision."""
+    """What an enrolment gives. `identity` is the worker's and opaque here; it works with this adapter and revision."""
 
     adapter: str
     revision: str

@@ -47,7 +47,7 @@ async def read_edit(request: HttpRequest, limits: UploadLimits) -> tuple[ImagesR
         asked = read_images_request(received.values, from_text=received.is_text)
         if received.is_text or (entries is None and asked.ours.identity is not None):
             return asked, received.photos(SELFIES.name)
-        return asked, await asyncio.to_thread(read_entries, entries, limits)
+    return asked, await asyncio.to_thread(read_entries, entries, limits)  # which wipes what it refuses
 
 
 async def read_generation(request: HttpRequest, limits: UploadLimits) -> tuple[ImagesRequest, FinalForm | None]:

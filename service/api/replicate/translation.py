@@ -34,7 +34,6 @@ class Translated:
     selfies: list[tuple[str, str]]
     pose: tuple[str, str] | None = None
     notes: list[str] = field(default_factory=list[str])  # what was fitted; goes into the prediction's logs
-    identity: str | None = None
 
     def __repr__(self) -> str:
         return f"Translated({len(self.selfies)} selfies)"

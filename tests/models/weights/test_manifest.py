@@ -144,6 +144,13 @@ def test_a_file_belongs_to_every_bundle_that_reads_it():
     )
 
 
+def test_profiles_of_a_file_are_refused_too(tmp_path):
+    """They would be replaced by those that the bundles make."""
+    entry = '[[files]]\npath = "a.bin"\nlicence = "MIT"\ncommercial = "yes"\norigin = "us"\nprofiles = ["tiny"]\n'
+    with pytest.raises(WeightsError, match=r"'a.bin' states `profiles`; leave it out"):
+        read_manifest(manifest_with(tmp_path, entry))
+
+
 def test_profiles_of_a_repository_are_refused_with_whose_word_counts(tmp_path):
     files = '[[repositories]]\nsource = "hub"\nrepo = "a/b"\nlicence = "MIT"\ncommercial = "yes"\nfiles = []\n'
     why = r"unknown field `profiles` - at .*; leave it out: a file belongs to the bundles whose parts name it"
