@@ -20,10 +20,10 @@ from typing import Any, cast
 import click
 import uvicorn
 from litestar import Litestar
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.jobs.jobs import Jobs
 from service.lingering import LingeringTransport
+from service.offers import OfferlessProtocol
 from service.settings import Settings
 from service.workers.protocol import Workers
 
@@ -32,10 +32,10 @@ logger = logging.getLogger("proofsheet.server")
 BODY_GRACE_SECONDS = 2.0  # the body's own reader answers 408 first; this is for a body that nobody reads
 
 
-def protocol_with_deadlines(settings: Settings) -> type[HttpToolsProtocol]:
+def protocol_with_deadlines(settings: Settings) -> type[OfferlessProtocol]:
     """uvicorn's HTTP protocol, which by itself waits for a client forever."""
 
-    class DeadlineProtocol(HttpToolsProtocol):
+    class DeadlineProtocol(OfferlessProtocol):
         """Belongs to one connection; at most one receive and one write timer run."""
 
         _receive_timer: asyncio.TimerHandle | None = None
