@@ -120,5 +120,5 @@ def upload_limits(settings: Settings) -> UploadLimits:
         max_images=settings.max_selfies,
         max_image_bytes=settings.max_image_bytes,
         max_body_bytes=settings.max_body_bytes,
-        read_seconds=settings.body_seconds,
+        pace=settings.pace,
     )

@@ -21,6 +21,7 @@ import click
 import uvicorn
 from litestar import Litestar
 
+from service.arrival import Arrival
 from service.jobs.jobs import Jobs
 from service.lingering import LingeringTransport
 from service.offers import OfferlessProtocol
@@ -45,6 +46,7 @@ def protocol_with_deadlines(settings: Settings) -> type[OfferlessProtocol]:
             super().connection_made(cast(asyncio.Transport, transport))
             self._lingering = LingeringTransport(self.transport, self._has_unread)
             self.transport = cast(asyncio.Transport, self._lingering)
+            self._arrival = Arrival(settings.pace, self.loop.time())
             self._arm(settings.header_seconds)
 
         def data_received(self, data: bytes) -> None:
@@ -56,8 +58,14 @@ def protocol_with_deadlines(settings: Settings) -> type[OfferlessProtocol]:
                 self._arm(settings.header_seconds)  # bytes that begin no request keep no connection open
 
         def on_headers_complete(self) -> None:
-            self._arm(settings.body_seconds + BODY_GRACE_SECONDS)
+            self._arrival = Arrival(settings.pace, self.loop.time())
+            self._await_body()
             super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            self._arrival.add(len(body), self.loop.time())
+            self._await_body()
+            super().on_body(body)
 
         def on_message_complete(self) -> None:
             self._disarm()
@@ -84,6 +92,9 @@ def protocol_with_deadlines(settings: Settings) -> type[OfferlessProtocol]:
         def _has_unread(self) -> bool:
             cycle: Any = self.cycle
             return cycle is not None and cycle.more_body
+
+        def _await_body(self) -> None:
+            self._arm(self._arrival.late_at - self.loop.time() + BODY_GRACE_SECONDS)
 
         def _arm(self, seconds: float) -> None:
             self._disarm()

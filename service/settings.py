@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, cast, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
+from service.arrival import Pace
+
 PREFIX = "PROOFSHEET_"
 CogModel = Literal["tencentarc/photomaker", "zsxkib/instant-id", "proofsheet/portraits"]
 ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -133,12 +135,25 @@ class Settings(Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=64)] | None, Meta(description="Longest side of a delivered preview, in pixels.")
     ] = None
     header_seconds: Annotated[float, Meta(gt=0, description="A connection's time to send its headers.")] = 5.0
-    body_seconds: Annotated[float, Meta(gt=0, description="A request's time to send its body.")] = 15.0
+    body_seconds: Annotated[float, Meta(gt=0, description="A request's time to send its whole body.")] = 300.0
+    body_pause_seconds: Annotated[float, Meta(gt=0, description="How long a body may stop coming.")] = 15.0
+    body_rate: Annotated[
+        float, Meta(gt=0, description="Bytes a second that a body must average, once it has had the time of a pause.")
+    ] = 4096.0
     write_seconds: Annotated[float, Meta(gt=0, description="How long a client may leave an answer unread.")] = 30.0
     keep_alive_seconds: Annotated[int, Meta(ge=1, description="How long an idle connection stays open.")] = 75
     drain_seconds: Annotated[int, Meta(ge=0, description="How long running jobs may finish after SIGTERM.")] = 30
     heartbeat_seconds: Annotated[float, Meta(gt=0, description="A worker silent for longer is killed.")] = 20.0
     start_seconds: Annotated[float, Meta(gt=0, description="A worker's time to load and warm up.")] = 600.0
+
+    @property
+    def pace(self) -> Pace:
+        """How fast a body must come."""
+        return Pace(
+            total_seconds=self.body_seconds,
+            pause_seconds=self.body_pause_seconds,
+            bytes_per_second=self.body_rate,
+        )
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

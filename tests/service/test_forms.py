@@ -23,6 +23,7 @@ from service.api.forms.identity import IdentityForm
 from service.api.forms.portrait import PortraitForm
 from service.api.forms.upload import Upload, read_upload
 from service.api.presence import ClientLeft
+from service.arrival import Pace
 from service.errors import BadRequest, ServiceError, UploadTooSlow
 from service.memory import wipe
 from tests.service.decoders.corpus import FORMS, HostileForm
@@ -393,7 +394,7 @@ class TestUnfinished:
     async def test_a_caller_who_stalls_gets_408(self, kind: str) -> None:
         request = request_of([joined(image())[:900]], kind, stall=True)
         with pytest.raises(UploadTooSlow, match="upload_too_slow") as caught:
-            await read_upload(request, PortraitForm, UploadLimits(read_seconds=0.05))
+            await read_upload(request, PortraitForm, UploadLimits(pace=Pace(total_seconds=0.05)))
         assert caught.value.status == 408
         assert caught.value.closes_connection
 

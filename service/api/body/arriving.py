@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 
 from service.api.body.expected import Expected, Kind, kind_of
@@ -12,6 +12,7 @@ from service.api.body.multipart import read_multipart
 from service.api.body.received import Received, each_once
 from service.api.body.stream import HttpRequest, Stream
 from service.api.body.urlencoded import read_query, read_urlencoded
+from service.arrival import Arrival
 from service.decoders.content import ACCEPTED
 from service.errors import BadRequest, UnsupportedMedia, UploadTooSlow
 
@@ -25,24 +26,32 @@ async def arriving(request: HttpRequest, expected: Expected, limits: UploadLimit
 
     Raises BadRequest, UnsupportedMedia, TooLarge or UploadTooSlow; ClientLeft when the caller hangs up.
     """
-    received = Received()
+    received, clock = Received(), asyncio.get_running_loop().time
+    arrival = Arrival(limits.pace, clock())
     try:
-        async with asyncio.timeout(limits.read_seconds):
-            await _read(request, expected, limits, received)
+        async with asyncio.timeout_at(arrival.late_at) as timeout:
+
+            def note(num_bytes: int) -> None:
+                arrival.add(num_bytes, clock())
+                timeout.reschedule(arrival.late_at)
+
+            await _read(request, expected, limits, received, note)
             yield received
     except TimeoutError:
         received.wipe()
-        message = f"The body did not arrive within {limits.read_seconds:g} s."
-        raise UploadTooSlow("upload_too_slow", message, limit=limits.read_seconds) from None
+        limit, message = arrival.lateness
+        raise UploadTooSlow("upload_too_slow", message, limit=limit) from None
     except BaseException:
         received.wipe()
         raise
 
 
-async def _read(request: HttpRequest, expected: Expected, limits: UploadLimits, received: Received) -> None:
+async def _read(
+    request: HttpRequest, expected: Expected, limits: UploadLimits, received: Received, note: Callable[[int], None]
+) -> None:
     kind = expected_kind(request, expected)
     pairs = read_query(request.scope["query_string"], limits) if expected.reads_query(kind) else []
-    stream = partial(Stream, request, expected.max_body_bytes(kind, limits), expected.over_code(kind))
+    stream = partial(Stream, request, expected.max_body_bytes(kind, limits), expected.over_code(kind), note)
     match kind:
         case "json":
             received.values, received.is_text = await read_json(stream()), False

@@ -1,7 +1,8 @@
 """The bounds of one request's body."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from service.arrival import Pace
 from service.decoders.protocol import MAX_BYTES
 from service.errors import BadRequest
 
@@ -15,7 +16,7 @@ class UploadLimits:
     max_body_bytes: int = 4 * MAX_BYTES  # eight phone selfies are 15-30 MB
     max_fields: int = 32
     max_field_bytes: int = 8192  # a prompt of 2000 characters, whatever the script
-    read_seconds: float = 60.0  # 12 MB at 200 kB/s
+    pace: Pace = field(default_factory=Pace)
 
     def refuse_too_many(self, num_selfies: int, name: str) -> None:
         """Raises BadRequest for more selfies than one job may have, naming the field that brought them."""

@@ -1,6 +1,6 @@
 """A request's bytes as they come."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from litestar import Request
@@ -14,13 +14,15 @@ HttpRequest = Request[Any, Any, Any]
 class Stream:
     """The request's body, chunk by chunk, within a bound that is checked against Content-Length first.
 
-    Reads `receive` itself: the handler must bind no body. Raises TooLarge; ClientLeft when the caller hangs up.
+    `note` is told of every chunk's length. Reads `receive` itself: the handler must bind no body. Raises TooLarge;
+    ClientLeft when the caller hangs up.
     """
 
-    def __init__(self, request: HttpRequest, max_bytes: int, over_code: str) -> None:
+    def __init__(self, request: HttpRequest, max_bytes: int, over_code: str, note: Callable[[int], None]) -> None:
         self._receive = request.receive
         self._max_bytes = max_bytes
         self._over_code = over_code
+        self._note = note
         declared = request.headers.get("content-length", "")
         if declared.isascii() and declared.isdigit():
             self._refuse_over(int(declared[:20]))
@@ -34,6 +36,7 @@ class Stream:
             assert event["type"] == "http.request"
             chunk, more = event.get("body", b""), event.get("more_body", False)
             received += len(chunk)
+            self._note(len(chunk))
             self._refuse_over(received)
             if chunk:
                 yield chunk
