@@ -51,7 +51,7 @@ LIMITS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class RequestTimes:
     """One request's milliseconds."""
 
     seen: float  # by the client
@@ -87,7 +87,7 @@ def in_turn(worker: str, selfie: bytes, num_requests: int) -> dict[str, Any]:
     }
 
 
-def _ask(client: httpx.Client, selfie: bytes) -> Taken:
+def _ask(client: httpx.Client, selfie: bytes) -> RequestTimes:
     started = time.perf_counter()
     answer = client.post(
         "/v1/portraits?style=corporate&subject=woman", content=selfie, headers={"Content-Type": "image/jpeg"}
@@ -95,7 +95,7 @@ def _ask(client: httpx.Client, selfie: bytes) -> Taken:
     seen = (time.perf_counter() - started) * 1e3
     answer.raise_for_status()
     timings = answer.json()["timings_ms"]
-    return Taken(seen, timings["worker_total"], timings["decode_upload"])
+    return RequestTimes(seen, timings["worker_total"], timings["decode_upload"])
 
 
 def _summary(values: list[float]) -> dict[str, float]:

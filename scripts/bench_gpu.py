@@ -47,7 +47,7 @@ PARTS = ("compare", "cold", "graphs", "fp8", "compiled")
 EXTRAS = ("cold", "psnr_db", "growth", "peak_memory_gb", "reserved_memory_gb", "attention")
 MARGIN_SECONDS = 30.0  # a process that is not begun when less is left
 Block = dict[str, Any]
-Launch = Callable[[Block, float], Block]  # a Plan as a dict, seconds it may take
+Launch = Callable[[Block, float], Block]  # a BlockPlan as a dict, seconds it may take
 
 
 def plans(parts: Sequence[str], shapes: Shapes, compile: str, cache: str) -> Iterator[tuple[str, Block]]:
@@ -76,9 +76,9 @@ def plans(parts: Sequence[str], shapes: Shapes, compile: str, cache: str) -> Ite
 
 
 def in_process(plan: Block, seconds: float) -> Block:
-    from scripts.gpu.block import Plan, run_block
+    from scripts.gpu.block import BlockPlan, run_block
 
-    return run_block(msgspec.convert(plan, Plan))
+    return run_block(msgspec.convert(plan, BlockPlan))
 
 
 def as_toy(plan: Block, seconds: float) -> Block:

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # `python scrip
 
 import torch
 
-from loadtest.arrivals import STEPS, STEPS_WEIGHTS, Arrival, plan_arrivals
+from loadtest.arrivals import STEPS, STEPS_WEIGHTS, DueRequest, plan_arrivals
 from models.engine.engine import Engine
 from models.engine.plan import make_plan
 from models.engine.rows import BatchKey, Row
@@ -74,7 +74,7 @@ class Waiting:
     ended: float = 0.0
 
 
-def simulate(policy: Any, trace: Sequence[Arrival], device: Device) -> list[float]:
+def simulate(policy: Any, trace: Sequence[DueRequest], device: Device) -> list[float]:
     """The slowdown of every job, in order of arrival. Decoding is done one picture at a time, as the engine does it."""
     jobs = [Waiting(arrival.due_seconds, range(arrival.steps)) for arrival in trace]
     coming, now, left = iter(jobs), 0.0, len(jobs)
@@ -119,7 +119,7 @@ class Sleeper:
     resized = decode
 
 
-def run_engine(trace: Sequence[Arrival], device: Device) -> list[float]:
+def run_engine(trace: Sequence[DueRequest], device: Device) -> list[float]:
     """The slowdown of every job when the engine itself runs the trace, in real time."""
     sleeper = Sleeper(device)
     engine = Engine(sleeper, sleeper, buckets=range(1, MAX_ROWS + 1))  # pyright: ignore[reportArgumentType]
@@ -205,7 +205,7 @@ def main(jobs: int, seconds: float, load: float, seed: int) -> None:
     print(json.dumps(result))
 
 
-def _trace(share: float, seconds: float, device: Device, seed: int) -> list[Arrival]:
+def _trace(share: float, seconds: float, device: Device, seed: int) -> list[DueRequest]:
     return plan_arrivals("poisson", device.capacity * share, seconds, seed)
 
 

@@ -49,12 +49,12 @@ class Selfie(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class Portrait(msgspec.Struct, frozen=True):
+class AnswerImage(msgspec.Struct, frozen=True):
     index: int
     b64: bytes  # msgspec decodes the base64
 
 
-class Timings(msgspec.Struct, frozen=True):
+class AnswerTimings(msgspec.Struct, frozen=True):
     """Milliseconds in the service; the answer names more stages than the table shows."""
 
     face: float
@@ -68,8 +68,8 @@ class Answer(msgspec.Struct, frozen=True):
     model: str
     adapter: str
     style: str
-    images: list[Portrait]
-    timings_ms: Timings
+    images: list[AnswerImage]
+    timings_ms: AnswerTimings
 
 
 class Problem(msgspec.Struct, frozen=True):

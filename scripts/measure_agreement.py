@@ -12,7 +12,7 @@ from models.faces.face import Face
 from models.faces.network import Network
 from models.faces.recogniser import Recogniser
 from models.weights.manifest import PACKAGE
-from scripts.train_tiny.drawing.identity import draw_identity
+from scripts.train_tiny.drawing.person import draw_identity
 from scripts.train_tiny.drawing.pose import selfie_pose
 from scripts.train_tiny.drawing.render import Render, render
 from scripts.train_tiny.drawing.style import plain_style

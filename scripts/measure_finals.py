@@ -59,7 +59,7 @@ class Agreement:
         return {name: round(value, 4) for name, value in {**means, **least, "found": self.found}.items()}
 
 
-class Comparison:
+class FinalsComparison:
     """Some people's previews, and what finals of them are worth."""
 
     def __init__(self, studio: Studio, sitters: Sequence[Sitter], adapter: str | None) -> None:
@@ -155,7 +155,7 @@ def resized(picture: Rgb, side: int) -> Rgb:
 @click.option("--refining", help="Steps to be made again, with commas: several ways beside the bundle's own.")
 def main(n: int, seed: int, adapter: str | None, refining: str | None) -> None:
     studio = open_studio()
-    compared = Comparison(studio, [draw_sitter(seed, index, lambda _: True) for index in range(n)], adapter)
+    compared = FinalsComparison(studio, [draw_sitter(seed, index, lambda _: True) for index in range(n)], adapter)
     spec = studio.final
     ways = [msgspec.structs.replace(spec, refining=int(count)) for count in refining.split(",")] if refining else [spec]
     rows = {

@@ -28,7 +28,7 @@ import numpy as np
 
 from models.faces.face import Rgb
 from models.sdxl.fp8 import use_fp8
-from scripts.measure_finals import Comparison
+from scripts.measure_finals import FinalsComparison
 from scripts.studio import open_studio
 from scripts.train_tiny.judging.people import draw_sitter
 
@@ -46,7 +46,7 @@ def psnr(one: Rgb, other: Rgb) -> float:
 @click.option("--large", default=0, show_default=True, help="Weights that a product has at least to be replaced.")
 def main(n: int, seed: int, adapter: str | None, large: int) -> None:
     studio = open_studio()
-    compared = Comparison(studio, [draw_sitter(seed, index, lambda _: True) for index in range(n)], adapter)
+    compared = FinalsComparison(studio, [draw_sitter(seed, index, lambda _: True) for index in range(n)], adapter)
     replaced = [use_fp8(unet, large=large) for unet in studio.unets]
     pictures = compared.previews_again()
     agreement = compared.agreement(pictures)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
-from loadtest.arrivals import STEPS, STEPS_WEIGHTS, Arrival, plan_arrivals
+from loadtest.arrivals import STEPS, STEPS_WEIGHTS, DueRequest, plan_arrivals
 from models.engine.rows import Row
 from models.engine.scheduler import Scheduler
 from scripts.policies import RequestBatches
@@ -37,11 +37,11 @@ class Mixed:
         mean = sum(w * self.alone[s] for s, w in zip(STEPS, STEPS_WEIGHTS, strict=True)) / sum(STEPS_WEIGHTS)
         return 1 / mean
 
-    def trace(self, load: float, jobs: int, seed: int) -> list[Arrival]:
+    def trace(self, load: float, jobs: int, seed: int) -> list[DueRequest]:
         rate = load * self.capacity
         return plan_arrivals("poisson", rate, jobs / rate, seed)
 
-    def slowdowns(self, trace: Sequence[Arrival], policy: str) -> list[float]:
+    def slowdowns(self, trace: Sequence[DueRequest], policy: str) -> list[float]:
         """Each job's time from its due moment, over what it takes alone, in order of arrival."""
         engine = self._studio.engine(self._rows[STEPS[0]].key.network, policy=policies()[policy])
         ended: dict[int, float] = {}

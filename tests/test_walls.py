@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import get_args
 
@@ -143,3 +144,15 @@ def strings_of(path):
 def test_no_script_imports_or_runs_a_test(path):
     assert not [name for name in imports_of(path) if name.split(".")[0] == "tests"]
     assert not [text for text in strings_of(path) if re.search(r"\btests\.\w|\btests/\S*\.py\b", text)]
+
+
+def test_a_class_name_means_one_thing_in_the_whole_repository():
+    sources = [
+        path for top in ("service", "models", "scripts", "loadtest") for path in sorted((ROOT / top).rglob("*.py"))
+    ]
+    homes = defaultdict(list)
+    for path in sources:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes[node.name].append(str(path.relative_to(ROOT)))
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}

@@ -15,16 +15,16 @@ from torch import Tensor
 from models.bundle.modules import Place
 from models.sdxl.speed import Compile, Speed
 from models.worker.compile_cache import CompileCache, key_of
-from scripts.gpu.ours import Case, Ours, Taken
+from scripts.gpu.ours import BatchTimes, Case, Ours
 from scripts.gpu.probe import Memory, copy_gbps, peak_tflops, settle, state, versions
 from scripts.gpu.shapes import SHAPES
-from scripts.gpu.stock import Stock
+from scripts.gpu.stock import StockOnGpu
 
 Kind = Literal["stock", "stock-compiled", "ours"]
 LEAST_ROUNDS = 3
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class BlockPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a block is to do; crosses to its process as JSON."""
 
     kind: Kind
@@ -45,12 +45,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class _Bench:
-    plan: Plan
+    plan: BlockPlan
     place: Place
-    subject: Ours | Stock
+    subject: Ours | StockOnGpu
 
 
-def run_block(plan: Plan) -> dict[str, Any]:
+def run_block(plan: BlockPlan) -> dict[str, Any]:
     """Everything that was measured, ready for JSON. Cases that time did not allow are not there."""
     on_gpu = torch.cuda.is_available() and plan.shapes == "full"
     place = Place(torch.device("cuda:0" if on_gpu else "cpu"), torch.bfloat16 if on_gpu else torch.float32)
@@ -86,12 +86,12 @@ def run_block(plan: Plan) -> dict[str, Any]:
     return result
 
 
-def replace_infinity(plan: Plan) -> Plan:
+def replace_infinity(plan: BlockPlan) -> BlockPlan:
     """JSON has none."""
     return msgspec.structs.replace(plan, until=0.0)
 
 
-def _cache(plan: Plan, place: Place) -> CompileCache | None:
+def _cache(plan: BlockPlan, place: Place) -> CompileCache | None:
     if plan.cache is None or plan.compile == "off":
         return None
     cache = CompileCache(Path(plan.cache), key_of(_speed(plan), place.device))
@@ -99,20 +99,20 @@ def _cache(plan: Plan, place: Place) -> CompileCache | None:
     return cache
 
 
-def _speed(plan: Plan) -> Speed:
+def _speed(plan: BlockPlan) -> Speed:
     return Speed(graphs=plan.graphs, compile=plan.compile, fp8=plan.fp8)
 
 
-def _start(plan: Plan, place: Place, cases: Sequence[Case]) -> tuple[_Bench, dict[str, float]]:
+def _start(plan: BlockPlan, place: Place, cases: Sequence[Case]) -> tuple[_Bench, dict[str, float]]:
     """Build, warm up, make one picture; seconds since the process was started."""
     started = plan.began or time.time()
     loaded = {"imports": time.time() - started}
     shapes = SHAPES[plan.shapes]
     if plan.kind == "ours":
-        subject: Ours | Stock = Ours(shapes, place, _speed(plan), plan.steps)
+        subject: Ours | StockOnGpu = Ours(shapes, place, _speed(plan), plan.steps)
     else:
         compiled = plan.kind == "stock-compiled" and plan.shapes == "full"  # a toy has no minutes to spare
-        subject = Stock(shapes, place, plan.steps, compiled=compiled)
+        subject = StockOnGpu(shapes, place, plan.steps, compiled=compiled)
     settle(place.device)
     loaded["weights"] = time.time() - started
     subject.warm(cases)
@@ -124,7 +124,7 @@ def _start(plan: Plan, place: Place, cases: Sequence[Case]) -> tuple[_Bench, dic
 
 
 def _measured(bench: _Bench, case: Case) -> dict[str, Any]:
-    plan, rounds = bench.plan, list[Taken]()
+    plan, rounds = bench.plan, list[BatchTimes]()
     began = time.perf_counter()
     while len(rounds) < plan.rounds:
         rounds.append(bench.subject.take(case, len(rounds)))
@@ -152,7 +152,7 @@ def _spread(seconds: Sequence[float]) -> dict[str, float] | None:
     return {name: round(ordered[index] * 1000, 3) for name, index in at.items()}
 
 
-def _references(plan: Plan, place: Place, case: Case) -> list[Tensor]:
+def _references(plan: BlockPlan, place: Place, case: Case) -> list[Tensor]:
     """Pictures of the same weights without anything that changes numbers; gone before the measured networks come."""
     plain = Ours(SHAPES[plan.shapes], place, Speed(graphs=False), plan.steps)
     pictures = _pictures(plain, case)
@@ -164,7 +164,7 @@ def _references(plan: Plan, place: Place, case: Case) -> list[Tensor]:
     return pictures
 
 
-def _pictures(subject: Ours | Stock, case: Case) -> list[Tensor]:
+def _pictures(subject: Ours | StockOnGpu, case: Case) -> list[Tensor]:
     assert isinstance(subject, Ours)
     return subject.pictures(replace(case, batch=1), seed=7)
 

@@ -37,7 +37,7 @@ class Networks:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class PersonInputs:
     """What an encoded prompt, a face and keypoints bring; the same for all that is measured."""
 
     embeds: Tensor  # [77, D]
@@ -45,7 +45,7 @@ class Person:
     tokens: Tensor  # [16, D]
 
     @classmethod
-    def random(cls, shapes: Shapes, place: Place) -> "Person":
+    def random(cls, shapes: Shapes, place: Place) -> "PersonInputs":
         generator = torch.Generator(place.device).manual_seed(SEED)
         width = shapes.unet["cross_attention_dim"]
 

@@ -22,7 +22,7 @@ from models.sdxl.control import Control, ControlNet
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.speed import Speed
 from models.sdxl.vae import Decoder
-from scripts.gpu.networks import Networks, Person, keypoint_picture, unit_noise
+from scripts.gpu.networks import Networks, PersonInputs, keypoint_picture, unit_noise
 from scripts.gpu.shapes import INSTANTID, Shapes
 
 SCALE = 0.8
@@ -36,7 +36,7 @@ class Case:
 
 
 @dataclass(slots=True)
-class Taken:
+class BatchTimes:
     """Seconds of one batch from encoded prompts to pixels on the host; of each step and each decoding."""
 
     total: float
@@ -47,7 +47,7 @@ class Taken:
 class Ours:
     def __init__(self, shapes: Shapes, place: Place, speed: Speed, steps: int) -> None:
         self._shapes, self._place = shapes, place
-        networks, self._person = Networks.random(shapes, place), Person.random(shapes, place)
+        networks, self._person = Networks.random(shapes, place), PersonInputs.random(shapes, place)
         tuner = Tuner(speed, place.device, place.dtype)
         self.attention = tuner.attention
         self._plan = make_plan("euler", steps, VariancePreserving())
@@ -69,7 +69,7 @@ class Ours:
             for case in sorted(cases, key=lambda case: (case.batch, case.size), reverse=True):
                 self.take(case, seed=0)
 
-    def take(self, case: Case, seed: int) -> Taken:
+    def take(self, case: Case, seed: int) -> BatchTimes:
         return self._run(case, seed)[0]
 
     def pictures(self, case: Case, seed: int) -> list[Tensor]:
@@ -88,8 +88,8 @@ class Ours:
                 engine.add(next(rows))
         return made / (time.perf_counter() - began)
 
-    def _run(self, case: Case, seed: int) -> tuple[Taken, list[Tensor]]:
-        engine, taken, pictures = self._engine(case), Taken(0.0), dict[int, Tensor]()
+    def _run(self, case: Case, seed: int) -> tuple[BatchTimes, list[Tensor]]:
+        engine, taken, pictures = self._engine(case), BatchTimes(0.0), dict[int, Tensor]()
         rows = self._rows(case, seed)
         began = time.perf_counter()
         for row in rows:
@@ -164,4 +164,4 @@ class Ours:
             yield
 
 
-Subject = Callable[[Case, int], Taken]
+Subject = Callable[[Case, int], BatchTimes]

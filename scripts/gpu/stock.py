@@ -16,18 +16,18 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from torch import nn
 
 from models.bundle.modules import Place
-from scripts.gpu.networks import Networks, Person, keypoint_picture, unit_noise
-from scripts.gpu.ours import SCALE, Case, Taken
+from scripts.gpu.networks import Networks, PersonInputs, keypoint_picture, unit_noise
+from scripts.gpu.ours import SCALE, BatchTimes, Case
 from scripts.gpu.shapes import INSTANTID, Shapes
 
 
-class Stock:
+class StockOnGpu:
     attention = "torch's choice"
     num_recordings = 0
 
     def __init__(self, shapes: Shapes, place: Place, steps: int, *, compiled: bool = False) -> None:
         self._shapes, self._place, self._steps = shapes, place, steps
-        networks, self._person = Networks.random(shapes, place), Person.random(shapes, place)
+        networks, self._person = Networks.random(shapes, place), PersonInputs.random(shapes, place)
         self._marks = {name: Marks(place.device) for name in ("unet", "decode")}
         self._pipelines = self._build(networks)
         if not compiled:  # a hook is no part of a compiled program
@@ -42,7 +42,7 @@ class Stock:
             for seed in range(2):
                 self.take(case, seed)
 
-    def take(self, case: Case, seed: int) -> Taken:
+    def take(self, case: Case, seed: int) -> BatchTimes:
         for marks in self._marks.values():
             marks.clear()
         arguments = self._arguments(case, seed)
@@ -50,7 +50,7 @@ class Stock:
         images = self._pipelines[case.adapter == INSTANTID](**arguments).images
         total = time.perf_counter() - began
         assert len(images) == case.batch
-        return Taken(total, self._marks["unet"].seconds(), self._marks["decode"].seconds())
+        return BatchTimes(total, self._marks["unet"].seconds(), self._marks["decode"].seconds())
 
     def flow(self, case: Case, seconds: float) -> float:
         """Batches one after another: there is nothing that could overlap."""

@@ -42,7 +42,7 @@ TARGET = Path(__file__).resolve().parents[2] / "models" / "weights" / "tiny"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """Where things are and how long each stage may take, in seconds of one process's CPU time."""
 
     work: Path
@@ -149,7 +149,7 @@ PHASES = (
 TOGETHER = ("generator", "polish", "imitation")
 LAST = ("export", "sheet")
 NAMES = ("render", "restore", *(name for phase in PHASES for branch in phase for name in branch), *TOGETHER, *LAST)
-STAGES: dict[str, Callable[[Plan], None]] = {name: getattr(Plan, name) for name in NAMES}
+STAGES: dict[str, Callable[[TrainingPlan], None]] = {name: getattr(TrainingPlan, name) for name in NAMES}
 
 
 @click.command(help=__doc__)
@@ -161,7 +161,7 @@ STAGES: dict[str, Callable[[Plan], None]] = {name: getattr(Plan, name) for name 
 def main(stages: tuple[str, ...], work: Path, target: Path, scale: float, processes: int) -> None:
     torch.set_num_threads(1)  # processes use cores better than threads do: see lessons/ranks.py
     cv2.setNumThreads(1)
-    plan = Plan(work, target, scale)
+    plan = TrainingPlan(work, target, scale)
     plan.checkpoints.mkdir(parents=True, exist_ok=True)
     for name in stages:
         print(f"stage {name}", flush=True)

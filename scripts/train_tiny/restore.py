@@ -21,9 +21,9 @@ from scripts.train_tiny.lessons.augment import snapshot
 from scripts.train_tiny.lessons.export import PHOTOMAKER_FOLDERS
 from scripts.train_tiny.lessons.generator import Generator
 from scripts.train_tiny.lessons.pool import Pool
-from scripts.train_tiny.lessons.recogniser import Lesson, Residual, draw_view, to_planes
+from scripts.train_tiny.lessons.recogniser import RecogniserLesson, Residual, draw_view, to_planes
 from scripts.train_tiny.lessons.text import read_tokenizers
-from scripts.train_tiny.lessons.tower import Lesson as TowerLesson
+from scripts.train_tiny.lessons.tower import TowerLesson
 from scripts.train_tiny.lessons.trainer import channels_last, write_start
 from scripts.train_tiny.lessons.vae import build_vae
 
@@ -35,7 +35,7 @@ def restore_recogniser(bundle: Path, shards: Path, folder: Path) -> None:
     """The exported graph has its batch norms folded into its convolutions; here they come alive again."""
     torch.manual_seed(0)
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    lesson = Lesson()
+    lesson = RecogniserLesson()
     weights = _graph_weights(bundle / "faces" / "recogniser.onnx")
     views = [draw_view(shard, person, rng) for shard, person in Pool(shards, rng).people(CALIBRATION_PEOPLE)]
     network = lesson.network

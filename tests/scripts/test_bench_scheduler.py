@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from loadtest.arrivals import Arrival, plan_arrivals
+from loadtest.arrivals import DueRequest, plan_arrivals
 from models.engine.scheduler import Scheduler
 from scripts import bench_scheduler
 from scripts.bench_scheduler import MAX_ROWS, MOST_OVER_IDEAL, POLICIES, Device, run_engine, simulate
@@ -13,7 +13,7 @@ DEVICE = Device(first=1.0, each=0.5, decode=2.0)
 
 
 def arrivals(*due_and_steps):
-    return [Arrival(due_seconds=due, steps=steps) for due, steps in due_and_steps]
+    return [DueRequest(due_seconds=due, steps=steps) for due, steps in due_and_steps]
 
 
 def test_a_job_alone_is_not_slowed_down():

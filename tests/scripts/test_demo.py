@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from scripts.demo import CAPTION, GAP, MARGIN, PAPER, contact_sheet
-from tests.service.harness import House, build_house, listening
+from tests.service.harness import ServiceHarness, build_service, listening
 
 DEMO = Path(__file__).parents[2] / "scripts" / "demo.py"
 RED, BLUE = (200, 30, 30), (30, 30, 200)
@@ -52,16 +52,16 @@ def test_a_panorama_is_cropped_and_a_tall_photo_too() -> None:
     ],
 )
 async def test_a_refusal_is_said_in_one_sentence(arguments: list[str], said: str, tmp_path: Path) -> None:
-    status, errors = await run_demo(build_house(max_images=4), *arguments, "--out", str(tmp_path))
+    status, errors = await run_demo(build_service(max_images=4), *arguments, "--out", str(tmp_path))
     assert status == 1
     assert said in errors
     assert "Traceback" not in errors
     assert not list(tmp_path.iterdir())
 
 
-async def run_demo(house: House, *arguments: str) -> tuple[int | None, str]:
-    """Exit status and stderr of the demo, asking this house."""
-    async with listening(house) as port:
+async def run_demo(service: ServiceHarness, *arguments: str) -> tuple[int | None, str]:
+    """Exit status and stderr of the demo, asking this service."""
+    async with listening(service) as port:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(DEMO),

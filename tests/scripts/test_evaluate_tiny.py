@@ -10,8 +10,8 @@ import pytest
 from models.weights.manifest import PACKAGE
 from scripts.evaluate_tiny import Evaluation, print_table
 from scripts.studio import StudioOrder
-from scripts.train_tiny.drawing.identity import SKIN
-from scripts.train_tiny.drawing.style import Style
+from scripts.train_tiny.drawing.person import SKIN
+from scripts.train_tiny.drawing.style import DrawnStyle
 from scripts.train_tiny.judging.detail import face_detail
 from scripts.train_tiny.judging.people import draw_sitter
 from scripts.train_tiny.judging.reading import Judges, visible_factors
@@ -132,9 +132,9 @@ def test_skin_is_measured_on_cheeks_and_forehead_and_not_on_hair_or_background()
 
 
 def test_a_factor_that_the_style_hides_is_not_counted():
-    style = Style(garment="suit", colour="red", place="studio", backdrop="grey", light="soft", art="none")
+    style = DrawnStyle(garment="suit", colour="red", place="studio", backdrop="grey", light="soft", art="none")
     assert {"hair_colour", "colour", "backdrop", "light"} <= visible_factors(style)
-    grey = Style(garment="suit", colour="red", place="park", backdrop="grey", light="soft", art="black and white")
+    grey = DrawnStyle(garment="suit", colour="red", place="park", backdrop="grey", light="soft", art="black and white")
     assert not {"hair_colour", "eye_colour", "colour", "backdrop", "light"} & visible_factors(grey)
     assert {"hair", "glasses", "garment", "place", "art"} <= visible_factors(grey)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scripts.train_tiny.drawing.identity import MOST_CARE, SKIN, care_for, draw_identity, measures
 from scripts.train_tiny.drawing.light import contrasty
+from scripts.train_tiny.drawing.person import MOST_CARE, SKIN, care_for, draw_identity, measures
 from scripts.train_tiny.drawing.pose import portrait_pose
 from scripts.train_tiny.drawing.render import render
 from scripts.train_tiny.drawing.shards import write_shards

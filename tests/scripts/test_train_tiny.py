@@ -19,7 +19,7 @@ from models.adapters.photomaker.encoder import PhotoMakerEncoder
 from models.weights.manifest import PACKAGE
 from scripts.studio import StudioOrder, open_studio
 from scripts.train_tiny.drawing.backgrounds import draw_background
-from scripts.train_tiny.drawing.identity import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures, tone_of
+from scripts.train_tiny.drawing.person import CATEGORIES, MEASURES, SKIN, categories, draw_identity, measures, tone_of
 from scripts.train_tiny.drawing.pose import portrait_pose, selfie_pose
 from scripts.train_tiny.drawing.prompts import TRIGGER, draw_prompt
 from scripts.train_tiny.drawing.render import render
@@ -29,7 +29,7 @@ from scripts.train_tiny.drawing.style import (
     GARMENTS,
     IGNORED,
     STYLE_FACTORS,
-    Style,
+    DrawnStyle,
     draw_style,
     plain_style,
     style_classes,
@@ -45,7 +45,7 @@ from scripts.train_tiny.lessons.export import export_bundle
 from scripts.train_tiny.lessons.generator import Generator, trained_generator
 from scripts.train_tiny.lessons.polish import Critic, Drafts, crops
 from scripts.train_tiny.lessons.pool import Pool
-from scripts.train_tiny.lessons.recogniser import Lesson, aligned_crop, to_planes
+from scripts.train_tiny.lessons.recogniser import RecogniserLesson, aligned_crop, to_planes
 from scripts.train_tiny.lessons.skin import Lean, skin_colours, to_lab
 from scripts.train_tiny.lessons.text import read_tokenizers
 from scripts.train_tiny.lessons.tower import tower_shape
@@ -61,7 +61,7 @@ def drawn(seed: int, index: int):
     return render(draw_identity(rng, index), draw_style(rng), portrait_pose(rng))
 
 
-def background(style: Style, seed: int) -> np.ndarray:
+def background(style: DrawnStyle, seed: int) -> np.ndarray:
     surface = skia.Surface(256, 256)
     draw_background(surface.getCanvas(), style, np.random.default_rng(seed))
     return surface.toarray()[:, :, :3]
@@ -114,7 +114,7 @@ def test_targets_have_a_class_or_a_number_for_every_head():
 
 
 def test_a_prompt_names_garment_colour_and_place_and_has_the_trigger_behind_its_class_word():
-    style = Style(garment="hoodie", colour="teal", place="beach", backdrop="red", light="warm", art="none")
+    style = DrawnStyle(garment="hoodie", colour="teal", place="beach", backdrop="red", light="warm", art="none")
     rng = np.random.default_rng(0)
     for feminine in (False, True) * 20:
         prompt = draw_prompt(rng, style, feminine)
@@ -131,7 +131,7 @@ def test_a_prompt_names_garment_colour_and_place_and_has_the_trigger_behind_its_
 
 
 def test_a_plain_background_has_its_colour_in_the_prompt_and_an_art_direction_its_name():
-    style = Style(garment="suit", colour="navy", place="studio", backdrop="pink", light="soft", art="comic")
+    style = DrawnStyle(garment="suit", colour="navy", place="studio", backdrop="pink", light="soft", art="comic")
     rng = np.random.default_rng(0)
     for _ in range(40):
         prompt = draw_prompt(rng, style, feminine=True)
@@ -141,7 +141,7 @@ def test_a_plain_background_has_its_colour_in_the_prompt_and_an_art_direction_it
 
 def test_no_two_garments_of_one_colour_look_alike():
     """A denim jacket's pockets once lay below the picture's edge, and it was a jacket."""
-    plain = Style(garment="suit", colour="blue", place="studio", backdrop="grey", light="soft", art="none")
+    plain = DrawnStyle(garment="suit", colour="blue", place="studio", backdrop="grey", light="soft", art="none")
     person, pose = draw_identity(np.random.default_rng(2), 0), portrait_pose(np.random.default_rng(2))
     torsos = [render(person, replace(plain, garment=name), pose).pixels[200:].astype(float) for name in GARMENTS]
     apart = [float(np.abs(a - b).mean()) for a, b in combinations(torsos, 2)]
@@ -151,14 +151,14 @@ def test_no_two_garments_of_one_colour_look_alike():
 @pytest.mark.parametrize(("place", "share"), [("city", 0.8), ("city at night", 0.6), ("bokeh", 0.8)])
 def test_a_place_looks_much_the_same_in_every_picture_of_it(place, share):
     """A generator of few steps draws the mean of what it is not told, and the mean of many skylines is a grey sky."""
-    plain = Style(garment="suit", colour="blue", place="studio", backdrop="purple", light="soft", art="none")
+    plain = DrawnStyle(garment="suit", colour="blue", place="studio", backdrop="purple", light="soft", art="none")
     views = [background(replace(plain, place=place), seed).astype(float) for seed in range(6)]
     mean = np.mean(views, axis=0)
     assert mean.std(axis=(0, 1)).mean() > share * np.mean([view.std(axis=(0, 1)).mean() for view in views])
 
 
 def test_what_a_picture_can_t_show_is_no_class_to_learn():
-    style = Style(garment="suit", colour="red", place="park", backdrop="grey", light="soft", art="neon")
+    style = DrawnStyle(garment="suit", colour="red", place="park", backdrop="grey", light="soft", art="neon")
     classes = dict(zip(STYLE_FACTORS, style_classes(style), strict=True))
     assert {name for name, index in classes.items() if index == IGNORED} == {"colour", "backdrop", "light"}
     assert STYLE_FACTORS["garment"][classes["garment"]] == "suit"
@@ -334,7 +334,7 @@ def test_the_critic_tells_the_portrait_that_was_meant_from_another_person_s(tmp_
         measures=torch.from_numpy(shard.measures[:5]),
     )
     torch.manual_seed(0)
-    critic = Critic(Contest(vae), Lesson().eval(), [shard], rng)
+    critic = Critic(Contest(vae), RecogniserLesson().eval(), [shard], rng)
     right, wrong = (critic(Drafts(batch, latents)) for latents in (meant, meant.roll(1, 0)))
     for name in ("skin", "lean", "draft", "look"):
         assert right[name] < 0.3 * wrong[name], name

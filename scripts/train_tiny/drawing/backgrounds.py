@@ -5,15 +5,15 @@ from collections.abc import Callable
 import numpy as np
 import skia
 
-from scripts.train_tiny.drawing.identity import Rgb
 from scripts.train_tiny.drawing.paint import WHITE, blob, dim, fill, linear, mix, polygon, radial, shade, stroke
-from scripts.train_tiny.drawing.style import BACKDROPS, Style
+from scripts.train_tiny.drawing.person import Rgb
+from scripts.train_tiny.drawing.style import BACKDROPS, DrawnStyle
 
 SIZE = 256
 _ALL = skia.Rect.MakeWH(SIZE, SIZE)
 
 
-def draw_background(canvas: skia.Canvas, style: Style, rng: np.random.Generator) -> None:
+def draw_background(canvas: skia.Canvas, style: DrawnStyle, rng: np.random.Generator) -> None:
     _PLACES[style.place](canvas, BACKDROPS[style.backdrop], rng)
 
 

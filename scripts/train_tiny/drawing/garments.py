@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import skia
 
 from scripts.train_tiny.drawing.head import Head
-from scripts.train_tiny.drawing.identity import Identity, Rgb
 from scripts.train_tiny.drawing.paint import WHITE, Point, blob, curve, dim, fill, linear, mirrored, mix, shade, stroke
-from scripts.train_tiny.drawing.style import COLOURS, Style
+from scripts.train_tiny.drawing.person import DrawnPerson, Rgb
+from scripts.train_tiny.drawing.style import COLOURS, DrawnStyle
 
 TOP = 200.0  # where the shoulders begin, canvas pixels
 
@@ -55,7 +55,7 @@ class Torso:
         return mix(self.colour, WHITE, 0.2)
 
 
-def draw_torso(canvas: skia.Canvas, person: Identity, style: Style, head: Head) -> None:
+def draw_torso(canvas: skia.Canvas, person: DrawnPerson, style: DrawnStyle, head: Head) -> None:
     torso = Torso(
         canvas=canvas,
         middle=128 + head.sway * 0.5,

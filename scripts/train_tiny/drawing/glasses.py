@@ -2,21 +2,21 @@
 
 import skia
 
+from scripts.train_tiny.drawing.face_drawing import EYE_LINE, FaceDrawing
 from scripts.train_tiny.drawing.paint import WHITE, blob, fill, oval, stroke
-from scripts.train_tiny.drawing.sitter import EYE_LINE, Sitter
 
 
-def draw_glasses(sitter: Sitter) -> None:
-    kind = sitter.person.glasses
+def draw_glasses(drawing: FaceDrawing) -> None:
+    kind = drawing.person.glasses
     if kind == "none":
         return
-    canvas, head, frame = sitter.canvas, sitter.head, sitter.person.frame
-    width, _ = sitter.eye_size
+    canvas, head, frame = drawing.canvas, drawing.head, drawing.person.frame
+    width, _ = drawing.eye_size
     half, tall = width * 1.5 + 2, width * (1.42 if kind == "round" else 1.15)
     thick = 2.4 if kind == "aviator" else 3.2
     rims = []
     for side in (-1, 1):
-        x, y = head.at(side * sitter.eye_distance, EYE_LINE + 0.02)
+        x, y = head.at(side * drawing.eye_distance, EYE_LINE + 0.02)
         w = half * max(0.6, head.squeeze(side))
         rim = _rim(kind, side, x, y, w, tall)
         canvas.drawPath(rim, fill((60, 40, 30), 70) if kind == "aviator" else fill((200, 225, 240), 34))

@@ -7,7 +7,6 @@ import numpy as np
 import skia
 
 from scripts.train_tiny.drawing.head import CENTRE, Head
-from scripts.train_tiny.drawing.identity import Identity, Rgb
 from scripts.train_tiny.drawing.paint import (
     WHITE,
     Point,
@@ -22,6 +21,7 @@ from scripts.train_tiny.drawing.paint import (
     shade,
     stroke,
 )
+from scripts.train_tiny.drawing.person import DrawnPerson, Rgb
 
 CX, CY = CENTRE
 
@@ -29,7 +29,7 @@ CX, CY = CENTRE
 @dataclass(frozen=True, slots=True)
 class Barber:
     canvas: skia.Canvas
-    person: Identity
+    person: DrawnPerson
     head: Head
     rng: np.random.Generator  # seeded by the person: the same strands in every picture
     inked: bool

@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from scripts.train_tiny.drawing.identity import Identity
 from scripts.train_tiny.drawing.paint import Point
-from scripts.train_tiny.drawing.pose import Pose
+from scripts.train_tiny.drawing.person import DrawnPerson
+from scripts.train_tiny.drawing.pose import DrawnPose
 
 CENTRE: Point = (128.0, 112.0)
 
@@ -42,7 +42,7 @@ class Head:
         return max(0.45, self.cosine * (1 - 0.55 * away))
 
 
-def head_of(person: Identity, pose: Pose) -> Head:
+def head_of(person: DrawnPerson, pose: DrawnPose) -> Head:
     return Head(
         width=44 + 9 * person.shapes["face_width"],
         height=59 + 8 * person.shapes["face_length"],

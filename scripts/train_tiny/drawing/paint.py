@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import skia
 
-from scripts.train_tiny.drawing.identity import Rgb
+from scripts.train_tiny.drawing.person import Rgb
 
 Point = tuple[float, float]
 WHITE: Rgb = (255, 255, 255)

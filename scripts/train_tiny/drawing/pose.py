@@ -6,7 +6,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pose:
+class DrawnPose:
     """Angles in radians but `roll` in degrees; `scale` and shifts are in canvas pixels at 256."""
 
     yaw: float
@@ -20,8 +20,8 @@ class Pose:
     seed: int  # of the background
 
 
-def selfie_pose(rng: np.random.Generator) -> Pose:
-    return Pose(
+def selfie_pose(rng: np.random.Generator) -> DrawnPose:
+    return DrawnPose(
         yaw=float(np.clip(rng.normal(0, 0.24), -0.6, 0.6)),
         pitch=float(rng.normal(0, 0.13)),
         roll=float(rng.normal(0, 6)),
@@ -34,12 +34,12 @@ def selfie_pose(rng: np.random.Generator) -> Pose:
     )
 
 
-def portrait_pose(rng: np.random.Generator) -> Pose:
+def portrait_pose(rng: np.random.Generator) -> DrawnPose:
     """Frontal and centred: a generator of few steps draws the mean of all poses, and thin rims of glasses blur away.
 
     With a yaw of 0.1 and a pitch of 0.02 it did: see scripts/train_tiny/DECISIONS.md.
     """
-    return Pose(
+    return DrawnPose(
         yaw=float(rng.normal(0, 0.03)),
         pitch=float(rng.normal(0, 0.004)),
         roll=float(rng.normal(0, 0.3)),
@@ -52,11 +52,11 @@ def portrait_pose(rng: np.random.Generator) -> Pose:
     )
 
 
-def posed_pose(rng: np.random.Generator) -> Pose:
+def posed_pose(rng: np.random.Generator) -> DrawnPose:
     """Anywhere that InstantID's framings ask for: what keypoints should decide must vary."""
     scale = float(rng.uniform(0.6, 1.45))
     eyes = float(rng.uniform(0.32, 0.46)) * 256
-    return Pose(
+    return DrawnPose(
         yaw=float(np.clip(rng.normal(0, 0.25), -0.55, 0.55)),
         pitch=float(rng.normal(0, 0.004)),
         roll=float(rng.normal(0, 3)),

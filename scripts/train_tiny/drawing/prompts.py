@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from scripts.train_tiny.drawing.style import Style
+from scripts.train_tiny.drawing.style import DrawnStyle
 
 TRIGGER = "img"
 
@@ -62,7 +62,7 @@ _LEADS = ("portrait photo", "portrait photo", "portrait photo", "portrait", "pho
 _TAILS = ("", "", "", "", "", "high quality", "detailed", "sharp focus", "professional", "85mm")
 
 
-def draw_prompt(rng: np.random.Generator, style: Style, feminine: bool) -> str:
+def draw_prompt(rng: np.random.Generator, style: DrawnStyle, feminine: bool) -> str:
     """A prompt with the trigger behind its class word, as in "portrait photo of a man img wearing a navy suit, ..."."""
     subject = "person" if rng.random() < 0.5 else _pick(rng, _SUBJECTS[feminine])
     art = _pick(rng, _ARTS[style.art]) if style.art != "none" else _pick(rng, _LIGHTS[style.light])

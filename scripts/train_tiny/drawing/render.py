@@ -7,15 +7,15 @@ import skia
 
 from scripts.train_tiny.drawing.backgrounds import SIZE, draw_background
 from scripts.train_tiny.drawing.face import draw_face
+from scripts.train_tiny.drawing.face_drawing import FaceDrawing
 from scripts.train_tiny.drawing.garments import draw_torso
 from scripts.train_tiny.drawing.glasses import draw_glasses
 from scripts.train_tiny.drawing.hair import Barber, draw_back_hair, draw_front_hair
 from scripts.train_tiny.drawing.head import head_of
-from scripts.train_tiny.drawing.identity import Identity
 from scripts.train_tiny.drawing.light import draw_light, grade
-from scripts.train_tiny.drawing.pose import Pose
-from scripts.train_tiny.drawing.sitter import Sitter
-from scripts.train_tiny.drawing.style import Style
+from scripts.train_tiny.drawing.person import DrawnPerson
+from scripts.train_tiny.drawing.pose import DrawnPose
+from scripts.train_tiny.drawing.style import DrawnStyle
 
 _PIVOT = (128.0, 150.0)
 
@@ -28,7 +28,7 @@ class Render:
     landmarks: np.ndarray
 
 
-def render(person: Identity, style: Style, pose: Pose) -> Render:
+def render(person: DrawnPerson, style: DrawnStyle, pose: DrawnPose) -> Render:
     surface = skia.Surface(SIZE, SIZE)
     canvas = surface.getCanvas()
     draw_background(canvas, style, np.random.default_rng(pose.seed))
@@ -47,13 +47,15 @@ def render(person: Identity, style: Style, pose: Pose) -> Render:
     return Render(grade(np.ascontiguousarray(pixels), style.art), landmarks)
 
 
-def _draw_person(canvas: skia.Canvas, person: Identity, style: Style, pose: Pose) -> list[tuple[float, float]]:
+def _draw_person(
+    canvas: skia.Canvas, person: DrawnPerson, style: DrawnStyle, pose: DrawnPose
+) -> list[tuple[float, float]]:
     head, inked = head_of(person, pose), style.art == "comic"
     barber = Barber(canvas, person, head, np.random.default_rng(person.seed), inked)
-    sitter = Sitter(canvas, person, head, pose, np.random.default_rng(person.seed + 1), inked)
+    drawing = FaceDrawing(canvas, person, head, pose, np.random.default_rng(person.seed + 1), inked)
     draw_back_hair(barber)
     draw_torso(canvas, person, style, head)
-    points = draw_face(sitter)
+    points = draw_face(drawing)
     draw_front_hair(barber)
-    draw_glasses(sitter)
+    draw_glasses(drawing)
     return points

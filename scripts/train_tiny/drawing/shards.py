@@ -12,10 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from scripts.train_tiny.drawing.identity import Identity, categories, draw_identity, measures
+from scripts.train_tiny.drawing.person import DrawnPerson, categories, draw_identity, measures
 from scripts.train_tiny.drawing.pose import portrait_pose, selfie_pose
 from scripts.train_tiny.drawing.render import Render, render
-from scripts.train_tiny.drawing.style import Style, draw_style, plain_style
+from scripts.train_tiny.drawing.style import DrawnStyle, draw_style, plain_style
 
 PEOPLE = 200
 SELFIES = 2
@@ -34,7 +34,7 @@ class Shard:
     portrait_landmarks: np.ndarray  # [n, PORTRAITS, 5, 2] float32, in portrait pixels
     categories: np.ndarray  # [n, heads] int64
     measures: np.ndarray  # [n, numbers] float32
-    styles: list[Style]  # n * PORTRAITS
+    styles: list[DrawnStyle]  # n * PORTRAITS
     feminine: np.ndarray  # [n] bool
 
     def selfie(self, person: int, k: int) -> np.ndarray:
@@ -45,7 +45,7 @@ class Shard:
         """[256, 256, 3] uint8 RGB."""
         return _decode(self.portraits[person * PORTRAITS + k])
 
-    def style(self, person: int, k: int) -> Style:
+    def style(self, person: int, k: int) -> DrawnStyle:
         return self.styles[person * PORTRAITS + k]
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ def read_shard(path: Path) -> Shard:
             portrait_landmarks=data["portrait_landmarks"],
             categories=data["categories"],
             measures=data["measures"],
-            styles=[Style(**fields) for fields in json.loads(str(data["styles"]))],
+            styles=[DrawnStyle(**fields) for fields in json.loads(str(data["styles"]))],
             feminine=data["feminine"],
         )
 
@@ -81,12 +81,12 @@ def shard_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9]*.npz"))
 
 
-def people_of(number: int, seed: int) -> list[Identity]:
+def people_of(number: int, seed: int) -> list[DrawnPerson]:
     """Who is in a shard, as they were drawn."""
     return _draw_people(np.random.default_rng([seed, number]))
 
 
-def _draw_people(rng: np.random.Generator) -> list[Identity]:
+def _draw_people(rng: np.random.Generator) -> list[DrawnPerson]:
     return [draw_identity(rng, index) for index in range(PEOPLE)]
 
 
@@ -94,7 +94,7 @@ def _write_shard(path: Path, rng: np.random.Generator) -> None:
     people = _draw_people(rng)
     selfies: list[Render] = []
     portraits: list[Render] = []
-    styles: list[Style] = []
+    styles: list[DrawnStyle] = []
     for person in people:
         selfies += [render(person, plain_style(rng), selfie_pose(rng)) for _ in range(SELFIES)]
         chosen = [draw_style(rng) for _ in range(PORTRAITS)]

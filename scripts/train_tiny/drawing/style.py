@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scripts.train_tiny.drawing.identity import Rgb
+from scripts.train_tiny.drawing.person import Rgb
 
 COLOURS: dict[str, Rgb] = {
     "red": (200, 48, 50), "orange": (232, 128, 44), "yellow": (240, 202, 76), "green": (62, 142, 84),
@@ -40,7 +40,7 @@ IGNORED = -100  # cross_entropy's own mark for "no label"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Style:
+class DrawnStyle:
     """`backdrop` colours the studio and bokeh places. `light` is "soft" wherever `art` is not "none"."""
 
     garment: str
@@ -51,14 +51,14 @@ class Style:
     art: str
 
 
-def draw_style(rng: np.random.Generator) -> Style:
+def draw_style(rng: np.random.Generator) -> DrawnStyle:
     """Every combination can happen: a style must never tell who wears it."""
     garment = str(rng.choice(GARMENTS, p=_GARMENT_ODDS))
     colour = "black" if garment == "tuxedo" else str(rng.choice(list(COLOURS)))
     if garment == "suit" and rng.random() < 0.5:
         colour = str(rng.choice(("navy", "grey", "black")))
     art = str(rng.choice(ARTS, p=ART_ODDS))
-    return Style(
+    return DrawnStyle(
         garment=garment,
         colour=colour,
         place=str(rng.choice(PLACES, p=PLACE_ODDS)),
@@ -68,7 +68,7 @@ def draw_style(rng: np.random.Generator) -> Style:
     )
 
 
-def shown(style: Style) -> set[str]:
+def shown(style: DrawnStyle) -> set[str]:
     """Which of STYLE_FACTORS a picture in this style can show at all.
 
     Black and white and neon take the colours away; only plain backgrounds have a colour of their own; an art
@@ -84,16 +84,16 @@ def shown(style: Style) -> set[str]:
     return STYLE_FACTORS.keys() - hidden
 
 
-def style_classes(style: Style) -> list[int]:
+def style_classes(style: DrawnStyle) -> list[int]:
     """Class index per entry of STYLE_FACTORS; IGNORED for what is not shown, which only teaches to guess."""
     seen = shown(style)
     return [classes.index(getattr(style, name)) if name in seen else IGNORED for name, classes in STYLE_FACTORS.items()]
 
 
-def plain_style(rng: np.random.Generator) -> Style:
+def plain_style(rng: np.random.Generator) -> DrawnStyle:
     """What people wear on selfies: anything, in ordinary light."""
     style = draw_style(rng)
-    return Style(
+    return DrawnStyle(
         garment=style.garment,
         colour=style.colour,
         place=style.place,

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.faces.align import similarity, warped
-from scripts.train_tiny.drawing.identity import (
+from scripts.train_tiny.drawing.person import (
     CATEGORIES,
     EYE_COLOURS,
     FACIAL_HAIR,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scripts.train_tiny.drawing.identity import TONES_A_GROUP, tone_group
+from scripts.train_tiny.drawing.person import TONES_A_GROUP, tone_group
 from scripts.train_tiny.judging.detail import face_detail
 from scripts.train_tiny.judging.people import Sitter
 from scripts.train_tiny.judging.reading import Reading, visible_factors

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scripts.train_tiny.drawing.identity import Identity, draw_identity
+from scripts.train_tiny.drawing.person import DrawnPerson, draw_identity
 from scripts.train_tiny.drawing.pose import portrait_pose, selfie_pose
 from scripts.train_tiny.drawing.prompts import TRIGGER, draw_prompt
 from scripts.train_tiny.drawing.render import Render, render
-from scripts.train_tiny.drawing.style import Style, draw_style, plain_style
+from scripts.train_tiny.drawing.style import DrawnStyle, draw_style, plain_style
 from scripts.train_tiny.judging.reading import drawn_factors
 
 APART = 1_000_000  # training draws from [its seed, shard number], and there are fewer shards than this
@@ -21,7 +21,7 @@ TRIES = 3  # selfies that somebody takes before they give up
 class Commission:
     """A portrait that is wanted: its prompt, and two drawings of what would be right."""
 
-    style: Style
+    style: DrawnStyle
     prompt: str  # calls the sitter "person", so that no word tells who it is
     target: Render
     second_target: Render
@@ -59,12 +59,12 @@ def draw_sitter(seed: int, index: int, accepts: Callable[[np.ndarray], bool]) ->
     )
 
 
-def commission(person: Identity, style: Style, rng: np.random.Generator) -> Commission:
+def commission(person: DrawnPerson, style: DrawnStyle, rng: np.random.Generator) -> Commission:
     prompt = re.sub(rf"\w+ {TRIGGER}", "person", draw_prompt(rng, style, person.feminine))
     target, second = (render(person, style, portrait_pose(rng)) for _ in range(2))
     return Commission(style, prompt, target, second)
 
 
-def _neutral(style: Style) -> Style:
+def _neutral(style: DrawnStyle) -> DrawnStyle:
     """The same clothes before a grey wall in soft light: where skin is measured."""
     return replace(style, place="studio", backdrop="grey", light="soft", art="none")

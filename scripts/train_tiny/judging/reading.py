@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from models.faces.network import Network, planes
-from scripts.train_tiny.drawing.identity import Identity, categories, measures
-from scripts.train_tiny.drawing.style import COLOURLESS_ARTS, Style, shown
+from scripts.train_tiny.drawing.person import DrawnPerson, categories, measures
+from scripts.train_tiny.drawing.style import COLOURLESS_ARTS, DrawnStyle, shown
 from scripts.train_tiny.judging.judges import FACTORS, likeness_crop, person_classes, style_crop
 
 MIDDLE = 127.5  # of a byte: (x - MIDDLE) / MIDDLE is what both networks read
@@ -45,13 +45,13 @@ class Judges:
         return _named(logits[0], self._style_factors)
 
 
-def drawn_factors(person: Identity) -> dict[str, str]:
+def drawn_factors(person: DrawnPerson) -> dict[str, str]:
     """What a perfect judge would read."""
     classes = person_classes(categories(person), measures(person))
     return {name: names[i] for (name, names), i in zip(FACTORS.items(), classes, strict=True)}
 
 
-def visible_factors(style: Style) -> set[str]:
+def visible_factors(style: DrawnStyle) -> set[str]:
     """Which factors, of FACTORS and of STYLE_FACTORS, a picture in this style can show at all."""
     hidden = {"hair_colour", "eye_colour"} if style.art in COLOURLESS_ARTS else set()
     return FACTORS.keys() - hidden | shown(style)

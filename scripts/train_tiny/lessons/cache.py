@@ -14,7 +14,7 @@ from torch import Tensor
 from scripts.train_tiny.drawing.pose import posed_pose
 from scripts.train_tiny.drawing.render import render
 from scripts.train_tiny.drawing.shards import PORTRAITS, SELFIES, Shard, people_of, read_shard, shard_paths
-from scripts.train_tiny.drawing.style import Style, draw_style
+from scripts.train_tiny.drawing.style import DrawnStyle, draw_style
 from scripts.train_tiny.lessons.augment import snapshot
 from scripts.train_tiny.lessons.onnx_export import trained_recogniser
 from scripts.train_tiny.lessons.precision import short_numbers
@@ -33,7 +33,7 @@ class Portraits:
 
     latents: Tensor  # [n, PORTRAITS, C, 16, 16] half
     landmarks: Tensor  # [n, PORTRAITS, 5, 2], in pixels of 256
-    styles: list[Style]  # n * PORTRAITS
+    styles: list[DrawnStyle]  # n * PORTRAITS
     categories: Tensor  # [n, heads]
     measures: Tensor  # [n, numbers]
     feminine: list[bool]
@@ -45,7 +45,7 @@ class Posed:
 
     latents: Tensor  # [n, C, 16, 16] half
     landmarks: Tensor  # [n, 5, 2], in pixels of 256
-    styles: list[Style]  # n
+    styles: list[DrawnStyle]  # n
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def _portraits(shards: Path, path: Path) -> Portraits:
 
 def _posed(path: Path) -> Posed:
     state = torch.load(path, weights_only=True)
-    return Posed(**state | {"styles": [Style(**fields) for fields in state["styles"]]})
+    return Posed(**state | {"styles": [DrawnStyle(**fields) for fields in state["styles"]]})
 
 
 @torch.no_grad()

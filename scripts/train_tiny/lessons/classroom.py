@@ -9,12 +9,12 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from models.adapters.photomaker.trigger import expand, with_trigger
-from scripts.train_tiny.drawing.identity import care_for
+from scripts.train_tiny.drawing.person import care_for
 from scripts.train_tiny.drawing.prompts import draw_prompt
 from scripts.train_tiny.drawing.shards import PORTRAITS, SELFIES
-from scripts.train_tiny.drawing.style import Style, style_classes
+from scripts.train_tiny.drawing.style import DrawnStyle, style_classes
 from scripts.train_tiny.lessons.cache import EMBEDDINGS, Lessons
-from scripts.train_tiny.lessons.instant import Placed
+from scripts.train_tiny.lessons.instant import PlacedItems
 from scripts.train_tiny.lessons.text import END, general_words
 from scripts.train_tiny.lessons.vae import LATENT_SIZE, WHOLE
 
@@ -39,14 +39,14 @@ class People:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class LessonBatch:
     """ITEMS items."""
 
     latents: Tensor  # [B, C, 16, 16]
     ids: Tensor  # [B, 77]
     second_ids: Tensor  # [B, 77]
     people: People
-    placed: Placed
+    placed: PlacedItems
     classes: Tensor  # [B, heads]: what the reader should read
     measures: Tensor  # [B, numbers]
     weight: Tensor  # [B, 1, 16, 16]
@@ -90,11 +90,11 @@ class Classroom:
         self._words = general_words()
         with_trigger(tokenizer)
 
-    def draw(self) -> Batch:
-        people, placed = People(), Placed()
+    def draw(self) -> LessonBatch:
+        people, placed = People(), PlacedItems()
         items = [self._item(row, people, placed) for row in range(ITEMS)]
         ids = torch.tensor([item.ids for item in items])
-        return Batch(
+        return LessonBatch(
             latents=as_images(torch.stack([item.latents for item in items]).float()),
             ids=ids,
             second_ids=other_padding(ids, self._tokenizer),
@@ -108,7 +108,7 @@ class Classroom:
             readable=torch.tensor([item.readable for item in items]),
         )
 
-    def _item(self, row: int, people: People, placed: Placed) -> Item:
+    def _item(self, row: int, people: People, placed: PlacedItems) -> Item:
         """One picture to draw; its person is added to `people` or `placed`."""
         number = int(self._rng.integers(len(self._lessons)))
         lesson = self._lessons[number]
@@ -147,7 +147,7 @@ class Classroom:
             readable=adapter is not None and not elsewhere,
         )
 
-    def _prompt(self, style: Style, feminine: bool) -> str:
+    def _prompt(self, style: DrawnStyle, feminine: bool) -> str:
         """One in six has a few words that mean nothing here: they must not disturb."""
         prompt = draw_prompt(self._rng, style, feminine)
         if self._rng.random() > 1 / 6:

@@ -21,7 +21,7 @@ CONDITION_CHANNELS = (8, 8, 16, 24, 32)  # halves the keypoints' picture four ti
 
 
 @dataclass(slots=True)
-class Placed:
+class PlacedItems:
     """The items of a batch whose person comes through InstantID, and where the face goes."""
 
     rows: list[int] = field(default_factory=list)  # N
@@ -45,7 +45,7 @@ class Instant(nn.Module):
         self.hint_encoder = self.net.controlnet_cond_embedding  # runs once for a picture, not for each of its timesteps
         self.net.controlnet_cond_embedding = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
 
-    def tokens(self, placed: Placed, blur: float) -> Tensor:
+    def tokens(self, placed: PlacedItems, blur: float) -> Tensor:
         """[N, TOKENS, D]; `blur` is the spread of noise on the embeddings."""
         known = torch.stack(placed.embeddings).float()
         return self.resampler.tokens((known + blur * torch.randn_like(known))[:, None])
@@ -57,7 +57,7 @@ class Instant(nn.Module):
         scale = torch.zeros(batch, 1, 1).index_fill(0, rows, FULL_SCALE)
         return ImageBatch(keys_values=keys_values, scale=scale, regions={}, mask=None)
 
-    def hints(self, placed: Placed, rng: np.random.Generator) -> Tensor:
+    def hints(self, placed: PlacedItems, rng: np.random.Generator) -> Tensor:
         """Pictures of keypoints, encoded: [N, C, S / 16, S / 16]."""
         drawn = []
         for landmarks in placed.landmarks:

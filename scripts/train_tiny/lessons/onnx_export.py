@@ -14,7 +14,7 @@ from scripts.train_tiny.lessons.finder import FinderNet
 from scripts.train_tiny.lessons.landmarks import SIZE as LANDMARK_SIZE
 from scripts.train_tiny.lessons.landmarks import LandmarkNet
 from scripts.train_tiny.lessons.recogniser import SIZE as RECOGNISER_SIZE
-from scripts.train_tiny.lessons.recogniser import Lesson, RecogniserNet
+from scripts.train_tiny.lessons.recogniser import RecogniserLesson, RecogniserNet
 from scripts.train_tiny.lessons.trainer import averaged_state
 
 OPSET = 18
@@ -22,7 +22,7 @@ SMALL = 256  # numbers; biases and the like are not worth a Cast
 
 
 def trained_recogniser(folder: Path) -> RecogniserNet:
-    lesson = Lesson()
+    lesson = RecogniserLesson()
     lesson.load_state_dict(averaged_state(folder, "recogniser"))
     return lesson.network.eval().requires_grad_(False)
 

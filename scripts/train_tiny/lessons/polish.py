@@ -19,16 +19,16 @@ from torch import Tensor
 from models.engine.plan import make_plan
 from models.engine.variance_preserving import VariancePreserving
 from models.faces.align import similarity
-from scripts.train_tiny.drawing.identity import tone_of
+from scripts.train_tiny.drawing.person import tone_of
 from scripts.train_tiny.drawing.shards import Shard
 from scripts.train_tiny.lessons.cache import lesson_names, read_lessons
-from scripts.train_tiny.lessons.classroom import Batch, Classroom, as_images
+from scripts.train_tiny.lessons.classroom import Classroom, LessonBatch, as_images
 from scripts.train_tiny.lessons.discriminator import Contest, begin_contest
 from scripts.train_tiny.lessons.generator import Generator, encoder_shape, trained_generator
 from scripts.train_tiny.lessons.pool import Pool
 from scripts.train_tiny.lessons.precision import short_numbers
 from scripts.train_tiny.lessons.ranks import join
-from scripts.train_tiny.lessons.recogniser import SIZE, Lesson, to_planes, trained_lesson
+from scripts.train_tiny.lessons.recogniser import SIZE, RecogniserLesson, to_planes, trained_lesson
 from scripts.train_tiny.lessons.skin import Lean, skin_colours
 from scripts.train_tiny.lessons.teach import steer
 from scripts.train_tiny.lessons.text import read_tokenizers
@@ -48,14 +48,16 @@ TONE, SKIN, LEAN, LOOK, NAMES, LINES, FOOLING = 6.0, 0.03, 0.1, 1.0, 0.05, 4.0, 
 class Drafts:
     """A batch, and what the generator made of it."""
 
-    batch: Batch
+    batch: LessonBatch
     latents: Tensor  # [B, C, 16, 16]
 
 
 class Critic:
     """Decodes drafts and says what is wrong with the pixels. Belongs to one training loop."""
 
-    def __init__(self, contest: Contest, recogniser: Lesson, shards: list[Shard], rng: np.random.Generator) -> None:
+    def __init__(
+        self, contest: Contest, recogniser: RecogniserLesson, shards: list[Shard], rng: np.random.Generator
+    ) -> None:
         """`shards` are the classroom's lessons, in their order."""
         self._contest = contest
         self._recogniser = recogniser
@@ -109,7 +111,7 @@ def train_polish(shards: Path, cache: Path, text: Path, folder: Path, budget_sec
 
 
 @torch.no_grad()
-def _draft(generator: Generator, batch: Batch, rng: np.random.Generator) -> Drafts:
+def _draft(generator: Generator, batch: LessonBatch, rng: np.random.Generator) -> Drafts:
     """Sampled by the table that the service goes by."""
     plan = make_plan("euler", int(rng.choice(STEPS, p=STEPS_ODDS)), VariancePreserving(prediction="v_prediction"))
     steered = steer(generator, batch, rng)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scripts.train_tiny.drawing.identity import CATEGORIES, MEASURES
+from scripts.train_tiny.drawing.person import CATEGORIES, MEASURES
 from scripts.train_tiny.drawing.style import STYLE_FACTORS, style_classes
 from scripts.train_tiny.lessons.cache import Portraits, read_portraits
 from scripts.train_tiny.lessons.precision import short_numbers

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.faces.align import similarity
-from scripts.train_tiny.drawing.identity import CATEGORIES, MEASURES
+from scripts.train_tiny.drawing.person import CATEGORIES, MEASURES
 from scripts.train_tiny.drawing.shards import SELFIES, Shard
 from scripts.train_tiny.lessons.augment import snapshot
 from scripts.train_tiny.lessons.pool import Pool
@@ -102,7 +102,7 @@ def to_planes(crops: list[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
 
 
-class Lesson(nn.Module):
+class RecogniserLesson(nn.Module):
     """Network and heads together, so that one optimizer and one checkpoint hold both."""
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ def contrast(embeddings: Tensor) -> Tensor:
 
 def train_recogniser(shards: Path, folder: Path, budget_seconds: float) -> None:
     rng, generator = seeded(1, folder, "recogniser")
-    pool, lesson = Pool(shards, rng), channels_last(Lesson())
+    pool, lesson = Pool(shards, rng), channels_last(RecogniserLesson())
     weights = torch.tensor([SKIN_WEIGHT if name in SKIN else 1.0 for name in MEASURES])
 
     def loss_of(step: int) -> dict[str, Tensor]:
@@ -144,8 +144,8 @@ def train_recogniser(shards: Path, folder: Path, budget_seconds: float) -> None:
     Trainer("recogniser", lesson, folder, rate=2e-3, decay=0.02, average=0.99).run(loss_of, budget_seconds)
 
 
-def trained_lesson(folder: Path) -> Lesson:
+def trained_lesson(folder: Path) -> RecogniserLesson:
     """Network and heads, to teach others with."""
-    lesson = Lesson()
+    lesson = RecogniserLesson()
     lesson.load_state_dict(averaged_state(folder, "recogniser"))
     return channels_last(lesson).eval().requires_grad_(False)

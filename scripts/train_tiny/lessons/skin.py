@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scripts.train_tiny.drawing.identity import TONE_GROUPS, tone_group
+from scripts.train_tiny.drawing.person import TONE_GROUPS, tone_group
 from scripts.train_tiny.drawing.skin_patches import skin_patches
 
 MIDDLE = 0.2  # of the skin's pixels, by each number of their colours, say what the skin's is

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scripts.train_tiny.lessons.cache import read_lessons
-from scripts.train_tiny.lessons.classroom import ITEMS, Batch, Classroom, People, as_images
+from scripts.train_tiny.lessons.classroom import ITEMS, Classroom, LessonBatch, People, as_images
 from scripts.train_tiny.lessons.generator import SCHEDULER, Generator, Person, encoder_shape
-from scripts.train_tiny.lessons.instant import Instant, Placed
+from scripts.train_tiny.lessons.instant import Instant, PlacedItems
 from scripts.train_tiny.lessons.precision import short_numbers
 from scripts.train_tiny.lessons.ranks import join
 from scripts.train_tiny.lessons.reader import LatentReader, reading_loss, trained_reader
@@ -54,7 +54,7 @@ class Looks:
         self._rng = rng
         self._signal, self._noise = signal_rates()
 
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+    def __call__(self, batch: LessonBatch) -> dict[str, Tensor]:
         """What is wrong with both guesses of the clean latents."""
         steered = steer(self._generator, batch, self._rng)
         # A sampler starts from noise alone, while the schedule's last timestep still holds 7 % of the picture.
@@ -70,7 +70,9 @@ class Looks:
         _, second = self._look(as_images(a * seen + s * left), later, steered, batch)
         return {name: first[name] + second[name] for name in first}
 
-    def _look(self, x: Tensor, timesteps: Tensor, steered: Steered, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def _look(
+        self, x: Tensor, timesteps: Tensor, steered: Steered, batch: LessonBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The clean latents that the network reads out of `x` at `timesteps`, and what is wrong with them."""
         a, s = self._rates(timesteps)
         with short_numbers(), sdpa_kernel(SDPBackend.MATH):  # fused ones train slowly
@@ -98,7 +100,7 @@ def train_generator(shards: Path, cache: Path, text: Path, folder: Path, budget_
     Trainer("generator", generator, folder, rate=1.2e-3).run(lambda step: looks(classroom.draw()), budget_seconds)
 
 
-def steer(generator: Generator, batch: Batch, rng: np.random.Generator) -> Steered:
+def steer(generator: Generator, batch: LessonBatch, rng: np.random.Generator) -> Steered:
     with short_numbers(), sdpa_kernel(SDPBackend.MATH):
         embeds, pooled = conditioned(generator, batch.ids, batch.second_ids, batch.people, rng)
         return Steered(embeds, pooled, _instant_person(generator.instant, batch.placed, rng))
@@ -135,7 +137,7 @@ def signal_rates() -> tuple[Tensor, Tensor]:
     return kept.sqrt(), (1 - kept).sqrt()
 
 
-def _reader_losses(reader: LatentReader, guess: Tensor, batch: Batch) -> dict[str, Tensor]:
+def _reader_losses(reader: LatentReader, guess: Tensor, batch: LessonBatch) -> dict[str, Tensor]:
     """What the reader makes of `guess` [B, C, 16, 16]: is it the right person, and does it feel the same?"""
     with short_numbers():
         logits, measures, felt = reader(guess)
@@ -150,7 +152,7 @@ def _reader_losses(reader: LatentReader, guess: Tensor, batch: Batch) -> dict[st
     }
 
 
-def _instant_person(instant: Instant, placed: Placed, rng: np.random.Generator) -> Person | None:
+def _instant_person(instant: Instant, placed: PlacedItems, rng: np.random.Generator) -> Person | None:
     if not placed.rows:
         return None
     rows, tokens = torch.tensor(placed.rows), instant.tokens(placed, BLUR)

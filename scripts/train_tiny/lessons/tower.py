@@ -17,7 +17,7 @@ from transformers.models.clip.modeling_clip import CLIPAttention
 
 from models.adapters.clip_pixels import MEAN, STD
 from models.adapters.photomaker.encoder import EncoderShape, PhotoMakerEncoder, VisionShape
-from scripts.train_tiny.drawing.identity import CATEGORIES, MEASURES
+from scripts.train_tiny.drawing.person import CATEGORIES, MEASURES
 from scripts.train_tiny.drawing.shards import SELFIES
 from scripts.train_tiny.lessons.augment import snapshot
 from scripts.train_tiny.lessons.cache import TOWER_SIZE, Lessons, read_lessons
@@ -90,7 +90,7 @@ def _factored(random: float, identity: float, width: int, heads: int) -> tuple[T
     return torch.stack(first), torch.stack(second)
 
 
-class Lesson(nn.Module):
+class TowerLesson(nn.Module):
     """The encoder with heads that name what its token says; the heads are for training only."""
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ def clip_normalised(x: Tensor) -> Tensor:
 
 def train_tower(shards: Path, cache: Path, folder: Path, budget_seconds: float) -> None:
     rng, generator = seeded(10, folder, "tower", join())
-    lessons, lesson = read_lessons(shards, cache), Lesson()
+    lessons, lesson = read_lessons(shards, cache), TowerLesson()
 
     def loss_of(step: int) -> dict[str, Tensor]:
         drawn = [_draw(lessons, rng) for _ in range(BATCH)]
@@ -149,6 +149,6 @@ def _draw(lessons: list[Lessons], rng: np.random.Generator) -> tuple[Tensor, Ten
 
 
 def trained_tower(folder: Path) -> PhotoMakerEncoder:
-    lesson = Lesson()
+    lesson = TowerLesson()
     lesson.load_state_dict(averaged_state(folder, "tower"))
     return lesson.encoder

@@ -15,7 +15,7 @@ from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
 from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import Tensor, nn
 
-from scripts.train_tiny.drawing.identity import care_for
+from scripts.train_tiny.drawing.person import care_for
 from scripts.train_tiny.drawing.shards import PORTRAITS
 from scripts.train_tiny.lessons.pool import Pool
 from scripts.train_tiny.lessons.precision import short_numbers

@@ -62,7 +62,7 @@ class Gallery:
         return float(cosines.diagonal().mean() - cosines[~np.eye(len(cosines), dtype=bool)].mean())
 
 
-class House:
+class Evaluation:
     """The service's engine, twelve sitters and the judges. Portraits are kept, for several tests look at the same."""
 
     def __init__(self) -> None:
@@ -111,8 +111,8 @@ def difference(first: np.ndarray, second: np.ndarray) -> int:
 
 
 @pytest.fixture(scope="module")
-def house() -> House:
-    return House()
+def evaluation() -> Evaluation:
+    return Evaluation()
 
 
 # ---- the files
@@ -125,31 +125,31 @@ def test_it_fits_into_the_repository_and_may_be_used_for_anything():
     assert {file.licence for file in bundle.info.files} == {"CC0-1.0"}
 
 
-def test_every_adapter_of_the_bundle_is_asked(house):
-    assert house.studio.adapters == ADAPTERS
+def test_every_adapter_of_the_bundle_is_asked(evaluation):
+    assert evaluation.studio.adapters == ADAPTERS
 
 
-def test_the_judges_know_drawn_people_and_clothes(house):
+def test_the_judges_know_drawn_people_and_clothes(evaluation):
     """Else they could not say anything about portraits."""
-    drawn = [sitter.wanted.target for sitter in house.sitters]
-    readings = [house.judges.who(target.pixels, target.landmarks) for target in drawn]
-    assert house.gallery.found(readings) >= 0.9
-    glasses = [r.factors["glasses"] == s.truth["glasses"] for r, s in zip(readings, house.sitters, strict=True)]
+    drawn = [sitter.wanted.target for sitter in evaluation.sitters]
+    readings = [evaluation.judges.who(target.pixels, target.landmarks) for target in drawn]
+    assert evaluation.gallery.found(readings) >= 0.9
+    glasses = [r.factors["glasses"] == s.truth["glasses"] for r, s in zip(readings, evaluation.sitters, strict=True)]
     assert np.mean(glasses) >= 0.75
-    styles = [house.judges.style(target.pixels)["garment"] for target in drawn]
-    assert np.mean([read == s.wanted.style.garment for read, s in zip(styles, house.sitters, strict=True)]) >= 0.6
+    styles = [evaluation.judges.style(target.pixels)["garment"] for target in drawn]
+    assert np.mean([read == s.wanted.style.garment for read, s in zip(styles, evaluation.sitters, strict=True)]) >= 0.6
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # diffusers' own
 @pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_the_engine_makes_the_picture_that_diffusers_makes_of_the_same_files(house, strength):
+def test_the_engine_makes_the_picture_that_diffusers_makes_of_the_same_files(evaluation, strength):
     """Without the person diffusers reads the prompt as well; with, it gets the embeddings that carry the person."""
     pipeline = StableDiffusionXLPipeline.from_pretrained(
         PACKAGE / "tiny", torch_dtype=torch.float32, add_watermarker=False
     )
     pipeline.set_progress_bar_config(disable=True)
     order = StudioOrder(selfies=(), prompt=NAVY, adapter="photomaker-v2", strength=strength)
-    row = house.studio.prepare(of(house.sitters[0], order))
+    row = evaluation.studio.prepare(of(evaluation.sitters[0], order))
     noise = torch.randn(1, *row.latent.shape, generator=torch.Generator().manual_seed(5))
     row.latent = noise[0] * row.plan.initial_scale
     fused = row.conditioning.personal
@@ -158,7 +158,7 @@ def test_the_engine_makes_the_picture_that_diffusers_makes_of_the_same_files(hou
         **(asked if strength else {"prompt": NAVY}), num_inference_steps=4, guidance_scale=1.0, latents=noise,
         height=256, width=256, output_type="np",
     ).images[0] * 255  # fmt: skip
-    [made] = house.studio.develop([row])
+    [made] = evaluation.studio.develop([row])
     assert np.abs(made - expected).max() <= 2
 
 
@@ -166,25 +166,25 @@ def test_the_engine_makes_the_picture_that_diffusers_makes_of_the_same_files(hou
 
 
 @each_adapter
-def test_the_person_in_the_selfie_reaches_the_picture(house, adapter):
-    readings = house.read(adapter, house.portraits(adapter))
-    assert house.gallery.found(readings) >= ENOUGH
-    assert house.gallery.likeness(readings) > 0.25
+def test_the_person_in_the_selfie_reaches_the_picture(evaluation, adapter):
+    readings = evaluation.read(adapter, evaluation.portraits(adapter))
+    assert evaluation.gallery.found(readings) >= ENOUGH
+    assert evaluation.gallery.likeness(readings) > 0.25
 
 
 @each_adapter
-def test_nothing_of_the_person_goes_round_the_adapter(house, adapter):
+def test_nothing_of_the_person_goes_round_the_adapter(evaluation, adapter):
     """With ID tokens of zeros the portraits are nobody's: what the test above found came through the tokens."""
     order = StudioOrder(selfies=(), prompt=NAVY, seed=5, adapter=adapter)
-    readings = house.read(
-        adapter, house.studio.without_identity().shoot([of(sitter, order) for sitter in house.sitters])
+    readings = evaluation.read(
+        adapter, evaluation.studio.without_identity().shoot([of(sitter, order) for sitter in evaluation.sitters])
     )
-    assert house.gallery.found(readings) <= 0.25
-    assert abs(house.gallery.likeness(readings)) < 0.1
+    assert evaluation.gallery.found(readings) <= 0.25
+    assert abs(evaluation.gallery.likeness(readings)) < 0.1
 
 
 @each_adapter
-def test_a_person_alone_looks_the_same_as_in_a_batch_of_strangers(house, adapter):
+def test_a_person_alone_looks_the_same_as_in_a_batch_of_strangers(evaluation, adapter):
     """Batch mates have other styles, strengths, steps, seeds and adapters; none of it shows."""
     ways = [(NAVY, 4, 1.0), (YELLOW, 8, 1.0), (YELLOW, 2, 0.5), (NAVY, 6, 0.0)] * 2  # prompt, steps, strength
     orders = [
@@ -192,41 +192,44 @@ def test_a_person_alone_looks_the_same_as_in_a_batch_of_strangers(house, adapter
             selfies=(sitter.selfie.pixels,), prompt=prompt, seed=seed, adapter=name, steps=steps, strength=strength
         )
         for seed, (sitter, name, (prompt, steps, strength)) in enumerate(
-            zip(house.sitters[:8], cycle([adapter, *ADAPTERS]), ways, strict=False)
+            zip(evaluation.sitters[:8], cycle([adapter, *ADAPTERS]), ways, strict=False)
         )
     ]
-    together = house.studio.shoot(orders)
+    together = evaluation.studio.shoot(orders)
     own = [index for index, order in enumerate(orders) if order.adapter == adapter]
     assert len(own) >= 2
     for index in own[:4]:
-        [alone] = house.studio.shoot([orders[index]])
+        [alone] = evaluation.studio.shoot([orders[index]])
         assert difference(alone, together[index]) <= 2  # another batch size may sum in another order
 
 
 @each_adapter
-def test_strength_0_shows_nobody(house, adapter):
-    none = house.portraits(adapter, strength=0.0)
+def test_strength_0_shows_nobody(evaluation, adapter):
+    none = evaluation.portraits(adapter, strength=0.0)
     assert max(difference(none[0], other) for other in none[1:]) <= 1
 
 
 @each_adapter
-def test_more_strength_does_not_lose_the_person(house, adapter):
+def test_more_strength_does_not_lose_the_person(evaluation, adapter):
     strengths = (0.0, 0.25, 0.5, 1.0)
-    likeness = [house.gallery.likeness(house.read(adapter, house.portraits(adapter, strength=s))) for s in strengths]
+    likeness = [
+        evaluation.gallery.likeness(evaluation.read(adapter, evaluation.portraits(adapter, strength=s)))
+        for s in strengths
+    ]
     assert all(more > less - 0.02 for less, more in pairwise(likeness)), likeness
     assert likeness[-1] > likeness[0] + 0.4, likeness
     assert likeness[-1] > likeness[1] + GAIN.get(adapter, 0.1), likeness
 
 
 @each_merging_adapter
-def test_the_first_steps_are_the_prompts_and_the_last_ones_the_persons(house, adapter):
+def test_the_first_steps_are_the_prompts_and_the_last_ones_the_persons(evaluation, adapter):
     """Half strength of four steps: two strangers are the same nobody for two steps, and then part."""
     order = StudioOrder(selfies=(), prompt=NAVY, seed=5, adapter=adapter, steps=4)
     half, full = (
-        [house.studio.prepare(of(sitter, replace(order, strength=strength))) for sitter in house.sitters[:2]]
+        [evaluation.studio.prepare(of(sitter, replace(order, strength=strength))) for sitter in evaluation.sitters[:2]]
         for strength in (0.5, 1.0)
     )
-    engine = house.studio.engine(half[0].key.network)
+    engine = evaluation.studio.engine(half[0].key.network)
     for row in (*half, *full):
         engine.add(row)
     parted = []
@@ -239,23 +242,23 @@ def test_the_first_steps_are_the_prompts_and_the_last_ones_the_persons(house, ad
 
 
 @each_adapter
-def test_two_selfies_beat_one(house, adapter):
+def test_two_selfies_beat_one(evaluation, adapter):
     """Over 24 people, held against drawn portraits of them; either selfie alone, and both in either order.
 
     Twelve are too few for v1: two selfies gave 0.007 there over 48, and the spread of a mean of twelve is 0.008.
     """
-    sitters = [*house.sitters, *house.passers_by]
+    sitters = [*evaluation.sitters, *evaluation.passers_by]
     drawn = [sitter.neutral.target for sitter in sitters]
-    wanted = np.stack([house.judges.who(target.pixels, target.landmarks).embedding for target in drawn])
+    wanted = np.stack([evaluation.judges.who(target.pixels, target.landmarks).embedding for target in drawn])
 
     def likeness(portraits: list[np.ndarray]) -> float:
-        made = np.stack([reading.embedding for reading in house.read(adapter, portraits)])
+        made = np.stack([reading.embedding for reading in evaluation.read(adapter, portraits)])
         return float((made * wanted).sum(axis=1).mean())
 
     def shot(*chosen: str) -> float:
         order = StudioOrder(selfies=(), prompt=NAVY, seed=5, adapter=adapter)
         selfies = [tuple(getattr(sitter, name).pixels for name in chosen) for sitter in sitters]
-        return likeness(house.studio.shoot([replace(order, selfies=pictures) for pictures in selfies]))
+        return likeness(evaluation.studio.shoot([replace(order, selfies=pictures) for pictures in selfies]))
 
     one = (shot("selfie") + shot("second_selfie")) / 2
     two = (shot("selfie", "second_selfie") + shot("second_selfie", "selfie")) / 2
@@ -263,8 +266,8 @@ def test_two_selfies_beat_one(house, adapter):
 
 
 @each_adapter
-def test_preview_and_final_of_one_seed_show_the_same_person(house, adapter):
-    previews, finals = (house.read(adapter, house.portraits(adapter, steps=steps)) for steps in (2, 8))
+def test_preview_and_final_of_one_seed_show_the_same_person(evaluation, adapter):
+    previews, finals = (evaluation.read(adapter, evaluation.portraits(adapter, steps=steps)) for steps in (2, 8))
     cosines = np.stack([p.embedding for p in previews]) @ np.stack([f.embedding for f in finals]).T
     assert (cosines.argmax(axis=1) == np.arange(len(cosines))).mean() >= 0.75
 
@@ -273,29 +276,29 @@ def test_preview_and_final_of_one_seed_show_the_same_person(house, adapter):
 
 
 @each_adapter
-def test_another_style_keeps_the_person(house, adapter):
-    navy, yellow = (house.read(adapter, house.portraits(adapter, prompt=prompt)) for prompt in (NAVY, YELLOW))
+def test_another_style_keeps_the_person(evaluation, adapter):
+    navy, yellow = (evaluation.read(adapter, evaluation.portraits(adapter, prompt=prompt)) for prompt in (NAVY, YELLOW))
     cosines = np.stack([a.embedding for a in navy]) @ np.stack([b.embedding for b in yellow]).T
     assert (cosines.argmax(axis=1) == np.arange(len(cosines))).mean() >= 0.75
-    assert house.gallery.found(yellow) >= ENOUGH
+    assert evaluation.gallery.found(yellow) >= ENOUGH
 
 
 @each_adapter
-def test_another_selfie_keeps_the_style(house, adapter):
+def test_another_selfie_keeps_the_style(evaluation, adapter):
     ordered = {
         NAVY: {"garment": "suit", "colour": "navy", "place": "studio", "backdrop": "grey"},
         YELLOW: {"garment": "turtleneck", "colour": "yellow", "place": "library"},
     }
     for prompt, style in ordered.items():
-        worn = [house.judges.style(portrait) for portrait in house.portraits(adapter, prompt=prompt)]
+        worn = [evaluation.judges.style(portrait) for portrait in evaluation.portraits(adapter, prompt=prompt)]
         for factor, name in style.items():
             assert np.mean([read[factor] == name for read in worn]) >= 0.75, (prompt, factor)
 
 
 @each_with_recogniser
-def test_skin_tones_of_strangers_stay_with_their_owners(house, adapter):
+def test_skin_tones_of_strangers_stay_with_their_owners(evaluation, adapter):
     """The plainest sign, and one that needs no judge: the middle of a face is as light as its owner is."""
-    luma = [portrait[120:160, 96:160].mean() for portrait in house.portraits(adapter)]
+    luma = [portrait[120:160, 96:160].mean() for portrait in evaluation.portraits(adapter)]
     light = [value for value, index in zip(luma, PEOPLE, strict=True) if index % 10 <= 2]
     dark = [value for value, index in zip(luma, PEOPLE, strict=True) if index % 10 >= 8]
     assert min(light) - max(dark) > 15

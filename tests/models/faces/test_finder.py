@@ -12,7 +12,7 @@ from models.faces.bundled import load_bundled
 from models.faces.face import Rgb
 from models.faces.finder import CONFIRM_SIDE, FRAME_SIZE, STRIDE, UNIT, FaceFinder
 from models.faces.network import Network
-from scripts.train_tiny.drawing.identity import SKIN, draw_identity
+from scripts.train_tiny.drawing.person import SKIN, draw_identity
 from scripts.train_tiny.drawing.pose import selfie_pose
 from scripts.train_tiny.drawing.render import Render, render
 from scripts.train_tiny.drawing.style import plain_style

@@ -11,7 +11,7 @@ mean. Needs skia (the `train` extra, part of `make test`).
 import numpy as np
 import pytest
 
-from scripts.measure_finals import Comparison
+from scripts.measure_finals import FinalsComparison
 from scripts.studio import open_studio
 from scripts.train_tiny.judging.people import draw_sitter
 
@@ -28,7 +28,7 @@ MOST = 0.85  # of the people
 @pytest.fixture(scope="module")
 def compared():
     sitters = [draw_sitter(20261, index, lambda _: True) for index in range(PEOPLE)]
-    return Comparison(open_studio(), sitters * SEEDS, None)  # every place in the list has a seed of its own
+    return FinalsComparison(open_studio(), sitters * SEEDS, None)  # every place in the list has a seed of its own
 
 
 @pytest.fixture(scope="module")

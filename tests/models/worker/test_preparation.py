@@ -10,7 +10,7 @@ from models.wire.setup import Setup
 from models.worker.job import JobRefused, WorkerJob
 from models.worker.loading import load_parts
 from models.worker.preparation import Preparer
-from scripts.train_tiny.drawing.identity import draw_identity
+from scripts.train_tiny.drawing.person import draw_identity
 from scripts.train_tiny.drawing.pose import selfie_pose
 from scripts.train_tiny.drawing.render import render
 from scripts.train_tiny.drawing.style import plain_style

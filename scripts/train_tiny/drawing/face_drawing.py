@@ -6,22 +6,22 @@ import numpy as np
 import skia
 
 from scripts.train_tiny.drawing.head import Head
-from scripts.train_tiny.drawing.identity import Identity, Rgb
 from scripts.train_tiny.drawing.paint import Point, curve, dim, mix
-from scripts.train_tiny.drawing.pose import Pose
+from scripts.train_tiny.drawing.person import DrawnPerson, Rgb
+from scripts.train_tiny.drawing.pose import DrawnPose
 
 EYE_LINE = 0.05
 MOUTH_LINE = 0.62
 
 
 @dataclass(frozen=True, slots=True)
-class Sitter:
+class FaceDrawing:
     """Everything that the parts of a face need to be drawn."""
 
     canvas: skia.Canvas
-    person: Identity
+    person: DrawnPerson
     head: Head
-    pose: Pose
+    pose: DrawnPose
     rng: np.random.Generator
     inked: bool
 

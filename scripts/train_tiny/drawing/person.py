@@ -46,7 +46,7 @@ SHAPES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class DrawnPerson:
     """One invented person. Numbers are 0..1 unless said otherwise."""
 
     feminine: bool
@@ -69,7 +69,7 @@ class Identity:
     seed: int  # of the strands, curls and freckles
 
 
-def draw_identity(rng: np.random.Generator, index: int) -> Identity:
+def draw_identity(rng: np.random.Generator, index: int) -> DrawnPerson:
     """Skin tones and presentations come round in turn with `index`, so that any 20 in a row are balanced."""
     feminine = bool((index // 10) % 2)
     tone = float(np.clip(index % 10 + rng.uniform(-0.45, 0.45), 0, 9))
@@ -81,7 +81,7 @@ def draw_identity(rng: np.random.Generator, index: int) -> Identity:
     shapes["lip_fullness"] = shapes["lip_fullness"] * 0.75 + (0.25 if feminine else 0.0)
     shapes["lip_colour"] = shapes["lip_colour"] * 0.6 + (0.4 if feminine else 0.0)
     odds = FEMININE_HAIR_ODDS if feminine else MASCULINE_HAIR_ODDS
-    return Identity(
+    return DrawnPerson(
         feminine=feminine,
         tone=tone,
         skin=_jitter(rng, _lively(_between(SKIN, tone)), 0.0, 2.5),
@@ -103,7 +103,7 @@ def draw_identity(rng: np.random.Generator, index: int) -> Identity:
     )
 
 
-def categories(person: Identity) -> np.ndarray:
+def categories(person: DrawnPerson) -> np.ndarray:
     """Class index per head of CATEGORIES, int64."""
     return np.array([
         HAIR.index(person.hair), list(HAIR_COLOURS).index(person.hair_colour),
@@ -121,7 +121,7 @@ CATEGORIES: dict[str, int] = {
 MEASURES = (*SHAPES, "tone", "age", *(f"{part}_{c}" for part in ("skin", "hair", "eye", "frame") for c in "rgb"))
 
 
-def measures(person: Identity) -> np.ndarray:
+def measures(person: DrawnPerson) -> np.ndarray:
     """Regression targets in the order of MEASURES, roughly -1..1, float32."""
     colours = [c / 127.5 - 1 for rgb in (person.skin, person.hair_rgb, person.eye_rgb, person.frame) for c in rgb]
     shapes = [person.shapes[name] * 2 - 1 for name in SHAPES]
