@@ -33,7 +33,7 @@ from service.telemetry import TelemetryError, Tracer, open_tracer
 from service.workers.process import launch_process
 from service.workers.protocol import Launcher
 from service.workers.supervised import SupervisedWorkers
-from service.workers.supervisor import Patience
+from service.workers.supervisor import SupervisionPolicy
 
 PHOTO = click.Path(exists=True, dir_okay=False, path_type=Path)
 OPTION_HELPS = {
@@ -177,9 +177,9 @@ def build_workers(settings: Settings, launcher: Launcher, metrics: Metrics) -> S
     """One worker process per device."""
     setup = msgspec.convert(settings, Setup, from_attributes=True)  # by name; the device is each worker's own
     setups = [msgspec.structs.replace(setup, device=device) for device in settings.devices]
-    patience = Patience(heartbeat_seconds=settings.heartbeat_seconds, start_seconds=settings.start_seconds)
+    policy = SupervisionPolicy(heartbeat_seconds=settings.heartbeat_seconds, start_seconds=settings.start_seconds)
     return SupervisedWorkers(
-        setups, launcher=launcher, patience=patience, on_figures=metrics.add_figures, on_restart=metrics.count_restart
+        setups, launcher=launcher, policy=policy, on_figures=metrics.add_figures, on_restart=metrics.count_restart
     )
 
 

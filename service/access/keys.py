@@ -8,7 +8,7 @@ from pathlib import Path
 from service.access.caller import Caller
 from service.access.key_file import KEY_SHAPE, KeyEntry, keyed_hash, parse_keys, read_service_secret
 from service.errors import Unauthorized
-from service.watched import Watched
+from service.watched_file import WatchedFile
 
 NO_HASH = "0" * 64  # compared with where there is no such key, so that both answers take as long
 HOW = "send one as `Authorization: Bearer ps_...` or `X-API-Key: ps_...`"
@@ -31,7 +31,7 @@ class Keys:
     @classmethod
     def from_files(cls, keys: Path, secret: Path) -> "Keys":
         """Raises OSError, or KeysError, for what is wrong with either."""
-        return cls(Watched(keys, parse_keys).current, read_service_secret(secret))
+        return cls(WatchedFile(keys, parse_keys).current, read_service_secret(secret))
 
     def identify(self, text: str) -> Caller:
         """Raises Unauthorized. Whether a key was revoked or is too old is told to those alone who have it."""

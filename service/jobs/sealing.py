@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
 
 from service.errors import BadRequest, Forbidden
-from service.watched import Watched
+from service.watched_file import WatchedFile
 
 Kind = Literal["identity", "proof"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -108,7 +108,7 @@ class Sealer:
     @classmethod
     def from_file(cls, path: Path) -> "Sealer":
         """Reads the file again when it changes. Raises OSError and SealingKeysError."""
-        return cls(Watched(path, parse_keyring).current)
+        return cls(WatchedFile(path, parse_keyring).current)
 
     def seal(self, kind: Kind, payload: bytes, caller_id: str, lifetime_seconds: float) -> str:
         """A token that opens for this caller, as this kind, for this long."""

@@ -88,7 +88,7 @@ class Webhooks:
         """The caller's own signing secret: nobody can sign what another caller would believe."""
         return "whsec_" + base64.b64encode(self._key_of(caller_id)).decode()
 
-    async def check(self, text: str) -> None:
+    async def check_target(self, text: str) -> None:
         """Refuse now what would be refused later. Raises BadRequest with a code webhook_*."""
         target = parse_target(text, allow_loopback=self._allow_loopback)
         await find_addresses(target, self._resolve, allow_loopback=self._allow_loopback)

@@ -17,7 +17,7 @@ from service.workers.held_job import HeldJob
 from service.workers.placing import choose_worker
 from service.workers.process import launch_process
 from service.workers.protocol import Launcher, OnFigures, OnRestart, WorkerStatus
-from service.workers.supervisor import Patience, Supervisor
+from service.workers.supervisor import SupervisionPolicy, Supervisor
 
 logger = logging.getLogger("proofsheet.worker")
 
@@ -32,12 +32,13 @@ class SupervisedWorkers:
         setups: Sequence[Setup],
         *,
         launcher: Launcher = launch_process,
-        patience: Patience | None = None,
+        policy: SupervisionPolicy | None = None,
         on_figures: OnFigures = lambda _worker, _figures: None,
         on_restart: OnRestart = lambda _worker: None,
     ) -> None:
         self._supervisors = [
-            Supervisor(str(number), setup, launcher, patience or Patience()) for number, setup in enumerate(setups)
+            Supervisor(str(number), setup, launcher, policy or SupervisionPolicy())
+            for number, setup in enumerate(setups)
         ]
         self._jobs: dict[str, HeldJob] = {}
         self._on_figures = on_figures

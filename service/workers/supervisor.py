@@ -16,7 +16,7 @@ from service.workers.protocol import Launcher, Link, WorkerStatus
 logger = logging.getLogger("proofsheet.worker")
 
 
-class Patience(Struct, frozen=True, kw_only=True):
+class SupervisionPolicy(Struct, frozen=True, kw_only=True):
     """How long a worker may be silent, and how often it may die."""
 
     heartbeat_seconds: float = 20.0
@@ -35,7 +35,7 @@ class Supervisor:
     may be given jobs; `on_give_up` is called once, with the reason, and the worker stays down.
     """
 
-    def __init__(self, name: str, setup: Setup, launcher: Launcher, patience: Patience) -> None:
+    def __init__(self, name: str, setup: Setup, launcher: Launcher, policy: SupervisionPolicy) -> None:
         self.name = name  # a stable label for metrics: two workers may share a device
         self.setup = setup
         self.state = "starting"
@@ -44,7 +44,7 @@ class Supervisor:
         self.images_held = 0
         self.jobs_held = 0
         self._launcher = launcher
-        self._patience = patience
+        self._policy = policy
         self._link: Link | None = None
         self._last_heard = 0.0
         self._broken: str | None = None
@@ -98,11 +98,11 @@ class Supervisor:
         link, self._link = self._link, None
         link.send(Shutdown())
         for harder in (link.terminate, link.kill):
-            done, _ = await asyncio.wait({link.closed}, timeout=self._patience.stop_seconds)
+            done, _ = await asyncio.wait({link.closed}, timeout=self._policy.stop_seconds)
             if done:
                 return
             harder()
-        await asyncio.wait({link.closed}, timeout=self._patience.stop_seconds)
+        await asyncio.wait({link.closed}, timeout=self._policy.stop_seconds)
 
     async def _keep_alive(self) -> None:
         while True:
@@ -132,7 +132,7 @@ class Supervisor:
             return f"can't be started: {error.strerror}"
         assert self._link is not None
         while not self._link.closed.done():
-            await asyncio.wait({self._link.closed}, timeout=self._patience.heartbeat_seconds / 4)
+            await asyncio.wait({self._link.closed}, timeout=self._policy.heartbeat_seconds / 4)
             silent = asyncio.get_running_loop().time() - self._last_heard
             if silent > self._silence_limit() and not self._link.closed.done():
                 logger.error("worker for %s was silent for %.1f s: killed", self.setup.device, silent)
@@ -164,16 +164,16 @@ class Supervisor:
                 self.on_message(self, message)
 
     def _silence_limit(self) -> float:
-        return self._patience.heartbeat_seconds if self.ready is not None else self._patience.start_seconds
+        return self._policy.heartbeat_seconds if self.ready is not None else self._policy.start_seconds
 
     def _is_hopeless(self) -> bool:
         """A first start that says what is broken stays broken; otherwise it takes several crashes."""
-        oldest = asyncio.get_running_loop().time() - self._patience.crash_window_seconds
+        oldest = asyncio.get_running_loop().time() - self._policy.crash_window_seconds
         while self._crashes and self._crashes[0] < oldest:
             self._crashes.popleft()
         never_worked = self._broken is not None and self.restarts == 0
-        return never_worked or len(self._crashes) >= self._patience.max_crashes
+        return never_worked or len(self._crashes) >= self._policy.max_crashes
 
     def _backoff_seconds(self) -> float:
-        pause = self._patience.first_backoff_seconds * 2 ** (len(self._crashes) - 1)
-        return min(pause, self._patience.longest_backoff_seconds)
+        pause = self._policy.first_backoff_seconds * 2 ** (len(self._crashes) - 1)
+        return min(pause, self._policy.longest_backoff_seconds)

@@ -2,18 +2,18 @@
 
 import base64
 
-from tests.service.harness import SELFIE, build_house, client_of
+from tests.service.harness import SELFIE, build_service, client_of
 
 PICTURE = "data:image/jpeg;base64," + base64.b64encode(SELFIE).decode()
 
 
-async def calling(*calls, house=None):
-    """The answers to these (method, path, options), one after the other, in one house."""
+async def calling(*calls, service=None):
+    """The answers to these (method, path, options), one after the other, in one service."""
 
-    async with client_of(house or build_house()) as client:
+    async with client_of(service or build_service()) as client:
         return [await client.request(method, path, **options) for method, path, options in calls]
 
 
-async def one(method, path, house=None, **options):
-    [answer] = await calling((method, path, options), house=house)
+async def one(method, path, service=None, **options):
+    [answer] = await calling((method, path, options), service=service)
     return answer

@@ -30,9 +30,9 @@ from service.telemetry import Tracer
 from service.workers.in_process import launch_thread
 from service.workers.protocol import Launcher
 from service.workers.supervised import SupervisedWorkers
-from service.workers.supervisor import Patience
+from service.workers.supervisor import SupervisionPolicy
 
-QUICK = Patience(
+QUICK = SupervisionPolicy(
     heartbeat_seconds=5.0,
     start_seconds=10.0,
     first_backoff_seconds=0.02,
@@ -64,7 +64,7 @@ class FakeDecoders:
 
 
 @dataclasses.dataclass
-class House:
+class ServiceHarness:
     """One front and what stands behind it."""
 
     app: Litestar
@@ -86,18 +86,18 @@ class House:
         return self.metrics.registry.get_sample_value(f"proofsheet_{name}", labels) or 0.0
 
 
-def build_house(
+def build_service(
     *,
     script: Script | None = None,
     launcher: Launcher | None = None,
-    patience: Patience = QUICK,
+    policy: SupervisionPolicy = QUICK,
     num_workers: int = 1,
     decoders: Any = None,
     secrets: Secrets | None = None,
     tracer: Tracer | None = None,
     surfaces: Sequence[Surface] = SURFACES,
     **settings: Any,
-) -> House:
+) -> ServiceHarness:
     fakes: list[FakeWorker] = []
 
     def make_fake(setup: Setup, send: Callable[..., None]) -> FakeWorker:
@@ -109,36 +109,36 @@ def build_house(
     workers = SupervisedWorkers(
         [Setup(device=f"fake:{number}") for number in range(num_workers)],
         launcher=launcher or partial(launch_thread, factory=make_fake),
-        patience=patience,
+        policy=policy,
         on_figures=metrics.add_figures,
         on_restart=metrics.count_restart,
     )
     decoders = decoders or FakeDecoders()
     app = create_app(chosen, workers, decoders, load_styles(), metrics, secrets, tracer, surfaces)
-    return House(app=app, settings=chosen, workers=workers, decoders=decoders, metrics=metrics, fakes=fakes)
+    return ServiceHarness(app=app, settings=chosen, workers=workers, decoders=decoders, metrics=metrics, fakes=fakes)
 
 
 @contextlib.asynccontextmanager
-async def client_of(house: House, *, warm: bool = True) -> AsyncIterator[httpx.AsyncClient]:
+async def client_of(service: ServiceHarness, *, warm: bool = True) -> AsyncIterator[httpx.AsyncClient]:
     """A client that calls the application directly; its lifespan runs around it."""
-    async with house.app.lifespan():
+    async with service.app.lifespan():
         if warm:
-            await asyncio.wait_for(house.workers.wait_ready(), 10)
-        transport = httpx.ASGITransport(app=house.app, raise_app_exceptions=False)
+            await asyncio.wait_for(service.workers.wait_ready(), 10)
+        transport = httpx.ASGITransport(app=service.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://front", timeout=20) as client:
             yield client
 
 
 @contextlib.asynccontextmanager
-async def listening(house: House, *, warm: bool = True) -> AsyncIterator[int]:
+async def listening(service: ServiceHarness, *, warm: bool = True) -> AsyncIterator[int]:
     """The front on a real port of this machine."""
     bound = socket.create_server(("127.0.0.1", 0))
     port = bound.getsockname()[1]
-    server = make_server(house.app, house.settings, house.workers, port)
+    server = make_server(service.app, service.settings, service.workers, port)
     serving = asyncio.create_task(server.serve([bound]))
     try:
         if warm:
-            await asyncio.wait_for(house.workers.wait_ready(), 10)
+            await asyncio.wait_for(service.workers.wait_ready(), 10)
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
         yield port

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from service.arrival import Arrival, Pace
-from tests.service.harness import SELFIE, build_house, listening, post_request
+from tests.service.harness import SELFIE, build_service, listening, post_request
 
 PACE = Pace(total_seconds=300.0, pause_seconds=15.0, bytes_per_second=4096.0)
 MEGABYTE = 1_000_000
@@ -64,10 +64,10 @@ def test_a_trickle_of_single_bytes_is_cut_off_although_it_never_pauses():
 
 
 async def test_a_body_that_takes_longer_than_a_pause_is_read():
-    house = build_house(body_pause_seconds=0.5, body_rate=1.0)
+    service = build_service(body_pause_seconds=0.5, body_rate=1.0)
     sent = post_request(body=SELFIE * 10)
 
-    async with listening(house) as port:
+    async with listening(service) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for i in range(0, len(sent), 100):
             writer.write(sent[i : i + 100])
@@ -87,7 +87,7 @@ async def test_a_body_that_takes_longer_than_a_pause_is_read():
     ids=["total", "pause", "rate"],
 )
 async def test_a_body_that_is_late_is_told_by_which_limit(pace, limit, words):
-    async with listening(build_house(**pace)) as port:
+    async with listening(build_service(**pace)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(post_request(body=bytes(100_000))[:300])
         if limit == 2000.0:

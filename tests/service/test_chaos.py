@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from scripts.fronts.with_fake import fake_process
-from tests.service.harness import JPEG, SELFIE, build_house, client_of, until
+from tests.service.harness import JPEG, SELFIE, build_service, client_of, until
 
 NUM_JOBS = 40
 ALLOWED = {200, 503, 504}
@@ -17,7 +17,7 @@ ALLOWED = {200, 503, 504}
 
 @pytest.mark.slow
 async def test_every_job_ends_once_while_workers_are_killed_and_clients_leave():
-    house = build_house(launcher=fake_process("--step-seconds", "0.02"), num_workers=2, max_jobs=NUM_JOBS)
+    service = build_service(launcher=fake_process("--step-seconds", "0.02"), num_workers=2, max_jobs=NUM_JOBS)
     chance = random.Random(7)
 
     async def request(client, seed):
@@ -28,11 +28,11 @@ async def test_every_job_ends_once_while_workers_are_killed_and_clients_leave():
     async def kill_now_and_then():
         for _ in range(3):
             await asyncio.sleep(0.4)
-            pids = [status.pid for status in house.workers.status() if status.pid is not None]
+            pids = [status.pid for status in service.workers.status() if status.pid is not None]
             with contextlib.suppress(ProcessLookupError):
                 os.kill(chance.choice(pids), signal.SIGKILL)
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         jobs = [asyncio.create_task(request(client, seed)) for seed in range(NUM_JOBS)]
         killer = asyncio.create_task(kill_now_and_then())
         await asyncio.sleep(0.8)
@@ -40,7 +40,7 @@ async def test_every_job_ends_once_while_workers_are_killed_and_clients_leave():
             job.cancel()
         answers = await asyncio.gather(*jobs, return_exceptions=True)
         await killer
-        await until(lambda: sum(status.jobs for status in house.workers.status()) == 0)
+        await until(lambda: sum(status.jobs for status in service.workers.status()) == 0)
     finished = [(seed, one) for seed, one in enumerate(answers) if not isinstance(one, BaseException)]
     killed = [seed for seed, answer in finished if answer.json().get("code") == "worker_killed"]
     assert len(killed) <= 2  # the first of three kills makes suspects, each further one may hit one that is alone
@@ -51,5 +51,5 @@ async def test_every_job_ends_once_while_workers_are_killed_and_clients_leave():
     for seed, answer in finished:
         if answer.status_code == 200:
             assert [image["seed"] for image in answer.json()["images"]] == [seed * 10, seed * 10 + 1]
-    assert house.front.jobs.in_flight == 0
-    assert house.front.jobs.waiting == 0
+    assert service.front.jobs.in_flight == 0
+    assert service.front.jobs.waiting == 0

@@ -5,13 +5,13 @@ import pytest
 
 from service.decoders.pool import Decoders, ImageLimits
 from tests.service.decoders.corpus import FILES, FORMS
-from tests.service.harness import House, build_house, client_of
+from tests.service.harness import ServiceHarness, build_service, client_of
 
 pytestmark = pytest.mark.slow
 
 
-def house_with_real_decoders() -> House:
-    return build_house(decoders=Decoders(ImageLimits()), max_selfies=8, max_images=8)
+def service_with_real_decoders() -> ServiceHarness:
+    return build_service(decoders=Decoders(ImageLimits()), max_selfies=8, max_images=8)
 
 
 # A form that is fine by itself may still ask for what the fake model does not have.
@@ -19,7 +19,7 @@ MODEL_LIMITS = {"unknown_size", "unknown_sampler", "unknown_adapter", "unknown_s
 MODEL_LIMITS |= {"steps_too_large", "deadline_too_large", "pose_unsupported"}
 
 
-def check(name: str, answer: httpx.Response, expect) -> str | None:
+def check_answer(name: str, answer: httpx.Response, expect) -> str | None:
     """None, or what is wrong with this answer."""
     if answer.status_code == 200:
         return None if expect.status is None or expect.or_fine else f"{name}: was accepted"
@@ -34,34 +34,34 @@ def check(name: str, answer: httpx.Response, expect) -> str | None:
 
 
 async def test_every_hostile_file_gets_its_refusal():
-    house = house_with_real_decoders()
+    service = service_with_real_decoders()
 
     async def run():
-        async with client_of(house) as client:
+        async with client_of(service) as client:
 
             async def post(file):
                 answer = await client.post("/v1/portraits", content=file.data, headers={"Content-Type": "image/jpeg"})
-                return check(file.name, answer, file.expect)
+                return check_answer(file.name, answer, file.expect)
 
             # No bytes at all are refused as a request without a picture, before they are one.
             return [await post(file) for file in FILES if file.name != "empty"]
 
     assert [wrong for wrong in await run() if wrong] == []
-    assert house.front.jobs.in_flight == 0
+    assert service.front.jobs.in_flight == 0
 
 
 async def test_every_hostile_request_gets_its_refusal():
-    house = house_with_real_decoders()
+    service = service_with_real_decoders()
 
     async def run():
-        async with client_of(house) as client:
+        async with client_of(service) as client:
 
             async def post(form):
                 headers = {} if form.content_type is None else {"Content-Type": form.content_type}
                 answer = await client.post(f"/v1/portraits?{form.query}", content=form.body, headers=headers)
-                return check(form.name, answer, form.expect)
+                return check_answer(form.name, answer, form.expect)
 
             return [await post(form) for form in FORMS]
 
     assert [wrong for wrong in await run() if wrong] == []
-    assert house.front.jobs.in_flight == 0
+    assert service.front.jobs.in_flight == 0

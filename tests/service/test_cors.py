@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.api.cors import SHOWN_HEADERS
-from tests.service.harness import JPEG, SELFIE, build_house, client_of
+from tests.service.harness import JPEG, SELFIE, build_service, client_of
 
 SERVICE = Path(__file__).resolve().parents[2] / "service"
 ORIGIN = "https://shop.example"
@@ -85,7 +85,7 @@ def test_every_header_that_the_code_sets_is_shown_or_is_for_the_way() -> None:
 async def test_what_an_answer_carries_is_shown(
     method: str, path: str, headers: dict[str, str], needed: list[str]
 ) -> None:
-    async with client_of(build_house(cors_origins=(ORIGIN,))) as client:
+    async with client_of(build_service(cors_origins=(ORIGIN,))) as client:
         for _ in range(2):
             answer = await client.request(method, path, content=SELFIE, headers=JPEG | headers | {"Origin": ORIGIN})
     shown = set(re.split(r",\s*", answer.headers["access-control-expose-headers"].lower()))

@@ -11,7 +11,7 @@ from service.api.forms.portrait import PortraitForm
 from service.api.replicate.catalogue import PublishedModels
 from service.api.surfaces import SURFACES
 from tests.service.clients import calling, one
-from tests.service.harness import SELFIE, build_house, client_of
+from tests.service.harness import SELFIE, build_service, client_of
 
 PATHS = {"owner": "tencentarc", "name": "photomaker", "prediction_id": "mine-1", "model_id": "fake", "version": None}
 
@@ -22,7 +22,7 @@ async def document(anyio_backend):
 
 
 def test_every_route_of_the_application_is_in_it(document):
-    app = build_house().app
+    app = build_service().app
     hidden = {"/metrics", "/docs", "/docs/errors", "/docs/style.css"}
     routes = {route.path_format for route in app.routes} - hidden
     assert {path for path in routes if not path.startswith("/schema")} == set(document["paths"])
@@ -56,7 +56,8 @@ def test_each_surface_documents_its_own_shape_of_a_refusal(document):
 
 @pytest.mark.parametrize("model", ["tencentarc/photomaker", "zsxkib/instant-id", "proofsheet/portraits"])
 async def test_input_is_that_of_the_model_at_the_root_as_cog_has_it(model):
-    schemas = (await one("GET", "/openapi.json", house=build_house(cog_model=model))).json()["components"]["schemas"]
+    document = (await one("GET", "/openapi.json", service=build_service(cog_model=model))).json()
+    schemas = document["components"]["schemas"]
     [published] = [one for one in PublishedModels() if one.id == model]
     assert schemas["Input"] == published.input_schema
     assert schemas["Output"]["type"] == "array"
@@ -90,7 +91,7 @@ async def call(client, method, path, kind, example, identity):
 async def test_every_example_works(document):
     """As it stands there, but for the selfie's bytes and for a token, which nobody can write down."""
 
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         made = await client.post("/v1/identities", content=SELFIE, headers={"Content-Type": "image/jpeg"})
         identity = made.json()["identity"]
         answers = [
@@ -147,12 +148,12 @@ def test_every_route_belongs_to_one_surface():
 async def test_the_application_works_with_fewer_surfaces_than_all():
     [cog] = [surface for surface in SURFACES if surface.name == "Cog"]
     operation = SURFACES[-1]
-    house = build_house(surfaces=(cog, operation))
+    service = build_service(surfaces=(cog, operation))
     made, missing, document = await calling(
         ("POST", "/predictions", {"json": {"input": {}}}),
         ("GET", "/v1/styles", {}),
         ("GET", "/openapi.json", {}),
-        house=house,
+        service=service,
     )
     assert (made.status_code, missing.status_code) == (422, 404)
     assert [tag["name"] for tag in document.json()["tags"]] == ["Cog", "Operation"]

@@ -16,13 +16,13 @@ from service.jobs.sealing import Sealer
 from service.jobs.tokens import Proof
 from service.secrets import Secrets
 from tests.orders import order_of
-from tests.service.harness import JPEG, SELFIE, build_house, client_of, parse_events
+from tests.service.harness import JPEG, SELFIE, build_service, client_of, parse_events
 
 SECRET = b"s" * 32
 
 
-async def run_in(house, scenario):
-    async with client_of(house) as client:
+async def run_in(service, scenario):
+    async with client_of(service) as client:
         return await scenario(client)
 
 
@@ -34,10 +34,10 @@ async def proof_of(client, query="", headers=None):
     return (await preview(client, query, headers)).json()["images"][0]["proof"]
 
 
-def sealed(house, *, caller_id="anonymous", kind="proof", seconds=60.0, revision=BUNDLE.revision, **order):
+def sealed(service, *, caller_id="anonymous", kind="proof", seconds=60.0, revision=BUNDLE.revision, **order):
     given = {"job_id": "", "prompt": "", "seeds": [1], "deadline_seconds": 1, "width": 256, "height": 256, "steps": 4}
     proof = Proof(order_of(**(given | order)), None, "fake", revision)
-    return house.front.sealer.seal(kind, msgspec.msgpack.encode(proof), caller_id, seconds)
+    return service.front.sealer.seal(kind, msgspec.msgpack.encode(proof), caller_id, seconds)
 
 
 async def test_every_picture_has_a_proof_and_a_final_has_none():
@@ -45,22 +45,22 @@ async def test_every_picture_has_a_proof_and_a_final_has_none():
         previews = (await preview(client, "n=3")).json()["images"]
         return previews, (await client.post("/v1/finals", json={"proof": previews[1]["proof"]})).json()["images"]
 
-    previews, finals = await run_in(build_house(), scenario)
+    previews, finals = await run_in(build_service(), scenario)
     assert len({image["proof"] for image in previews}) == 3
     assert finals[0]["proof"] is None
 
 
 async def test_the_worker_is_told_the_same_plan_the_same_seed_and_no_selfie():
-    house = build_house(preview_mark="PROOF", preview_side=128)
+    service = build_service(preview_mark="PROOF", preview_side=128)
     query = "n=2&seed=7&prompt=a%20person%20in%20rain&negative_prompt=blur&adapter=instantid&framing=wider&lora=film"
 
     async def scenario(client):
         images = (await preview(client, f"{query}&strength=0.5&steps=6&sampler=lcm&guidance=2")).json()["images"]
         return await client.post("/v1/finals", json={"proof": images[1]["proof"], "format": "png"})
 
-    answer = await run_in(house, scenario)
+    answer = await run_in(service, scenario)
     assert answer.status_code == 200, answer.json()
-    asked, final = house.fakes[0].orders
+    asked, final = service.fakes[0].orders
     assert (asked.delivery.mark, asked.delivery.longest_side) == ("PROOF", 128)
     assert (final.delivery.mark, final.delivery.longest_side) == (None, None)
     assert final.final == Final(size="512x512")
@@ -75,33 +75,33 @@ async def test_the_worker_is_told_the_same_plan_the_same_seed_and_no_selfie():
     }
     assert (final.sampling.size, final.delivery.format) == ("256x256", "png")
     assert final.deadline_seconds > 25
-    assert len(house.decoders.seen) == 1
+    assert len(service.decoders.seen) == 1
     body = answer.json()
     assert (body["images"][0]["width"], body["images"][0]["seed"], body["adapter"]) == (512, 8, "instantid")
 
 
 async def test_the_styles_name_and_figures_come_along():
-    house = build_house()
+    service = build_service()
 
     async def scenario(client):
         return await client.post("/v1/finals", json={"proof": await proof_of(client, "style=corporate")})
 
-    assert (await run_in(house, scenario)).json()["style"] == "corporate"
-    assert house.figure("finals_total", format="jpeg") == 1
-    assert house.figure("images_total", format="jpeg") == 2
-    assert house.figure("tokens_opened_total", kind="proof") == 1
+    assert (await run_in(service, scenario)).json()["style"] == "corporate"
+    assert service.figure("finals_total", format="jpeg") == 1
+    assert service.figure("images_total", format="jpeg") == 2
+    assert service.figure("tokens_opened_total", kind="proof") == 1
 
 
 async def test_a_picture_of_a_token_has_a_proof_of_its_own():
-    house = build_house()
+    service = build_service()
 
     async def scenario(client):
         token = (await client.post("/v1/identities", content=SELFIE, headers=JPEG)).json()["identity"]
         portrait = (await client.post("/v1/portraits", json={"identity": token})).json()
         return await client.post("/v1/finals", json={"proof": portrait["images"][0]["proof"]})
 
-    assert (await run_in(house, scenario)).status_code == 200
-    assert house.fakes[0].orders[-1].identity == b"an identity, as a worker packs it"
+    assert (await run_in(service, scenario)).status_code == 200
+    assert service.fakes[0].orders[-1].identity == b"an identity, as a worker packs it"
 
 
 @pytest.mark.parametrize("way", ["form", "multipart"])
@@ -114,7 +114,7 @@ async def test_a_proof_may_come_in_a_form(way):
             "/v1/finals", files={name: (None, text + "\n" * (name == "proof")) for name, text in fields.items()}
         )
 
-    answer = await run_in(build_house(), scenario)
+    answer = await run_in(build_service(), scenario)
     assert answer.status_code == 200, answer.json()
 
 
@@ -129,7 +129,7 @@ async def test_a_final_is_a_plain_image_events_or_a_job_as_portraits_are():
                 await asyncio.sleep(0.01)
         return image, parse_events(events.text), later, done
 
-    image, events, later, done = await run_in(build_house(script=Script(step_seconds=0.01)), scenario)
+    image, events, later, done = await run_in(build_service(script=Script(step_seconds=0.01)), scenario)
     assert (image.content, image.headers["x-seed"]) == (b"image of seed 5", "5")
     assert "x-proof" not in image.headers
     names = [name for name, _ in events]
@@ -148,7 +148,7 @@ async def test_the_header_names_the_format_of_a_final_that_the_request_leaves_ou
             "/v1/finals", json={"proof": await proof_of(client)} | fields, headers={"Accept": header}
         )
 
-    answer = await run_in(build_house(), scenario)
+    answer = await run_in(build_service(), scenario)
     assert (answer.status_code, answer.headers["content-type"]) == (200, f"image/{made}")
 
 
@@ -157,7 +157,7 @@ async def test_a_final_in_a_format_that_the_header_leaves_out_is_refused():
         fields = {"proof": await proof_of(client), "format": "jpeg"}
         return await client.post("/v1/finals", json=fields, headers={"Accept": "image/png"})
 
-    answer = await run_in(build_house(), scenario)
+    answer = await run_in(build_service(), scenario)
     assert (answer.status_code, answer.json()["code"]) == (406, "format_not_accepted")
 
 
@@ -166,12 +166,12 @@ async def test_a_plain_image_brings_its_proof_in_a_header_if_that_is_short():
         image = await preview(client, headers={"Accept": "image/*"})
         return await client.post("/v1/finals", json={"proof": image.headers["x-proof"]})
 
-    assert (await run_in(build_house(), scenario)).status_code == 200
+    assert (await run_in(build_service(), scenario)).status_code == 200
 
 
 async def test_a_long_proof_stays_out_of_the_header(monkeypatch):
     monkeypatch.setattr(fake_worker, "IDENTITY", bytes(16_000))
-    image = await run_in(build_house(), lambda client: preview(client, headers={"Accept": "image/*"}))
+    image = await run_in(build_service(), lambda client: preview(client, headers={"Accept": "image/*"}))
     assert image.status_code == 200
     assert "x-proof" not in image.headers
 
@@ -185,19 +185,19 @@ async def test_every_job_that_is_fetched_later_has_the_proofs_of_its_first_answe
                 await asyncio.sleep(0.01)
         return first, (await client.get(place)).json()
 
-    first, second = await run_in(build_house(), scenario)
+    first, second = await run_in(build_service(), scenario)
     assert first["images"][0]["proof"] == second["images"][0]["proof"]
 
 
 async def test_a_chosen_size_is_one_of_the_pictures_shape():
-    house = build_house()
+    service = build_service()
 
     async def scenario(client):
         token = await proof_of(client, "size=256x320")
         right = await client.post("/v1/finals", json={"proof": token, "size": "512x640"})
         return right, await client.post("/v1/finals", json={"proof": token, "size": "512x512"})
 
-    right, wrong = await run_in(house, scenario)
+    right, wrong = await run_in(service, scenario)
     assert (right.json()["images"][0]["width"], right.json()["images"][0]["height"]) == (512, 640)
     assert (wrong.status_code, wrong.json()["code"], wrong.json()["allowed"]) == (400, "unknown_size", ["512x640"])
 
@@ -213,16 +213,16 @@ async def test_a_chosen_size_is_one_of_the_pictures_shape():
     ],
 )
 async def test_a_proof_that_makes_no_final_is_refused_with_its_reason(wrong, status, code):
-    house = build_house()
-    answer = await run_in(house, lambda client: client.post("/v1/finals", json={"proof": sealed(house, **wrong)}))
+    service = build_service()
+    answer = await run_in(service, lambda client: client.post("/v1/finals", json={"proof": sealed(service, **wrong)}))
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (status, code, "proof")
-    assert house.fakes[0].orders == []
+    assert service.fakes[0].orders == []
 
 
 async def test_a_bundle_without_finals_says_so(monkeypatch):
     monkeypatch.setattr(fake_worker, "BUNDLE", msgspec.structs.replace(BUNDLE, finals=None))
-    house = build_house()
-    answer = await run_in(house, lambda client: client.post("/v1/finals", json={"proof": sealed(house)}))
+    service = build_service()
+    answer = await run_in(service, lambda client: client.post("/v1/finals", json={"proof": sealed(service)}))
     assert (answer.status_code, answer.json()["code"]) == (400, "finals_unavailable")
 
 
@@ -240,9 +240,9 @@ async def test_a_bundle_without_finals_says_so(monkeypatch):
     ],
 )
 async def test_a_proof_that_another_release_has_sealed_is_refused(layout):
-    house = build_house()
-    token = house.front.sealer.seal("proof", msgspec.msgpack.encode(layout), "anonymous", 60.0)
-    answer = await run_in(house, lambda client: client.post("/v1/finals", json={"proof": token}))
+    service = build_service()
+    token = service.front.sealer.seal("proof", msgspec.msgpack.encode(layout), "anonymous", 60.0)
+    answer = await run_in(service, lambda client: client.post("/v1/finals", json={"proof": token}))
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, "token_malformed", "proof")
 
 
@@ -259,7 +259,7 @@ async def test_a_proof_that_another_release_has_sealed_is_refused(layout):
     ],
 )
 async def test_wrong_fields_are_named(body, code, field):
-    answer = await run_in(build_house(), lambda client: client.post("/v1/finals", json=body))
+    answer = await run_in(build_service(), lambda client: client.post("/v1/finals", json=body))
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, code, field)
 
 
@@ -272,7 +272,7 @@ async def test_a_body_of_another_kind_and_a_photo_are_refused():
             await client.post("/v1/finals", data={"proof": "x", "image": "y"}),
         )
 
-    answers = await run_in(build_house(), scenario)
+    answers = await run_in(build_service(), scenario)
     assert [(one.status_code, one.json()["code"]) for one in answers] == [
         (415, "unsupported_media"),
         (400, "json_malformed"),
@@ -298,7 +298,7 @@ async def test_finals_need_their_own_scope_and_open_proofs_of_the_callers_other_
         proof = {"proof": await proof_of(client, headers=keys["page"])}
         return {name: await client.post("/v1/finals", json=proof, headers=key) for name, key in keys.items()}
 
-    answers = await run_in(build_house(secrets=secrets), scenario)
+    answers = await run_in(build_service(secrets=secrets), scenario)
     assert {name: (one.status_code, one.json().get("code")) for name, one in answers.items()} == {
         "page": (403, "scope_missing"),
         "back end": (200, None),
@@ -321,6 +321,6 @@ def test_a_proof_holds_what_its_picture_needs_and_shows_none_of_it():
 
 
 async def test_the_models_page_tells_the_final_sizes():
-    answer = await run_in(build_house(), lambda client: client.get("/v1/models"))
+    answer = await run_in(build_service(), lambda client: client.get("/v1/models"))
     [model] = answer.json()["models"]
     assert msgspec.convert(model["bundle"]["finals"], FinalInfo) == BUNDLE.finals

@@ -11,13 +11,13 @@ from service.access.caller import Caller
 from service.jobs.sealing import Sealer
 from service.jobs.tokens import KeptIdentity
 from tests.orders import order_of
-from tests.service.harness import JPEG, SELFIE, build_house, client_of
+from tests.service.harness import JPEG, SELFIE, build_service, client_of
 
 PNG_NAME = ("selfie.png", SELFIE, "image/png")
 
 
-async def run_in(house, scenario):
-    async with client_of(house) as client:
+async def run_in(service, scenario):
+    async with client_of(service) as client:
         return await scenario(client)
 
 
@@ -29,15 +29,15 @@ async def token_of(client, query=""):
     return (await enrol(client, query)).json()["identity"]
 
 
-def sealed(house, *, caller_id="anonymous", kind="identity", seconds=60.0, revision=BUNDLE.revision):
-    """A token that the house would open, but for what is asked to be wrong."""
+def sealed(service, *, caller_id="anonymous", kind="identity", seconds=60.0, revision=BUNDLE.revision):
+    """A token that the service would open, but for what is asked to be wrong."""
     kept = KeptIdentity("photomaker-v2", revision, b"an identity")
-    return house.front.sealer.seal(kind, msgspec.msgpack.encode(kept), caller_id, seconds)
+    return service.front.sealer.seal(kind, msgspec.msgpack.encode(kept), caller_id, seconds)
 
 
 async def test_selfies_become_a_token_and_a_report_and_no_picture_is_made():
-    house = build_house()
-    answer = await run_in(house, enrol)
+    service = build_service()
+    answer = await run_in(service, enrol)
     assert answer.status_code == 200
     body = answer.json()
     assert body["identity"].startswith("identity.")
@@ -46,8 +46,8 @@ async def test_selfies_become_a_token_and_a_report_and_no_picture_is_made():
     left = time.mktime(time.strptime(body["expires_at"], "%Y-%m-%dT%H:%M:%SZ")) - time.mktime(time.gmtime())
     assert 3590 <= left <= 3605
     assert answer.headers["cache-control"] == "no-store"
-    assert house.fakes[0].orders[0].seeds == []
-    assert house.figure("images_total", format="jpeg") == 0
+    assert service.fakes[0].orders[0].seeds == []
+    assert service.figure("images_total", format="jpeg") == 0
 
 
 async def test_several_selfies_make_one_identity():
@@ -55,14 +55,14 @@ async def test_several_selfies_make_one_identity():
         files = [("image", PNG_NAME), ("image", PNG_NAME)]
         return await client.post("/v1/identities", files=files, data={"adapter": "instantid"})
 
-    answer = await run_in(build_house(), scenario)
+    answer = await run_in(build_service(), scenario)
     assert len(answer.json()["faces"]) == 2
     assert answer.json()["adapter"] == "instantid"
 
 
 @pytest.mark.parametrize("way", ["multipart", "json", "form", "file with a line's end"])
 async def test_a_token_takes_the_place_of_the_selfies(way):
-    house = build_house()
+    service = build_service()
 
     async def scenario(client):
         token = await token_of(client, "adapter=instantid")
@@ -75,15 +75,15 @@ async def test_a_token_takes_the_place_of_the_selfies(way):
         parts = {name: (None, value + line * (name == "identity")) for name, value in fields.items()}
         return await client.post("/v1/portraits", files=parts)
 
-    answer = await run_in(house, scenario)
+    answer = await run_in(service, scenario)
     assert answer.status_code == 200, answer.json()
     assert answer.json()["images"][0]["seed"] == 7
     assert answer.json()["adapter"] == "instantid"
-    sent = house.fakes[0].orders[-1]
+    sent = service.fakes[0].orders[-1]
     assert sent.identity == b"an identity, as a worker packs it"
     assert sent.adapter == "instantid"
-    assert len(house.decoders.seen) == 1  # the enrolment's; the portrait needed none
-    assert house.figure("tokens_opened_total", kind="identity") == 1
+    assert len(service.decoders.seen) == 1  # the enrolment's; the portrait needed none
+    assert service.figure("tokens_opened_total", kind="identity") == 1
 
 
 async def test_a_token_in_the_query_and_a_selfie_are_one_too_many():
@@ -91,12 +91,12 @@ async def test_a_token_in_the_query_and_a_selfie_are_one_too_many():
         token = await token_of(client)
         return await client.post("/v1/portraits", files={"image": PNG_NAME}, data={"identity": token})
 
-    answer = await run_in(build_house(), scenario)
+    answer = await run_in(build_service(), scenario)
     assert (answer.status_code, answer.json()["code"]) == (400, "identity_and_image")
 
 
 async def test_neither_selfies_nor_a_token_are_too_few():
-    answer = await run_in(build_house(), lambda client: client.post("/v1/portraits", json={"style": "corporate"}))
+    answer = await run_in(build_service(), lambda client: client.post("/v1/portraits", json={"style": "corporate"}))
     assert (answer.status_code, answer.json()["code"]) == (400, "image_missing")
 
 
@@ -110,10 +110,12 @@ async def test_neither_selfies_nor_a_token_are_too_few():
     ],
 )
 async def test_a_token_that_is_not_for_this_is_refused_with_its_reason(wrong, status, code):
-    house = build_house()
-    answer = await run_in(house, lambda client: client.post("/v1/portraits", json={"identity": sealed(house, **wrong)}))
+    service = build_service()
+    answer = await run_in(
+        service, lambda client: client.post("/v1/portraits", json={"identity": sealed(service, **wrong)})
+    )
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (status, code, "identity")
-    assert house.fakes[0].orders == []
+    assert service.fakes[0].orders == []
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ async def test_a_damaged_token_is_refused_and_never_quoted(harm, code):
         broken = harm(await token_of(client))
         return broken, await client.post("/v1/portraits", json={"identity": broken})
 
-    broken, answer = await run_in(build_house(), scenario)
+    broken, answer = await run_in(build_service(), scenario)
     assert answer.status_code == 400
     assert answer.json()["code"].startswith(code)
     assert len(broken) < 10 or broken not in answer.text
@@ -138,7 +140,7 @@ async def test_a_damaged_token_is_refused_and_never_quoted(harm, code):
 
 async def test_a_token_of_another_server_is_refused():
     foreign = Sealer.with_random_key().seal("identity", b"x", "anonymous", 60)
-    answer = await run_in(build_house(), lambda client: client.post("/v1/portraits", json={"identity": foreign}))
+    answer = await run_in(build_service(), lambda client: client.post("/v1/portraits", json={"identity": foreign}))
     assert (answer.status_code, answer.json()["code"]) == (400, "token_unknown_key")
 
 
@@ -146,27 +148,27 @@ async def test_an_identity_of_another_adapter_is_refused_with_the_right_one():
     async def scenario(client):
         return await client.post("/v1/portraits", json={"identity": await token_of(client), "adapter": "instantid"})
 
-    answer = await run_in(build_house(), scenario)
+    answer = await run_in(build_service(), scenario)
     assert (answer.status_code, answer.json()["code"]) == (400, "identity_wrong_adapter")
     assert answer.json()["allowed"] == ["photomaker-v2"]
 
 
 @pytest.mark.parametrize("query", ["style=corporate", "n=2", "seed=1", "format=png", "identity=abc"])
 async def test_a_field_about_a_picture_is_not_taken_where_none_is_made(query):
-    answer = await run_in(build_house(), lambda client: enrol(client, query))
+    answer = await run_in(build_service(), lambda client: enrol(client, query))
     assert answer.status_code == 400
     assert answer.json()["code"] in ("unknown_field", "identity_and_image")
 
 
 async def test_an_unknown_adapter_is_refused_before_a_photo_is_decoded():
-    house = build_house()
-    answer = await run_in(house, lambda client: enrol(client, "adapter=ip-adapter"))
+    service = build_service()
+    answer = await run_in(service, lambda client: enrol(client, "adapter=ip-adapter"))
     assert (answer.status_code, answer.json()["code"]) == (400, "adapter_not_warm")
-    assert house.decoders.seen == []
+    assert service.decoders.seen == []
 
 
-async def test_nothing_of_an_identity_stays_in_the_house():
-    house = build_house()
+async def test_nothing_of_an_identity_stays_in_the_service():
+    service = build_service()
 
     async def scenario(client):
         await token_of(client)
@@ -174,12 +176,12 @@ async def test_nothing_of_an_identity_stays_in_the_house():
         async with asyncio.timeout(5):
             while (await client.get(kept.headers["location"])).json()["status"] != "succeeded":
                 await asyncio.sleep(0.01)
-        jobs = house.front.jobs
+        jobs = service.front.jobs
         job = jobs.find(kept.json()["id"], Caller(id="anonymous", scopes=frozenset()))
         events = [logged.event async for logged in job.follow()]
         return job, events
 
-    job, events = await run_in(house, scenario)
+    job, events = await run_in(service, scenario)
     assert job.started.identity is None
     assert all(getattr(event, "identity", None) is None for event in events)
     assert job.tokens.proof is None
@@ -187,10 +189,10 @@ async def test_nothing_of_an_identity_stays_in_the_house():
 
 
 def test_an_identity_that_no_token_holds_is_refused_with_the_sizes():
-    house = build_house()
+    service = build_service()
     caller = Caller(id="me", scopes=frozenset())
     with pytest.raises(Exception, match="identity_too_large") as caught:
-        house.front.vault.seal_identity(KeptIdentity("ip-adapter", "1", bytes(500_000)), caller)
+        service.front.vault.seal_identity(KeptIdentity("ip-adapter", "1", bytes(500_000)), caller)
     assert caught.value.value > caught.value.limit
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from replicate.webhook import Webhooks, WebhookSigningSecret
 
-from tests.service.harness import build_house, client_of, until
+from tests.service.harness import build_service, client_of, until
 from tests.service.pictures import plain
 from tests.service.test_webhooks import Receiver
 
@@ -16,7 +16,7 @@ async def ended(query="", headers=None, **settings):
     """The answer to a job with a webhook, the webhook's one request, and the caller's secret."""
     receiver = Receiver(200)
 
-    async with receiver.listening() as port, client_of(build_house(webhook_loopback=True, **settings)) as client:
+    async with receiver.listening() as port, client_of(build_service(webhook_loopback=True, **settings)) as client:
         path = f"/v1/portraits?webhook=http://127.0.0.1:{port}/hook&{query}"
         answer = await client.post(path, content=plain("JPEG"), headers=TYPE | (headers or {}))
         await until(lambda: receiver.requests)
@@ -52,6 +52,6 @@ async def test_a_failed_job_is_told_of_with_its_problem():
     ],
 )
 async def test_an_address_that_nothing_is_sent_to_is_refused_at_once(target, code):
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         answer = await client.post(f"/v1/portraits?webhook={target}", content=plain("JPEG"), headers=TYPE)
     assert (answer.status_code, answer.json()["code"]) == (400, code)

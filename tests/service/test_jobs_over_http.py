@@ -17,7 +17,7 @@ from service.api.prefer import read_cancel_after, read_prefer
 from service.errors import BadRequest
 from service.jobs.job import Job
 from service.jobs.options import JobOptions
-from tests.service.harness import JPEG, SELFIE, build_house, client_of, listening, parse_events, until
+from tests.service.harness import JPEG, SELFIE, build_service, client_of, listening, parse_events, until
 
 SLOW = Script(step_seconds=0.02)
 ASYNC = {"Prefer": "respond-async"}
@@ -34,8 +34,8 @@ async def get_until(client, job_id, status):
     return answer
 
 
-async def run_in(house, scenario):
-    async with client_of(house) as client:
+async def run_in(service, scenario):
+    async with client_of(service) as client:
         return await scenario(client)
 
 
@@ -44,7 +44,7 @@ async def test_respond_async_answers_202_with_the_jobs_place_and_the_images_come
         accepted = await post(client, "n=2&seed=7", **ASYNC)
         return accepted, await get_until(client, accepted.json()["id"], "succeeded")
 
-    accepted, done = await run_in(build_house(script=SLOW), scenario)
+    accepted, done = await run_in(build_service(script=SLOW), scenario)
     assert accepted.status_code == 202
     assert accepted.headers["location"] == f"/v1/jobs/{accepted.json()['id']}" == accepted.json()["links"]["self"]
     assert accepted.headers["preference-applied"] == "respond-async"
@@ -58,7 +58,7 @@ async def test_respond_async_answers_202_with_the_jobs_place_and_the_images_come
 
 
 async def test_a_photo_that_is_none_is_refused_at_once_however_long_the_line_is():
-    house = build_house(script=SLOW)
+    service = build_service(script=SLOW)
 
     async def scenario(client):
         stalled = [await post(client, "n=8&prompt=STALL", **ASYNC) for _ in range(3)]
@@ -67,31 +67,31 @@ async def test_a_photo_that_is_none_is_refused_at_once_however_long_the_line_is(
             await client.delete(f"/v1/jobs/{job.json()['id']}")
         return [job.json()["status"] for job in stalled], answer
 
-    statuses, answer = await run_in(house, scenario)
+    statuses, answer = await run_in(service, scenario)
     assert statuses[-1] == "queued"
     assert (answer.status_code, answer.json()["code"], answer.json()["selfie"]) == (422, "image_undecodable", 0)
-    assert not any(any(data) for data in house.decoders.seen)
+    assert not any(any(data) for data in service.decoders.seen)
 
 
 async def test_a_job_without_a_listener_runs_to_its_end():
-    house = build_house(script=SLOW)
+    service = build_service(script=SLOW)
 
     async def run():
-        async with listening(house) as port, httpx.AsyncClient() as client:
+        async with listening(service) as port, httpx.AsyncClient() as client:
             accepted = await client.post(
                 f"http://127.0.0.1:{port}/v1/portraits", content=SELFIE, headers=JPEG | ASYNC | {"Connection": "close"}
             )
             async with asyncio.timeout(5):
-                while house.figure("images_total", format="jpeg") < 1:
+                while service.figure("images_total", format="jpeg") < 1:
                     await asyncio.sleep(0.01)
             return await client.get(f"http://127.0.0.1:{port}{accepted.headers['location']}")
 
     assert (await run()).json()["status"] == "succeeded"
-    assert house.cancelled == []
+    assert service.cancelled == []
 
 
 async def test_wait_answers_in_time_like_any_request_and_says_so():
-    answer = await run_in(build_house(), lambda client: post(client, "seed=1", Prefer="wait=5"))
+    answer = await run_in(build_service(), lambda client: post(client, "seed=1", Prefer="wait=5"))
     assert answer.status_code == 200
     assert answer.headers["preference-applied"] == "wait=5"
     assert answer.json()["images"][0]["seed"] == 1
@@ -102,18 +102,18 @@ async def test_wait_becomes_202_when_its_seconds_are_over_and_the_job_goes_on():
         answer = await post(client, "steps=20", Prefer="wait=0")
         return answer, await get_until(client, answer.json()["id"], "succeeded")
 
-    house = build_house(script=SLOW)
-    answer, done = await run_in(house, scenario)
+    service = build_service(script=SLOW)
+    answer, done = await run_in(service, scenario)
     assert (answer.status_code, answer.headers["preference-applied"]) == (202, "wait=0")
     assert len(done["images"]) == 1
-    assert house.cancelled == []
+    assert service.cancelled == []
 
 
 async def test_a_bad_photo_is_refused_at_once_even_when_the_answer_could_come_later():
     async def scenario(client):
         return await client.post("/v1/portraits", content=b"bad", headers=JPEG | ASYNC)
 
-    answer = await run_in(build_house(), scenario)
+    answer = await run_in(build_service(), scenario)
     assert (answer.status_code, answer.json()["code"]) == (422, "image_undecodable")
 
 
@@ -126,7 +126,7 @@ async def test_the_events_of_a_job_can_be_followed_from_the_start_and_resumed():
         nothing = await client.get(events, headers={"Last-Event-ID": "999"})
         return whole, rest, nothing
 
-    whole, rest, nothing = await run_in(build_house(script=SLOW), scenario)
+    whole, rest, nothing = await run_in(build_service(script=SLOW), scenario)
     assert [name for name, _ in parse_events(whole.text)] == ["queued", "started", "step", "step", "image", "done"]
     assert rest.text.startswith("id: 5\nevent: image\n")
     assert whole.text.endswith(rest.text)
@@ -139,15 +139,15 @@ async def test_a_last_event_id_that_is_none_of_ours_is_refused(last):
         accepted = await post(client, **ASYNC)
         return await client.get(f"{accepted.headers['location']}/events", headers={"Last-Event-ID": last.encode()})
 
-    answer = await run_in(build_house(), scenario)
+    answer = await run_in(build_service(), scenario)
     assert (answer.status_code, answer.json()["code"]) == (400, "last_event_id_invalid")
 
 
 async def test_a_follower_that_leaves_an_async_job_does_not_cancel_it():
-    house = build_house(script=SLOW)
+    service = build_service(script=SLOW)
 
     async def run():
-        async with listening(house) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with listening(service) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             accepted = await post(client, "steps=20", **ASYNC)
             async with client.stream("GET", accepted.json()["links"]["events"]) as stream:
                 await anext(stream.aiter_lines())
@@ -157,22 +157,22 @@ async def test_a_follower_that_leaves_an_async_job_does_not_cancel_it():
 
 
 async def test_delete_cancels_at_the_next_step_and_again_is_no_error():
-    house = build_house(script=SLOW)
+    service = build_service(script=SLOW)
 
     async def scenario(client):
         accepted = await post(client, "prompt=STALL", **ASYNC)
         job = accepted.headers["location"]
-        await until(lambda: house.fakes[0].orders)
+        await until(lambda: service.fakes[0].orders)
         first, second = await client.delete(job), await client.delete(job)
-        await until(lambda: house.cancelled)
+        await until(lambda: service.cancelled)
         events = await client.get(f"{job}/events")
         return first, second, events
 
-    first, second, events = await run_in(house, scenario)
+    first, second, events = await run_in(service, scenario)
     assert (first.status_code, first.json()["status"]) == (200, "cancelled")
     assert (second.status_code, second.json()["error"]["code"]) == (200, "cancelled")
     assert parse_events(events.text)[-1][0] == "error"
-    assert house.cancelled == [first.json()["id"]]
+    assert service.cancelled == [first.json()["id"]]
 
 
 async def test_cancelling_a_finished_job_leaves_its_images():
@@ -181,26 +181,26 @@ async def test_cancelling_a_finished_job_leaves_its_images():
         await get_until(client, accepted.json()["id"], "succeeded")
         return await client.delete(accepted.headers["location"])
 
-    answer = await run_in(build_house(), scenario)
+    answer = await run_in(build_service(), scenario)
     assert (answer.json()["status"], len(answer.json()["images"])) == ("succeeded", 1)
 
 
 async def test_who_waits_for_a_job_that_another_request_cancels_is_told_so():
-    house = build_house(script=SLOW)
+    service = build_service(script=SLOW)
 
     async def scenario(client):
         waiting = asyncio.create_task(post(client, "prompt=STALL"))
-        await until(lambda: house.fakes[0].orders)
-        await client.delete(f"/v1/jobs/{house.fakes[0].orders[0].job_id}")
+        await until(lambda: service.fakes[0].orders)
+        await client.delete(f"/v1/jobs/{service.fakes[0].orders[0].job_id}")
         return await waiting
 
-    answer = await run_in(house, scenario)
+    answer = await run_in(service, scenario)
     assert (answer.status_code, answer.json()["code"]) == (409, "cancelled")
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("GET", "/events"), ("DELETE", "")])
 async def test_an_unknown_job_is_404_with_a_sentence(method, path):
-    answer = await run_in(build_house(), lambda client: client.request(method, f"/v1/jobs/{'0' * 32}{path}"))
+    answer = await run_in(build_service(), lambda client: client.request(method, f"/v1/jobs/{'0' * 32}{path}"))
     assert (answer.status_code, answer.json()["code"]) == (404, "job_not_found")
     assert "600 s" in answer.json()["detail"]
 
@@ -212,7 +212,7 @@ async def test_results_are_gone_after_their_time():
         await asyncio.sleep(0.25)
         return await client.get(accepted.headers["location"])
 
-    assert (await run_in(build_house(result_seconds=0.2), scenario)).status_code == 404
+    assert (await run_in(build_service(result_seconds=0.2), scenario)).status_code == 404
 
 
 async def test_a_failed_job_says_why_when_it_is_asked():
@@ -220,36 +220,36 @@ async def test_a_failed_job_says_why_when_it_is_asked():
         accepted = await post(client, "prompt=FAIL:no_face:caller", **ASYNC)
         return await get_until(client, accepted.json()["id"], "failed")
 
-    answer = await run_in(build_house(), scenario)
+    answer = await run_in(build_service(), scenario)
     assert (answer["error"]["status"], answer["error"]["code"]) == (422, "no_face")
 
 
 @pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
 async def test_on_disconnect_finish_keeps_the_job_of_a_client_that_left(accept):
-    house = build_house(script=SLOW)
+    service = build_service(script=SLOW)
 
     async def run():
-        async with listening(house) as port:
+        async with listening(service) as port:
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
                 leaving = asyncio.create_task(post(client, "steps=20&on_disconnect=finish", Accept=accept))
-                await until(lambda: house.fakes[0].orders)
+                await until(lambda: service.fakes[0].orders)
                 leaving.cancel()
                 await asyncio.gather(leaving, return_exceptions=True)
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-                return await get_until(client, house.fakes[0].orders[0].job_id, "succeeded")
+                return await get_until(client, service.fakes[0].orders[0].job_id, "succeeded")
 
     assert len((await run())["images"]) == 1
-    assert house.cancelled == []
+    assert service.cancelled == []
 
 
 async def test_a_deadline_in_cancel_after_is_kept():
-    answer = await run_in(build_house(), lambda client: post(client, "prompt=STALL", **{"Cancel-After": "200ms"}))
+    answer = await run_in(build_service(), lambda client: post(client, "prompt=STALL", **{"Cancel-After": "200ms"}))
     assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (504, "deadline_exceeded", 0.2)
 
 
 @pytest.mark.parametrize(("text", "code"), [("soon", "cancel_after_invalid"), ("1h", "deadline_too_large")])
 async def test_a_cancel_after_that_can_not_be_kept_is_refused_by_its_header(text, code):
-    answer = await run_in(build_house(), lambda client: post(client, **{"Cancel-After": text}))
+    answer = await run_in(build_service(), lambda client: post(client, **{"Cancel-After": text}))
     assert (answer.status_code, answer.json()["code"], answer.json()["header"]) == (400, code, "Cancel-After")
 
 
@@ -289,7 +289,7 @@ def test_terms_show_neither_key_nor_address():
 
 
 async def test_the_openapi_document_knows_the_jobs():
-    document = (await run_in(build_house(), lambda client: client.get("/schema/openapi.json"))).json()
+    document = (await run_in(build_service(), lambda client: client.get("/schema/openapi.json"))).json()
     assert {"get", "delete"} <= document["paths"]["/v1/jobs/{job_id}"].keys()
     assert msgspec.json.encode(document["paths"]["/v1/jobs/{job_id}/events"]).count(b"text/event-stream") >= 1
 
@@ -319,7 +319,7 @@ async def test_an_ended_job_is_gone_at_once_with_its_pictures_and_words(query, b
     others = alive()  # what other tests have left
     known = {id(thing) for thing in others}
     try:
-        assert await run_in(build_house(), scenario) == status
+        assert await run_in(build_service(), scenario) == status
     finally:
         gc.enable()
 

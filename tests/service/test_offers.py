@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.service.clients import PICTURE
-from tests.service.harness import SELFIE, build_house, listening
+from tests.service.harness import SELFIE, build_service, listening
 
 OFFERS = {
     "h2c": "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
@@ -60,7 +60,7 @@ async def _answer(reader):
 async def test_an_offer_of_another_protocol_costs_no_post_its_body(offer, chunked):
     posts = [request(*post, offer=offer, chunked=chunked) for *post, _ in POSTS]
 
-    async with listening(build_house(cog_model="proofsheet/portraits")) as port:
+    async with listening(build_service(cog_model="proofsheet/portraits")) as port:
         found = [(await answers(port, post))[0] for post in posts]
     assert [status for status, _ in found] == [status for *_, status in POSTS], found
 
@@ -69,7 +69,7 @@ async def test_an_offer_of_another_protocol_costs_no_post_its_body(offer, chunke
 async def test_an_offer_may_come_in_any_segments(size):
     sent = request("/v1/portraits", "image/jpeg", SELFIE, offer=OFFERS["h2c"])
 
-    async with listening(build_house()) as port:
+    async with listening(build_service()) as port:
         [(status, _)] = await answers(port, *(sent[i : i + size] for i in range(0, len(sent), size)))
     assert status == 200
 
@@ -80,7 +80,7 @@ async def test_a_connection_goes_on_after_offers_with_all_that_was_sent_behind_t
     plain = request("/v1/portraits?n=3", "image/jpeg", SELFIE, chunked=chunked)
     get = b"GET /livez HTTP/1.1\r\nHost: front\r\n%s\r\n" % OFFERS["websocket"].encode()
 
-    async with listening(build_house()) as port:
+    async with listening(build_service()) as port:
         found = await answers(port, post + get + plain + post, count=4)
     assert [status for status, _ in found] == [200, 200, 200, 200]
     pictures = [len(json.loads(body).get("images", [])) for _, body in found]
@@ -102,7 +102,7 @@ async def test_an_offer_lets_no_request_in_whose_length_can_be_read_in_two_ways(
     hidden = b"0\r\n\r\nGET /hidden HTTP/1.1\r\nHost: front\r\n\r\n"
     head = f"POST /v1/portraits HTTP/1.1\r\nHost: front\r\n{OFFERS['h2c']}{framing}\r\n\r\n".encode()
 
-    async with listening(build_house()) as port:
+    async with listening(build_service()) as port:
         [(status, body)] = await answers(port, head + hidden)
     assert (status, body) == (400, b"Invalid HTTP request received.")
 
@@ -111,12 +111,12 @@ async def test_a_request_in_the_body_of_an_offer_stays_a_body():
     hidden = b"GET /hidden HTTP/1.1\r\nHost: front\r\n\r\n"
     sent = request("/v1/portraits", "image/jpeg", b"bad " + hidden, offer=OFFERS["websocket"])
 
-    async with listening(build_house()) as port:
+    async with listening(build_service()) as port:
         found = await answers(port, sent, b"GET /livez HTTP/1.1\r\nHost: front\r\n\r\n", count=2)
     assert [status for status, _ in found] == [422, 200]
 
 
 async def test_connect_is_refused_as_before():
-    async with listening(build_house()) as port:
+    async with listening(build_service()) as port:
         [(status, _)] = await answers(port, b"CONNECT front:80 HTTP/1.1\r\nHost: front\r\n\r\n")
     assert status == 400

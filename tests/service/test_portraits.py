@@ -7,17 +7,17 @@ import pytest
 
 from models.wire.groups import Placing
 from scripts.fronts.fake_worker import Script
-from tests.service.harness import JPEG, SELFIE, build_house, client_of, parse_events
+from tests.service.harness import JPEG, SELFIE, build_service, client_of, parse_events
 
 
-async def post(house, query="", body=SELFIE, **headers):
-    async with client_of(house) as client:
+async def post(service, query="", body=SELFIE, **headers):
+    async with client_of(service) as client:
         return await client.post(f"/v1/portraits?{query}", content=body, headers=JPEG | headers)
 
 
 async def test_a_selfie_becomes_json_with_images_seeds_timings_and_a_face_report():
-    house = build_house()
-    answer = await post(house, "style=corporate&n=2&seed=7")
+    service = build_service()
+    answer = await post(service, "style=corporate&n=2&seed=7")
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert [image["seed"] for image in body["images"]] == [7, 8]
@@ -31,9 +31,9 @@ async def test_a_selfie_becomes_json_with_images_seeds_timings_and_a_face_report
 
 
 async def test_the_worker_gets_the_styles_prompt_with_the_subject_and_its_defaults():
-    house = build_house()
-    await post(house, "style=corporate&subject=woman&steps=3&size=256x320&strength=0.5")
-    order = house.fakes[0].orders[0]
+    service = build_service()
+    await post(service, "style=corporate&subject=woman&steps=3&size=256x320&strength=0.5")
+    order = service.fakes[0].orders[0]
     assert order.words.prompt.startswith("portrait photo of a woman wearing a navy suit")
     assert order.words.negative_prompt is not None
     assert (order.sampling.size, order.sampling.steps, order.sampling.strength) == ("256x320", 3, 0.5)
@@ -52,30 +52,30 @@ async def test_the_worker_gets_the_styles_prompt_with_the_subject_and_its_defaul
     ids=["placeholder", "written", "missing"],
 )
 async def test_a_prompt_of_ones_own_always_reaches_the_worker_with_the_subject_in_it(prompt, expected):
-    house = build_house()
+    service = build_service()
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         params = {"prompt": prompt, "subject": "man"}
         answer = await client.post("/v1/portraits", params=params, content=SELFIE, headers=JPEG)
     assert answer.status_code == 200, answer.text
     assert answer.json()["style"] is None
-    assert house.fakes[0].orders[0].words.prompt == expected
+    assert service.fakes[0].orders[0].words.prompt == expected
 
 
 async def test_without_a_seed_every_image_gets_its_own_and_says_it():
-    answer = await post(build_house(), "n=4")
+    answer = await post(build_service(), "n=4")
     seeds = [image["seed"] for image in answer.json()["images"]]
     assert len(set(seeds)) == 4
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 
 async def test_seeds_wrap_at_32_bits():
-    answer = await post(build_house(), f"n=2&seed={2**32 - 1}")
+    answer = await post(build_service(), f"n=2&seed={2**32 - 1}")
     assert [image["seed"] for image in answer.json()["images"]] == [2**32 - 1, 0]
 
 
 async def test_accepting_an_image_gives_the_plain_image_with_its_seed():
-    answer = await post(build_house(), "seed=3&format=webp", Accept="image/*")
+    answer = await post(build_service(), "seed=3&format=webp", Accept="image/*")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/webp"
     assert answer.headers["x-seed"] == "3"
@@ -83,7 +83,7 @@ async def test_accepting_an_image_gives_the_plain_image_with_its_seed():
 
 
 async def test_a_plain_image_of_several_portraits_is_refused_with_a_sentence():
-    answer = await post(build_house(), "n=2", Accept="image/*")
+    answer = await post(build_service(), "n=2", Accept="image/*")
     assert answer.status_code == 406
     assert answer.json()["code"] == "one_image_only"
     assert "n=1" in answer.json()["detail"]
@@ -93,7 +93,7 @@ async def test_a_plain_image_of_several_portraits_is_refused_with_a_sentence():
     ("query", "header"), [("format=jpeg", "image/png"), ("format=png", "image/jpeg, image/webp;q=0.1")]
 )
 async def test_a_plain_image_in_a_format_that_is_not_accepted_is_refused(query, header):
-    answer = await post(build_house(), query, Accept=header)
+    answer = await post(build_service(), query, Accept=header)
     assert (answer.status_code, answer.json()["code"]) == (406, "format_not_accepted")
 
 
@@ -107,13 +107,13 @@ async def test_a_plain_image_in_a_format_that_is_not_accepted_is_refused(query, 
     ],
 )
 async def test_the_header_names_the_format_that_the_request_leaves_out(query, header, made):
-    answer = await post(build_house(), query, Accept=header)
+    answer = await post(build_service(), query, Accept=header)
     assert (answer.status_code, answer.headers["content-type"]) == (200, f"image/{made}")
 
 
 async def test_a_multipart_form_leaves_the_format_to_the_header_too():
     async def run():
-        async with client_of(build_house()) as client:
+        async with client_of(build_service()) as client:
             photo = {"image": ("selfie.jpg", SELFIE, "image/jpeg")}
             return await client.post("/v1/portraits", files=photo, headers={"Accept": "image/webp"})
 
@@ -121,12 +121,12 @@ async def test_a_multipart_form_leaves_the_format_to_the_header_too():
 
 
 async def test_no_acceptable_form_is_refused_before_the_body_is_read():
-    answer = await post(build_house(), Accept="text/html")
+    answer = await post(build_service(), Accept="text/html")
     assert (answer.status_code, answer.json()["code"]) == (406, "not_acceptable")
 
 
 async def test_events_come_in_order_and_end_with_done():
-    answer = await post(build_house(), "n=2&seed=1&steps=2&previews=true", Accept="text/event-stream")
+    answer = await post(build_service(), "n=2&seed=1&steps=2&previews=true", Accept="text/event-stream")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/event-stream")
     events = parse_events(answer.text)
@@ -141,13 +141,13 @@ async def test_events_come_in_order_and_end_with_done():
 
 
 async def test_a_failure_after_the_events_began_is_an_error_event_with_a_problem():
-    house = build_house()
-    answer = await post(house, "prompt=FAIL:no_face:caller", Accept="text/event-stream")
+    service = build_service()
+    answer = await post(service, "prompt=FAIL:no_face:caller", Accept="text/event-stream")
     assert answer.status_code == 200
     name, problem = parse_events(answer.text)[-1]
     assert name == "error"
     assert (problem["status"], problem["code"], problem["selfie"]) == (422, "no_face", 0)
-    assert house.figure("requests_total", route="/v1/portraits", outcome="ok") == 0
+    assert service.figure("requests_total", route="/v1/portraits", outcome="ok") == 0
 
 
 @pytest.mark.parametrize(
@@ -161,15 +161,15 @@ async def test_a_failure_after_the_events_began_is_an_error_event_with_a_problem
     ],
 )
 async def test_a_workers_failure_has_the_status_of_whose_fault_it_is(failure, status):
-    house = build_house()
-    answer = await post(house, f"prompt=FAIL:{failure}")
+    service = build_service()
+    answer = await post(service, f"prompt=FAIL:{failure}")
     code = failure.split(":")[0]
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["code"] == code
     assert answer.json()["faces"][0]["verdict"] == "no_face"
     assert ("retry-after" in answer.headers) == (status == 503)
-    assert house.figure("rejections_total", reason=code) == 1
+    assert service.figure("rejections_total", reason=code) == 1
 
 
 @pytest.mark.parametrize(
@@ -185,63 +185,63 @@ async def test_a_workers_failure_has_the_status_of_whose_fault_it_is(failure, st
     ],
 )
 async def test_what_the_model_does_not_have_is_refused_with_what_it_has(query, code, allowed):
-    house = build_house()
-    answer = await post(house, query)
+    service = build_service()
+    answer = await post(service, query)
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert answer.json()["value"] == query.split("=")[1]
     assert answer.json()["allowed"] == allowed or allowed is None
-    assert not house.fakes[0].orders
+    assert not service.fakes[0].orders
 
 
 async def test_an_adapter_that_is_known_but_not_warm_is_refused_with_the_way_to_get_it():
-    answer = await post(build_house(), "adapter=ip-adapter")
+    answer = await post(build_service(), "adapter=ip-adapter")
     assert answer.status_code == 400
     assert "proofsheet fetch commercial-ip" in answer.json()["detail"]
     assert "--bundle commercial-ip" in answer.json()["detail"]
 
 
 async def test_a_lora_and_its_scale_reach_the_worker():
-    house = build_house()
-    answer = await post(house, "lora=film&lora_scale=0.4")
+    service = build_service()
+    answer = await post(service, "lora=film&lora_scale=0.4")
     assert answer.status_code == 200, answer.text
-    order = house.fakes[0].orders[0]
+    order = service.fakes[0].orders[0]
     assert (order.sampling.lora, order.sampling.lora_scale) == ("film", 0.4)
 
 
 async def test_a_gamma_reaches_the_worker_with_the_sampler_that_has_one():
-    house = build_house()
-    answer = await post(house, "sampler=tcd&gamma=0.6")
+    service = build_service()
+    answer = await post(service, "sampler=tcd&gamma=0.6")
     assert answer.status_code == 200, answer.text
-    assert house.fakes[0].orders[0].sampling.gamma == 0.6
+    assert service.fakes[0].orders[0].sampling.gamma == 0.6
 
 
 @pytest.mark.parametrize("query", ["gamma=0.6", "gamma=0&sampler=lcm"])
 async def test_a_gamma_for_a_sampler_without_one_is_refused(query):
-    house = build_house()
-    answer = await post(house, query)
+    service = build_service()
+    answer = await post(service, query)
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (400, "invalid_field", "gamma")
-    assert not house.fakes[0].orders
+    assert not service.fakes[0].orders
 
 
-async def post_with_pose(house, pose=SELFIE, **fields):
+async def post_with_pose(service, pose=SELFIE, **fields):
     files = [("image", ("a.jpg", SELFIE, "image/jpeg")), ("pose", ("p.jpg", pose, "image/jpeg"))]
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         return await client.post("/v1/portraits", files=files, data=fields)
 
 
 async def test_a_pose_photo_and_what_goes_with_it_reach_the_worker():
-    house = build_house()
-    answer = await post_with_pose(house, adapter="instantid", framing="closer", control_strength="0.6", region="face")
+    service = build_service()
+    answer = await post_with_pose(service, adapter="instantid", framing="closer", control_strength="0.6", region="face")
     assert answer.status_code == 200, answer.text
-    order = house.fakes[0].orders[0]
+    order = service.fakes[0].orders[0]
     assert order.photos.pose is not None
     assert order.placing == Placing(framing="closer", control_strength=0.6, region="face")
-    assert len(house.decoders.seen) == 2
-    assert not any(any(data) for data in house.decoders.seen)  # wiped, the pose photo too
+    assert len(service.decoders.seen) == 2
+    assert not any(any(data) for data in service.decoders.seen)  # wiped, the pose photo too
 
 
 async def test_a_bad_pose_photo_is_refused_by_its_field():
-    answer = await post_with_pose(build_house(), pose=b"bad", adapter="instantid")
+    answer = await post_with_pose(build_service(), pose=b"bad", adapter="instantid")
     assert (answer.status_code, answer.json()["code"]) == (422, "image_undecodable")
     assert answer.json()["field"] == "pose"
     assert "selfie" not in answer.json()
@@ -249,20 +249,20 @@ async def test_a_bad_pose_photo_is_refused_by_its_field():
 
 @pytest.mark.parametrize(("field", "value"), [("framing", "front"), ("control_strength", "0.5"), ("region", "picture")])
 async def test_what_places_the_face_is_refused_for_an_adapter_that_cannot_place_it(field, value):
-    house = build_house()
-    check_pose_refused(house, field, await post(house, f"adapter=photomaker-v2&{field}={value}"))
+    service = build_service()
+    check_pose_refused(service, field, await post(service, f"adapter=photomaker-v2&{field}={value}"))
 
 
 async def test_a_pose_photo_is_refused_for_an_adapter_that_cannot_place_the_face():
-    house = build_house()
-    check_pose_refused(house, "pose", await post_with_pose(house))
+    service = build_service()
+    check_pose_refused(service, "pose", await post_with_pose(service))
 
 
-def check_pose_refused(house, field, answer):
+def check_pose_refused(service, field, answer):
     assert (answer.status_code, answer.json()["code"]) == (400, "pose_unsupported")
     assert (answer.json()["field"], answer.json()["allowed"]) == (field, ["instantid"])
     assert "choose instantid" in answer.json()["detail"]
-    assert not house.fakes[0].orders
+    assert not service.fakes[0].orders
 
 
 @pytest.mark.parametrize(
@@ -270,12 +270,12 @@ def check_pose_refused(house, field, answer):
     [("steps=21", "steps_too_large", 20), ("n=5", "n_too_large", 4), ("deadline=121", "deadline_too_large", 120)],
 )
 async def test_a_number_over_its_limit_is_refused_with_the_limit(query, code, limit):
-    answer = await post(build_house(max_images=4), query)
+    answer = await post(build_service(max_images=4), query)
     assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (400, code, limit)
 
 
 async def test_a_bad_picture_is_refused_with_its_index():
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         files = [("image", ("a.jpg", SELFIE, "image/jpeg")), ("image", ("b.jpg", b"bad", "image/jpeg"))]
         answer = await client.post("/v1/portraits", files=files)
     assert (answer.status_code, answer.json()["code"]) == (422, "image_undecodable")
@@ -283,41 +283,41 @@ async def test_a_bad_picture_is_refused_with_its_index():
 
 
 async def test_the_uploaded_bytes_are_wiped_whether_it_works_or_not():
-    house = build_house()
+    service = build_service()
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
         await client.post("/v1/portraits", content=b"bad" + SELFIE, headers=JPEG)
         await client.post("/v1/portraits?prompt=FAIL:no_face:caller", content=SELFIE, headers=JPEG)
-    assert len(house.decoders.seen) == 3
-    assert not any(any(data) for data in house.decoders.seen)
+    assert len(service.decoders.seen) == 3
+    assert not any(any(data) for data in service.decoders.seen)
 
 
 async def test_a_job_over_its_deadline_is_answered_504_and_cancelled():
-    house = build_house()
+    service = build_service()
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         answer = await client.post("/v1/portraits?prompt=STALL&deadline=0.2", content=SELFIE, headers=JPEG)
         health = await client.get("/health")
         await asyncio.sleep(0.05)
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
     assert health.json()["jobs"] == 0
-    assert house.cancelled == [house.fakes[0].orders[0].job_id]
-    assert house.figure("requests_total", route="/v1/portraits", outcome="deadline") == 1
+    assert service.cancelled == [service.fakes[0].orders[0].job_id]
+    assert service.figure("requests_total", route="/v1/portraits", outcome="deadline") == 1
 
 
 async def test_a_deadline_that_passes_while_decoding_never_reaches_the_worker():
-    house = build_house()
-    house.decoders.seconds = 0.2
-    answer = await post(house, "deadline=0.1")
+    service = build_service()
+    service.decoders.seconds = 0.2
+    answer = await post(service, "deadline=0.1")
     assert (answer.status_code, answer.json()["code"]) == (504, "deadline_exceeded")
-    assert not house.fakes[0].orders
+    assert not service.fakes[0].orders
 
 
-async def test_a_full_house_answers_503_at_once_with_retry_after():
-    house = build_house(script=Script(step_seconds=0.05), max_jobs=2)
+async def test_a_full_service_answers_503_at_once_with_retry_after():
+    service = build_service(script=Script(step_seconds=0.05), max_jobs=2)
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         requests = [client.post("/v1/portraits?steps=8", content=SELFIE, headers=JPEG) for _ in range(6)]
         answers = await asyncio.gather(*requests)
     assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503, 503, 503]
@@ -326,17 +326,17 @@ async def test_a_full_house_answers_503_at_once_with_retry_after():
     assert refused.json()["limit"] == 2
     assert int(refused.headers["retry-after"]) >= 1
     assert refused.headers["connection"] == "close"
-    assert house.figure("rejections_total", reason="queue_full") == 4
+    assert service.figure("rejections_total", reason="queue_full") == 4
 
 
 async def test_before_the_models_are_warm_every_job_is_answered_503():
-    house = build_house(script=Script(start_seconds=0.3))
+    service = build_service(script=Script(start_seconds=0.3))
 
-    async with client_of(house, warm=False) as client:
+    async with client_of(service, warm=False) as client:
         cold = await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
         probe = await client.get("/readyz")
         live = await client.get("/livez")
-        await house.workers.wait_ready()
+        await service.workers.wait_ready()
         later = await client.get("/readyz")
     assert (cold.status_code, cold.json()["code"]) == (503, "not_ready")
     assert int(cold.headers["retry-after"]) >= 1

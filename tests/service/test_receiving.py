@@ -13,7 +13,7 @@ import pytest
 from scripts.fronts.fake_worker import Script
 from tests.service.access.test_guard import Locked, bearer
 from tests.service.clients import PICTURE
-from tests.service.harness import JPEG, SELFIE, build_house, client_of, until
+from tests.service.harness import JPEG, SELFIE, build_service, client_of, until
 
 KEY = {"Idempotency-Key": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'}
 JSON = {"Content-Type": "application/json"}
@@ -86,7 +86,7 @@ async def test_who_has_their_whole_share_is_refused_before_the_body_is_read(tmp_
         other = await send(client, PORTRAIT, **bearer(locked.preview))
         return refused, other
 
-    async with client_of(locked.house) as client:
+    async with client_of(locked.service) as client:
         refused, other = await scenario(client)
     problem = refused.json()
     code = problem["error"]["code"] if door.path.startswith("/v1/images") else problem["code"]
@@ -98,12 +98,12 @@ async def test_who_has_their_whole_share_is_refused_before_the_body_is_read(tmp_
 
 @pytest.mark.parametrize("door", JOINING, ids=named)
 async def test_on_a_full_service_a_new_request_is_refused_and_a_replay_joins(door: Door) -> None:
-    house = build_house(max_jobs=1, cog_model="proofsheet/portraits")
-    house.decoders.seconds = 0.1
+    service = build_service(max_jobs=1, cog_model="proofsheet/portraits")
+    service.decoders.seconds = 0.1
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         first = asyncio.create_task(send(client, door, **KEY))
-        await until(lambda: house.front.jobs.in_flight)
+        await until(lambda: service.front.jobs.in_flight)
         refused = await send(client, door)
         again = await send(client, door, **KEY)
         first = await first
@@ -111,19 +111,19 @@ async def test_on_a_full_service_a_new_request_is_refused_and_a_replay_joins(doo
     assert again.status_code == first.status_code
     assert again.headers["idempotency-replayed"] == "true"
     assert "idempotency-replayed" not in first.headers
-    assert len(house.fakes[0].orders) == 1
+    assert len(service.fakes[0].orders) == 1
 
 
 @pytest.mark.parametrize("door", OF_TOKENS, ids=named)
 async def test_a_replay_with_a_token_in_place_of_selfies_joins_on_a_full_service_too(door: Door) -> None:
-    house = build_house(script=Script(step_seconds=0.02), max_jobs=1)
+    service = build_service(script=Script(step_seconds=0.02), max_jobs=1)
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         with_token = await with_a_real_token(client, door)
-        await until(lambda: not house.front.jobs.in_flight)
-        made = len(house.fakes[0].orders)
+        await until(lambda: not service.front.jobs.in_flight)
+        made = len(service.fakes[0].orders)
         first = asyncio.create_task(send(client, with_token, **KEY))
-        await until(lambda: len(house.fakes[0].orders) > made)
+        await until(lambda: len(service.fakes[0].orders) > made)
         refused = await send(client, with_token)
         again = await send(client, with_token, **KEY)
         first = await first
@@ -142,12 +142,12 @@ async def with_a_real_token(client: httpx.AsyncClient, door: Door) -> Door:
 
 
 async def test_a_prediction_of_the_callers_own_id_is_found_again_on_a_full_service_with_its_key() -> None:
-    house = build_house(script=Script(step_seconds=0.02), max_jobs=1, cog_model="proofsheet/portraits")
+    service = build_service(script=Script(step_seconds=0.02), max_jobs=1, cog_model="proofsheet/portraits")
     door = json_door("/predictions/mine-1", INPUT, "PUT")
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         first = asyncio.create_task(send(client, door, **KEY))
-        await until(lambda: house.fakes[0].orders)
+        await until(lambda: service.fakes[0].orders)
         again, first = await send(client, door, **KEY), await first
     assert (again.status_code, first.status_code) == (202, 200)
     assert again.json()["id"] == first.json()["id"] == "mine-1"
@@ -160,7 +160,7 @@ async def test_a_prediction_of_the_callers_own_id_is_found_again_on_a_full_servi
 async def test_a_header_that_is_wrong_is_refused_in_the_surfaces_own_way(path: str, status: int, header: str) -> None:
     [door] = [door for door in JOINING if door.path == path]
 
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         answer = await send(client, door, **{header: "a b"})
     problem = answer.json().get("error", answer.json())
     assert (answer.status_code, problem["header"]) == (status, header)

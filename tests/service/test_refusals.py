@@ -5,7 +5,7 @@ import pytest
 from service.api.surface import shape_at
 from service.api.surfaces import SURFACES
 from service.errors import BadRequest, BadSelfie, DeadlineExceeded, NoCapacity
-from tests.service.harness import build_house, client_of
+from tests.service.harness import build_service, client_of
 
 WRONG = BadRequest("invalid_field", "The field 'n' is 0.", limit=1, extra={"field": "n"}).problem("r1")
 
@@ -63,7 +63,7 @@ def test_an_openai_client_is_told_to_retry_only_where_it_helps(error, retry):
     ("method", "path", "status"), [("GET", "/v1/images/edits", 405), ("POST", "/v1/images/x", 404)]
 )
 async def test_what_no_route_takes_is_refused_in_the_shape_of_its_surface(method, path, status):
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         answer = await client.request(method, path)
     assert answer.json()["error"]["type"] == "invalid_request_error"
     assert answer.status_code in (status, 404)

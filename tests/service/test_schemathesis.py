@@ -15,7 +15,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 
 from service.api.openapi.plugin import whole_document
 from service.api.surfaces import SURFACES
-from tests.service.harness import build_house, listening
+from tests.service.harness import build_service, listening
 
 load_all_checks()
 EXAMPLES = 8  # of each kind, for each operation
@@ -28,7 +28,7 @@ CHECKED = [
         "response_schema_conformance",
     )
 ]
-DOCUMENT = whole_document(build_house().app, SURFACES, "tencentarc/photomaker")
+DOCUMENT = whole_document(build_service().app, SURFACES, "tencentarc/photomaker")
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = {result.ok().definition.raw["operationId"]: result.ok() for result in SCHEMA.get_all_operations()}
 KEPT_TO = [(name, GenerationMode.POSITIVE) for name in OPERATIONS]
@@ -44,7 +44,7 @@ def address() -> Iterator[str]:
 
     async def serve() -> None:
         async with listening(
-            build_house(max_jobs=500, max_uploads=500, deadline_seconds=5, keep_alive_seconds=5)
+            build_service(max_jobs=500, max_uploads=500, deadline_seconds=5, keep_alive_seconds=5)
         ) as port:
             stop = asyncio.Event()
             over.append((asyncio.get_running_loop(), stop))

@@ -17,7 +17,7 @@ from scripts.fronts.fake_worker import Script
 from service.api.events import EventStream
 from service.api.record import RequestRecord
 from service.errors import DeadlineExceeded
-from tests.service.harness import JPEG, SELFIE, build_house, listening, post_request, until
+from tests.service.harness import JPEG, SELFIE, build_service, listening, post_request, until
 from tests.service.pictures import plain
 from tests.service.some_job import some_job
 
@@ -37,41 +37,41 @@ async def connection(port):
 
 @pytest.mark.parametrize("accept", ["application/json", "image/*", "text/event-stream"])
 async def test_a_client_that_leaves_frees_its_rows_and_its_place(accept):
-    house = build_house(script=SLOW)
+    service = build_service(script=SLOW)
 
-    async with listening(house) as port:
+    async with listening(service) as port:
         async with connection(port) as (_, writer):
             writer.write(post_request("prompt=STALL", accept=accept))
-            await until(lambda: house.fakes[0].orders)
-        await until(lambda: house.cancelled)
-        assert house.front.jobs.in_flight == 0
-        await until(lambda: house.figure("requests_total", route="/v1/portraits", outcome="disconnected"))
-    assert house.cancelled == [house.fakes[0].orders[0].job_id]
-    assert house.figure("requests_total", route="/v1/portraits", outcome="ok") == 0
+            await until(lambda: service.fakes[0].orders)
+        await until(lambda: service.cancelled)
+        assert service.front.jobs.in_flight == 0
+        await until(lambda: service.figure("requests_total", route="/v1/portraits", outcome="disconnected"))
+    assert service.cancelled == [service.fakes[0].orders[0].job_id]
+    assert service.figure("requests_total", route="/v1/portraits", outcome="ok") == 0
 
 
 async def test_a_client_that_leaves_while_its_photo_is_decoded_never_costs_a_worker_anything():
-    house = build_house()
-    house.decoders.seconds = 5.0
+    service = build_service()
+    service.decoders.seconds = 5.0
 
-    async with listening(house) as port:
+    async with listening(service) as port:
         async with connection(port) as (_, writer):
             writer.write(post_request())
-            await until(lambda: house.decoders.seen)
-        await until(lambda: house.front.jobs.in_flight == 0)
-    assert not house.fakes[0].orders
-    assert not any(house.decoders.seen[0])
+            await until(lambda: service.decoders.seen)
+        await until(lambda: service.front.jobs.in_flight == 0)
+    assert not service.fakes[0].orders
+    assert not any(service.decoders.seen[0])
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_upload_is_no_failure():
-    house = build_house()
+    service = build_service()
 
-    async with listening(house) as port:
+    async with listening(service) as port:
         async with connection(port) as (_, writer):
             writer.write(post_request(body=SELFIE * 10)[:-100])
-            await until(lambda: house.figure("uploads_in_flight"))
-        await until(lambda: house.figure("requests_total", route="/v1/portraits", outcome="disconnected"))
-    assert house.figure("requests_total", route="/v1/portraits", outcome="failed") == 0
+            await until(lambda: service.figure("uploads_in_flight"))
+        await until(lambda: service.figure("requests_total", route="/v1/portraits", outcome="disconnected"))
+    assert service.figure("requests_total", route="/v1/portraits", outcome="failed") == 0
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ async def test_a_client_that_leaves_in_the_middle_of_its_upload_is_no_failure():
     ids=["nothing", "half a header", "empty lines", "half a body"],
 )
 async def test_a_client_that_dawdles_is_cut_off_while_others_are_served(sent):
-    house = build_house(header_seconds=0.3, body_seconds=0.3)
+    service = build_service(header_seconds=0.3, body_seconds=0.3)
 
-    async with listening(house) as port, connection(port) as (reader, writer):
+    async with listening(service) as port, connection(port) as (reader, writer):
         writer.write(sent)
         async with httpx.AsyncClient() as client:
             assert (await client.get(f"http://127.0.0.1:{port}/livez")).status_code == 200
@@ -101,14 +101,14 @@ async def read_to_end(reader):
 
 @pytest.mark.parametrize("accept", ["image/*", "text/event-stream"])
 async def test_a_client_that_never_reads_its_answer_is_cut_off_and_holds_nothing(accept):
-    house = build_house(write_seconds=0.3)
+    service = build_service(write_seconds=0.3)
 
     async def run():
-        async with listening(house) as port, connection(port) as (reader, writer):
+        async with listening(service) as port, connection(port) as (reader, writer):
             writer.write(post_request("prompt=BIG", accept=accept))
             reader._transport.pause_reading()  # pyright: ignore - a client that is there and does not read
-            await until(lambda: house.figure("images_total", format="jpeg"))
-            await until(lambda: house.front.jobs.in_flight == 0)
+            await until(lambda: service.figure("images_total", format="jpeg"))
+            await until(lambda: service.front.jobs.in_flight == 0)
             await asyncio.sleep(0.6)
             reader._transport.resume_reading()  # pyright: ignore
             return await asyncio.wait_for(read_to_end(reader), 5)
@@ -117,19 +117,19 @@ async def test_a_client_that_never_reads_its_answer_is_cut_off_and_holds_nothing
 
 
 async def test_a_slow_job_is_not_cut_off_by_the_receive_deadlines():
-    house = build_house(script=Script(step_seconds=0.1), header_seconds=0.2, body_seconds=0.2)
+    service = build_service(script=Script(step_seconds=0.1), header_seconds=0.2, body_seconds=0.2)
 
     async def run():
-        async with listening(house) as port, httpx.AsyncClient() as client:
+        async with listening(service) as port, httpx.AsyncClient() as client:
             return await client.post(f"http://127.0.0.1:{port}/v1/portraits?steps=8", content=SELFIE, headers=JPEG)
 
     assert (await run()).status_code == 200
 
 
 async def test_events_arrive_while_the_job_runs():
-    house = build_house(script=Script(step_seconds=0.1))
+    service = build_service(script=Script(step_seconds=0.1))
 
-    async with listening(house) as port, httpx.AsyncClient() as client:
+    async with listening(service) as port, httpx.AsyncClient() as client:
         url = f"http://127.0.0.1:{port}/v1/portraits?steps=5"
         headers = JPEG | {"Accept": "text/event-stream"}
         async with client.stream("POST", url, content=SELFIE, headers=headers) as answer:
@@ -158,12 +158,12 @@ async def test_a_quiet_event_stream_is_kept_alive_by_comments():
         job.detach()  # the stream has done it
 
 
-async def test_a_full_house_is_refused_without_reading_the_body_and_the_connection_closes():
-    house = build_house(script=SLOW, max_jobs=1)
+async def test_a_full_service_is_refused_without_reading_the_body_and_the_connection_closes():
+    service = build_service(script=SLOW, max_jobs=1)
 
-    async with listening(house) as port, connection(port) as (_, first), connection(port) as (reader, second):
+    async with listening(service) as port, connection(port) as (_, first), connection(port) as (reader, second):
         first.write(post_request("prompt=STALL"))
-        await until(lambda: house.fakes[0].orders)
+        await until(lambda: service.fakes[0].orders)
         second.write(post_request(body=bytes(10_000_000))[:500])
         answer = await asyncio.wait_for(reader.read(), 5)
     assert answer.startswith(b"HTTP/1.1 503")
@@ -172,13 +172,13 @@ async def test_a_full_house_is_refused_without_reading_the_body_and_the_connecti
 
 
 async def test_a_running_job_is_finished_after_the_signal_to_stop_and_new_ones_are_refused():
-    house = build_house(script=Script(step_seconds=0.1))
+    service = build_service(script=Script(step_seconds=0.1))
 
-    async with listening(house) as port, httpx.AsyncClient() as client:
+    async with listening(service) as port, httpx.AsyncClient() as client:
         url = f"http://127.0.0.1:{port}/v1/portraits?steps=5"
         job = asyncio.create_task(client.post(url, content=SELFIE, headers=JPEG))
-        await until(lambda: house.fakes[0].orders)
-        house.front.jobs.stopping = True  # what the server does on SIGTERM
+        await until(lambda: service.fakes[0].orders)
+        service.front.jobs.stopping = True  # what the server does on SIGTERM
         late = await client.post(url, content=SELFIE, headers=JPEG)
         probe = await client.get(f"http://127.0.0.1:{port}/readyz")
         job = await job
@@ -283,9 +283,9 @@ def test_a_wrong_setting_is_said_in_one_line(tmp_path, arguments, message):
 
 
 async def test_a_deadline_that_can_not_be_met_is_refused_before_the_body_has_come():
-    house = build_house(script=Script(step_seconds=0.1, measure=True))
+    service = build_service(script=Script(step_seconds=0.1, measure=True))
 
-    async with listening(house) as port, connection(port) as (reader, writer):
+    async with listening(service) as port, connection(port) as (reader, writer):
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             await client.post("/v1/portraits?steps=4", content=SELFIE, headers=JPEG)
         writer.write(post_request("deadline=0.1", body=bytes(10_000_000))[:500])
@@ -299,7 +299,7 @@ async def test_a_deadline_that_can_not_be_met_is_refused_before_the_body_has_com
 
 
 async def test_a_refusal_arrives_although_its_body_was_never_read():
-    house = build_house(script=SLOW, max_jobs=1)
+    service = build_service(script=SLOW, max_jobs=1)
 
     async def refused(port):
         """Send all of a body that is larger than the socket's buffers, and only then read."""
@@ -308,8 +308,8 @@ async def test_a_refusal_arrives_although_its_body_was_never_read():
             await writer.drain()
             return await asyncio.wait_for(read_to_end(reader), 5)
 
-    async with listening(house) as port, connection(port) as (_, first):
+    async with listening(service) as port, connection(port) as (_, first):
         first.write(post_request("prompt=STALL"))
-        await until(lambda: house.fakes[0].orders)
+        await until(lambda: service.fakes[0].orders)
         answers = await asyncio.gather(*(refused(port) for _ in range(20)))
     assert [answer[:12] for answer in answers] == [b"HTTP/1.1 503"] * 20

@@ -10,11 +10,11 @@ import sys
 import pytest
 
 from service.logs import JsonLines
-from tests.service.harness import JPEG, SELFIE, build_house, client_of
+from tests.service.harness import JPEG, SELFIE, build_service, client_of
 
 
-async def get(path, house=None, method="GET", **headers):
-    async with client_of(house or build_house()) as client:
+async def get(path, service=None, method="GET", **headers):
+    async with client_of(service or build_service()) as client:
         return await client.request(method, path, headers=headers)
 
 
@@ -52,7 +52,7 @@ async def test_a_sane_request_id_is_honoured_and_another_is_replaced():
 
 async def test_server_timing_names_the_stages_of_a_portrait():
     async def run():
-        async with client_of(build_house()) as client:
+        async with client_of(build_service()) as client:
             return await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
 
     timing = (await run()).headers["server-timing"]
@@ -106,9 +106,9 @@ async def test_no_page_that_loads_scripts_from_elsewhere_is_served(path):
 
 
 async def test_the_metrics_page_shows_a_jobs_way_and_the_workers_figures():
-    house = build_house()
+    service = build_service()
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         await client.post("/v1/portraits?n=2", content=SELFIE, headers=JPEG)
         await client.post("/v1/portraits?prompt=FAIL:no_face:caller", content=SELFIE, headers=JPEG)
         await client.get("/nowhere")
@@ -140,21 +140,21 @@ async def test_the_metrics_page_shows_a_jobs_way_and_the_workers_figures():
 
 
 async def test_two_fronts_in_one_process_share_no_counter():
-    first, second = build_house(), build_house()
+    first, second = build_service(), build_service()
     await get("/livez", first)
     assert first.figure("requests_total", route="/livez", outcome="ok") == 1
     assert second.figure("requests_total", route="/livez", outcome="ok") == 0
 
 
 async def test_a_bug_is_answered_500_and_logged_without_its_values(caplog):
-    house = build_house()
+    service = build_service()
 
     async def explode(*_):
         raise ValueError("the secret prompt")
 
-    house.decoders.decode = explode
+    service.decoders.decode = explode
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         answer = await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
     assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
     assert "secret" not in answer.text
@@ -166,7 +166,7 @@ async def test_a_bug_is_answered_500_and_logged_without_its_values(caplog):
 async def test_one_json_line_is_logged_per_request_and_nothing_of_the_caller_is_in_it(caplog):
     caplog.set_level(logging.INFO, logger="proofsheet")
 
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         files = {"image": ("my-secret-name.jpg", SELFIE, "image/jpeg")}
         await client.post("/v1/portraits", files=files, data={"prompt": "my secret prompt"})
         await client.get("/livez")
@@ -194,7 +194,7 @@ async def test_one_json_line_is_logged_per_request_and_nothing_of_the_caller_is_
 async def test_no_failure_leaves_a_prompt_in_a_log_or_a_metric(caplog, query):
     caplog.set_level(logging.DEBUG)
 
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         answer = await client.post(f"/v1/portraits?{query}", content=SELFIE, headers=JPEG)
         page = await client.get("/metrics")
     ours = [JsonLines().format(record) for record in caplog.records if record.name.startswith("proofsheet")]
@@ -224,15 +224,15 @@ def test_the_front_imports_nothing_that_computes():
 
 
 async def test_a_browser_too_gets_no_page_about_a_bug():
-    house = build_house()
+    service = build_service()
 
     async def explode(*_):
         raise ValueError("the secret prompt")
 
-    house.decoders.decode = explode
+    service.decoders.decode = explode
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         answer = await client.post("/v1/portraits", content=SELFIE, headers=JPEG | {"Accept": "text/html, */*;q=0.1"})
-    assert house.app.debug is False
+    assert service.app.debug is False
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert "ValueError" not in answer.text

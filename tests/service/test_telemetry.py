@@ -14,7 +14,7 @@ from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode
 
 from service.logs import JsonLines
 from service.telemetry import OpenTelemetry, continue_trace, read_traceparent
-from tests.service.harness import JPEG, SELFIE, House, build_house, client_of
+from tests.service.harness import JPEG, SELFIE, ServiceHarness, build_service, client_of
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
@@ -50,8 +50,8 @@ def test_a_valid_trace_goes_on_under_a_span_of_our_own(text: str) -> None:
     assert read_traceparent(trace.traceparent) == trace
 
 
-async def ask(house: House, *requests: tuple[str, str, dict[str, str]]) -> list[httpx.Response]:
-    async with client_of(house) as client:
+async def ask(service: ServiceHarness, *requests: tuple[str, str, dict[str, str]]) -> list[httpx.Response]:
+    async with client_of(service) as client:
         return [
             await client.request(method, path, headers=headers, content=SELFIE if method == "POST" else b"")
             for method, path, headers in requests
@@ -60,7 +60,7 @@ async def ask(house: House, *requests: tuple[str, str, dict[str, str]]) -> list[
 
 async def test_the_answer_and_the_log_line_carry_the_callers_trace(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="proofsheet.request")
-    (answer,) = await ask(build_house(), ("GET", "/v1/styles", {"traceparent": TRACEPARENT}))
+    (answer,) = await ask(build_service(), ("GET", "/v1/styles", {"traceparent": TRACEPARENT}))
     told = read_traceparent(answer.headers["traceresponse"])
     assert told is not None
     assert (told.trace_id, told.flags) == (TRACE_ID, "01")
@@ -70,10 +70,10 @@ async def test_the_answer_and_the_log_line_carry_the_callers_trace(caplog: pytes
 
 
 async def test_a_job_takes_the_trace_to_its_worker() -> None:
-    house = build_house()
-    (answer,) = await ask(house, ("POST", "/v1/portraits", JPEG | {"traceparent": TRACEPARENT}))
+    service = build_service()
+    (answer,) = await ask(service, ("POST", "/v1/portraits", JPEG | {"traceparent": TRACEPARENT}))
     assert answer.status_code == 200, answer.text
-    (order,) = house.fakes[0].orders
+    (order,) = service.fakes[0].orders
     assert order.traceparent == answer.headers["traceresponse"]
 
 
@@ -100,7 +100,7 @@ async def test_a_request_is_a_server_span_under_its_callers(
     tracer: OpenTelemetry, exporter: InMemorySpanExporter
 ) -> None:
     headers = {"traceparent": TRACEPARENT, "tracestate": "vendor=1"}
-    (answer,) = await ask(build_house(tracer=tracer), ("GET", "/v1/styles", headers))
+    (answer,) = await ask(build_service(tracer=tracer), ("GET", "/v1/styles", headers))
     span = spans_by_name(exporter)["GET /v1/styles"]
     assert span.kind == SpanKind.SERVER
     assert f"{span.context.trace_id:032x}" == TRACE_ID
@@ -114,7 +114,7 @@ async def test_a_request_is_a_server_span_under_its_callers(
 async def test_a_job_is_a_span_under_its_request_with_its_stages(
     tracer: OpenTelemetry, exporter: InMemorySpanExporter
 ) -> None:
-    (answer,) = await ask(build_house(tracer=tracer), ("POST", "/v1/portraits?prompt=a+secret+prompt", JPEG))
+    (answer,) = await ask(build_service(tracer=tracer), ("POST", "/v1/portraits?prompt=a+secret+prompt", JPEG))
     assert answer.status_code == 200, answer.text
     spans = spans_by_name(exporter)
     request, job = spans["POST /v1/portraits"], spans["job"]
@@ -127,7 +127,7 @@ async def test_a_job_is_a_span_under_its_request_with_its_stages(
 
 async def test_a_failed_request_and_its_job_say_why(tracer: OpenTelemetry, exporter: InMemorySpanExporter) -> None:
     (answer,) = await ask(
-        build_house(tracer=tracer, deadline_seconds=0.05), ("POST", "/v1/portraits?prompt=STALL", JPEG)
+        build_service(tracer=tracer, deadline_seconds=0.05), ("POST", "/v1/portraits?prompt=STALL", JPEG)
     )
     assert answer.status_code == 504
     spans = spans_by_name(exporter)
@@ -137,7 +137,7 @@ async def test_a_failed_request_and_its_job_say_why(tracer: OpenTelemetry, expor
 
 
 async def test_probes_and_strange_methods_make_no_names(tracer: OpenTelemetry, exporter: InMemorySpanExporter) -> None:
-    await ask(build_house(tracer=tracer), ("GET", "/livez", {}), ("BREW", "/v1/styles/1/2", {}))
+    await ask(build_service(tracer=tracer), ("GET", "/livez", {}), ("BREW", "/v1/styles/1/2", {}))
     assert list(spans_by_name(exporter)) == ["_OTHER unmatched"]
 
 

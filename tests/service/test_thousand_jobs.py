@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from service.errors import BadPicture, DeadlineExceeded, NoCapacity
-from tests.service.desk import caller, check_ended_once, run_desk
+from tests.service.jobs_harness import caller, check_ended_once, run_jobs
 from tests.service.virtual_workers import VirtualWorkers
 
 MAX_JOBS = 40
@@ -31,26 +31,26 @@ class Day:
         self.refusals = []  # caller id, error
         self.asked = Counter()
 
-    async def run(self, desk):
-        watching = asyncio.create_task(self._watch(desk))
+    async def run(self, harness):
+        watching = asyncio.create_task(self._watch(harness))
         times = sorted(self.chance.uniform(0, self.seconds) for _ in range(self.num_jobs))
         following = []
         for at in times:
             await asyncio.sleep(max(at - asyncio.get_running_loop().time(), 0))
-            if (job := self._ask(desk)) is not None:
-                following.append(asyncio.create_task(self._live(desk, job)))
+            if (job := self._ask(harness)) is not None:
+                following.append(asyncio.create_task(self._live(harness, job)))
         await asyncio.gather(*following)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         return self
 
-    def _ask(self, desk):
+    def _ask(self, harness):
         chance = self.chance
         who = GREEDY if chance.random() < 0.7 else chance.choice(MODEST)
         self.asked[who.id] += 1
         bad = BadPicture("image_undecodable", "No.") if self.troubles and chance.random() < 0.03 else None
         try:
-            job = desk.accept(
+            job = harness.accept(
                 who,
                 images=chance.choice([1, 1, 1, 2, 4]),
                 steps=chance.choice([1, 4, 4, 8]),
@@ -65,11 +65,11 @@ class Day:
             self.refusals.append((who.id, refused))
             return None
         if self.troubles and chance.random() < 0.03:
-            desk.workers.failing[job.id] = "nan_output"
+            harness.workers.failing[job.id] = "nan_output"
         self.accepted.append(job)
         return job
 
-    async def _live(self, desk, job):
+    async def _live(self, harness, job):
         """A client: waits to the end, leaves early, or cancels."""
         job.attach()
         mood = self.chance.random() if self.troubles else 1.0
@@ -85,32 +85,32 @@ class Day:
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
 
-    async def _watch(self, desk):
+    async def _watch(self, harness):
         """The bounds, looked at all the time."""
-        workers, jobs = desk.workers, desk.jobs
+        workers, jobs = harness.workers, harness.jobs
         window = workers.max_rows + workers.max_rows // 2
         while True:
             assert jobs.discrepancies() == {}
-            assert desk.figure("held_bytes", kind="photos") <= MAX_BYTES
-            assert desk.figure("held_bytes", kind="results") <= 2_000
+            assert harness.figure("held_bytes", kind="photos") <= MAX_BYTES
+            assert harness.figure("held_bytes", kind="results") <= 2_000
             assert jobs.turns.num_rows_out < window + 4
             assert workers.images_held <= jobs.turns.num_rows_out
             assert jobs.turns.line.num_callers <= 1 + len(MODEST)
             await asyncio.sleep(0.05)
 
 
-def check(day, desk_workers):
+def check_day(day, workers):
     for job in day.accepted:
         check_ended_once(job)
-        if job.stopped_at is not None and job.id in desk_workers.last_step_at:
-            assert desk_workers.last_step_at[job.id] <= job.stopped_at + 0.2  # the step under way, and no other
+        if job.stopped_at is not None and job.id in workers.last_step_at:
+            assert workers.last_step_at[job.id] <= job.stopped_at + 0.2  # the step under way, and no other
     assert day.num_jobs == len(day.accepted) + len(day.refusals)
     assert all(error.retry_after_seconds >= 1 and error.extra["position"] >= 1 for _, error in day.refusals)
-    assert len(set(desk_workers.sent)) == len(desk_workers.sent)
+    assert len(set(workers.sent)) == len(workers.sent)
 
 
 def live(day, workers):
-    return run_desk(
+    return run_jobs(
         day.run, workers, max_jobs=MAX_JOBS, max_job_bytes=MAX_BYTES, max_result_bytes=2_000, result_seconds=5.0
     )
 
@@ -119,7 +119,7 @@ def live(day, workers):
 def test_a_thousand_jobs_end_once_each_and_the_bounds_hold(seed):
     workers = VirtualWorkers(max_rows=8, tick_seconds=0.05, row_seconds=0.01)
     day = live(Day(seed), workers)
-    check(day, workers)
+    check_day(day, workers)
     states = Counter(job.state for job in day.accepted)
     assert states["succeeded"] > 400
     assert states["cancelled"] > 40
@@ -130,7 +130,7 @@ def test_a_thousand_jobs_end_once_each_and_the_bounds_hold(seed):
 def test_under_four_times_the_load_nobody_starves_and_promises_are_kept(seed):
     workers = VirtualWorkers(max_rows=8, tick_seconds=0.05, row_seconds=0.01)
     day = live(Day(seed, seconds=60.0, troubles=False), workers)
-    check(day, workers)
+    check_day(day, workers)
     late = [job for job in day.accepted if isinstance(job.error, DeadlineExceeded)]
     assert len(late) <= 0.03 * len(day.accepted)
     capacity = 8 / (0.05 + 0.08)
@@ -151,4 +151,4 @@ def test_under_four_times_the_load_nobody_starves_and_promises_are_kept(seed):
 )
 def test_any_small_day_keeps_the_books(seed, max_rows, tick, seconds):
     workers = VirtualWorkers(max_rows=max_rows, tick_seconds=tick)
-    check(live(Day(seed, num_jobs=60, seconds=seconds), workers), workers)
+    check_day(live(Day(seed, num_jobs=60, seconds=seconds), workers), workers)

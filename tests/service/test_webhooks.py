@@ -299,7 +299,7 @@ async def test_a_public_address_is_allowed(address: str) -> None:
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "localhost", "[::1]", "[::ffff:127.0.0.1]"])
 async def test_other_ways_to_write_this_machine_are_refused_by_the_real_resolver(host: str) -> None:
     with pytest.raises(BadRequest, match="webhook_not_public"):
-        await run(lambda: Webhooks(SECRET).check(f"https://{host}/"))
+        await run(lambda: Webhooks(SECRET).check_target(f"https://{host}/"))
 
 
 async def test_an_unknown_name_and_a_private_one_get_the_same_answer() -> None:
@@ -309,7 +309,7 @@ async def test_an_unknown_name_and_a_private_one_get_the_same_answer() -> None:
     messages: set[str] = set()
     for resolve in (unknown, resolver(["10.0.0.1"])):
         with pytest.raises(BadRequest, match="webhook_not_public") as caught:
-            await run(lambda resolve=resolve: Webhooks(SECRET, resolve=resolve).check("https://hooks.example/"))
+            await run(lambda resolve=resolve: Webhooks(SECRET, resolve=resolve).check_target("https://hooks.example/"))
         messages.add(caught.value.message)
     assert len(messages) == 1
 
@@ -317,7 +317,7 @@ async def test_an_unknown_name_and_a_private_one_get_the_same_answer() -> None:
 async def test_even_with_loopback_allowed_plain_http_goes_nowhere_else() -> None:
     hooks = Webhooks(SECRET, allow_loopback=True, resolve=resolver(["8.8.8.8"]))
     with pytest.raises(BadRequest, match="webhook_not_public"):
-        await run(lambda: hooks.check("http://hooks.example/"))
+        await run(lambda: hooks.check_target("http://hooks.example/"))
 
 
 async def test_the_connection_goes_to_the_address_that_was_looked_at_and_keeps_the_name() -> None:

@@ -19,7 +19,7 @@ from service.settings import Settings
 from service.workers.process import launch_process
 from service.workers.supervised import SupervisedWorkers
 from tests.orders import order_of
-from tests.service.harness import JPEG, QUICK, SELFIE, build_house, client_of, until
+from tests.service.harness import JPEG, QUICK, SELFIE, build_service, client_of, until
 
 
 def a_job(job_id="job", prompt="a person", seeds=(1,), deadline_seconds=10.0):
@@ -29,10 +29,10 @@ def a_job(job_id="job", prompt="a person", seeds=(1,), deadline_seconds=10.0):
     )
 
 
-def workers_of(*arguments, number=1, **patience):
+def workers_of(*arguments, number=1, **policy):
     setups = [Setup(device=f"fake:{index}") for index in range(number)]
-    chosen = msgspec.structs.replace(QUICK, **patience)
-    return SupervisedWorkers(setups, launcher=fake_process(*arguments), patience=chosen)
+    chosen = msgspec.structs.replace(QUICK, **policy)
+    return SupervisedWorkers(setups, launcher=fake_process(*arguments), policy=chosen)
 
 
 async def events_of(workers, job):
@@ -58,21 +58,21 @@ async def test_a_job_passes_through_a_real_process_and_ends_once():
 
 
 async def test_a_worker_killed_in_the_middle_is_replaced_and_the_job_is_answered_over_http():
-    house = build_house(launcher=fake_process("--step-seconds", "0.05"))
+    service = build_service(launcher=fake_process("--step-seconds", "0.05"))
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         post = asyncio.create_task(client.post("/v1/portraits?steps=10&seed=1", content=SELFIE, headers=JPEG))
-        await until(lambda: house.workers.status()[0].jobs == 1)
+        await until(lambda: service.workers.status()[0].jobs == 1)
         await asyncio.sleep(0.1)
-        victim = house.workers.status()[0].pid
+        victim = service.workers.status()[0].pid
         os.kill(victim, signal.SIGKILL)
         answer = await post
-        status = house.workers.status()[0]
+        status = service.workers.status()[0]
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["images"]) == 1
     assert status.pid != victim
     assert (status.restarts, status.jobs) == (1, 0)
-    assert house.figure("worker_restarts_total", worker="0") == 1
+    assert service.figure("worker_restarts_total", worker="0") == 1
 
 
 async def test_with_two_workers_the_other_one_takes_over_at_once():
@@ -218,7 +218,7 @@ async def test_a_worker_that_says_it_is_broken_at_its_first_start_ends_the_servi
 
 async def test_a_crash_loop_is_given_up_after_the_allowed_number():
     async def run():
-        workers = SupervisedWorkers([Setup()], launcher=fake_process("--no-such-option"), patience=QUICK)
+        workers = SupervisedWorkers([Setup()], launcher=fake_process("--no-such-option"), policy=QUICK)
         await workers.start()
         try:
             return await asyncio.wait_for(workers.gave_up(), 20), workers.status()[0].restarts
@@ -282,7 +282,7 @@ async def test_a_real_picture_sized_job_crosses_the_socket_quickly():
 
 async def test_answers_over_http_come_from_the_worker_process():
     async def run():
-        async with client_of(build_house(launcher=fake_process())) as client:
+        async with client_of(build_service(launcher=fake_process())) as client:
             answers = await asyncio.gather(
                 *(client.post(f"/v1/portraits?seed={seed}", content=SELFIE, headers=JPEG) for seed in range(8))
             )

@@ -34,7 +34,7 @@ AnyRequest = Request[Any, Any, Any]
 async def check_webhook(front: Front, options: JobOptions) -> None:
     """Raises BadRequest for an address that nothing would be sent to."""
     if options.webhook is not None:
-        await front.webhooks.check(options.webhook)
+        await front.webhooks.check_target(options.webhook)
 
 
 async def place(request: AnyRequest, front: Front, upload: Upload[PortraitForm], options: JobOptions) -> Job:

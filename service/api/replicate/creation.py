@@ -70,7 +70,7 @@ async def create(request: AnyRequest, front: Front, parts: PredictionParts, reso
 async def _create(request: AnyRequest, front: Front, parts: PredictionParts, resolved: ResolvedRequest) -> Prediction:
     hook = resolved.request.hook
     if hook is not None:
-        await front.webhooks.check(hook[0])
+        await front.webhooks.check_target(hook[0])
     translated = resolved.model.read(resolved.request.input, front.jobs.warm().bundle)
     upload = await asyncio.to_thread(_fetch, request, front, parts, translated)
     try:

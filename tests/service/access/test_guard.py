@@ -11,13 +11,13 @@ from service.access.keys import Keys
 from service.errors import Forbidden
 from service.jobs.sealing import Sealer
 from service.secrets import Secrets
-from tests.service.harness import JPEG, SELFIE, build_house, client_of
+from tests.service.harness import JPEG, SELFIE, build_service, client_of
 
 SECRET = b"s" * 32
 
 
 class Locked:
-    """A house with keys, and the keys."""
+    """A service with keys, and the keys."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self._path = folder / "keys.toml"
@@ -25,7 +25,7 @@ class Locked:
         self.admin = self.add("admin")
         keys = Keys(lambda: parse_keys(self._path.read_text()), SECRET)
         secrets = Secrets(keys=keys, sealer=Sealer.with_random_key(), webhook_secret=SECRET)
-        self.house = build_house(secrets=secrets, **settings)  # pyright: ignore[reportArgumentType]
+        self.service = build_service(secrets=secrets, **settings)  # pyright: ignore[reportArgumentType]
 
     def add(self, scope: str, **fields: object) -> str:
         entry = {"caller": f"{scope}-caller", "hash": "0" * 64, "scopes": frozenset({scope})}
@@ -42,7 +42,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 async def ask(locked: Locked, *requests: tuple[str, str, dict[str, str]], body: bytes = b"") -> list[httpx.Response]:
-    async with client_of(locked.house) as client:
+    async with client_of(locked.service) as client:
         return [await client.request(method, path, headers=headers, content=body) for method, path, headers in requests]
 
 
@@ -90,22 +90,22 @@ async def test_the_services_own_pages_ask_for_the_scope_admin(locked: Locked) ->
 async def test_a_refusal_reads_no_byte_of_the_body(locked: Locked) -> None:
     (answer,) = await ask(locked, ("POST", "/v1/portraits", JPEG), body=SELFIE)
     assert answer.status_code == 401
-    assert locked.house.decoders.seen == []
+    assert locked.service.decoders.seen == []
 
 
 async def test_no_key_is_ever_logged_or_counted(locked: Locked, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     wrong = locked.preview[:-4] + "AAAA"
     await ask(locked, ("GET", "/v1/styles", bearer(locked.preview)), ("GET", "/v1/styles", bearer(wrong)))
-    noted = "".join(str(vars(record)) for record in caplog.records) + locked.house.metrics.page().decode()
+    noted = "".join(str(vars(record)) for record in caplog.records) + locked.service.metrics.page().decode()
     assert "preview-caller" in noted
     assert locked.preview.split("_", 2)[2][:20] not in noted
-    assert locked.house.figure("rejections_total", reason="key_unknown") == 1
+    assert locked.service.figure("rejections_total", reason="key_unknown") == 1
 
 
 async def test_without_keys_any_key_is_ignored_and_everything_is_open() -> None:
     async def go() -> list[int]:
-        async with client_of(build_house()) as client:
+        async with client_of(build_service()) as client:
             paths = ["/v1/styles", "/health", "/metrics"]
             return [(await client.get(path, headers=bearer("sk-anything"))).status_code for path in paths]
 

@@ -18,7 +18,7 @@ from service.access.key_file import (
 )
 from service.access.keys import Keys
 from service.errors import Unauthorized
-from service.watched import Watched
+from service.watched_file import WatchedFile
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SECRET = b"s" * 32
@@ -167,7 +167,7 @@ class Clock:
 def test_a_changed_file_is_taken_up_within_a_second(path: Path) -> None:
     clock = Clock()
     first = add_key(path, SECRET, entry())
-    keys = Keys(Watched(path, parse_keys, clock=clock).current, SECRET, clock=lambda: NOW)
+    keys = Keys(WatchedFile(path, parse_keys, clock=clock).current, SECRET, clock=lambda: NOW)
     second = add_key(path, SECRET, entry(caller="other"))
     revoke_key(path, first.split("_")[1], NOW)
     clock.now = 0.99
@@ -184,7 +184,7 @@ def test_a_broken_change_leaves_the_old_keys_and_a_log_line(
     clock = Clock()
     key = add_key(path, SECRET, entry())
     good = path.read_text()
-    watched = Watched(path, parse_keys, clock=clock)
+    watched = WatchedFile(path, parse_keys, clock=clock)
     keys = Keys(watched.current, SECRET, clock=lambda: NOW)
     if damage is None:
         path.unlink()

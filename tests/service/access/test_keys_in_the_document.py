@@ -17,7 +17,7 @@ async def answers(
 ) -> dict[tuple[str, str], tuple[Any, int]]:
     """Every operation of the document, and what a caller without a key gets there."""
     folder: Path = tmp_path_factory.mktemp("keys")
-    async with client_of(Locked(folder).house) as client:
+    async with client_of(Locked(folder).service) as client:
         document = json.loads((await client.get("/schema/openapi.json")).content)
         assert document["components"]["securitySchemes"].keys() == {"bearer", "apiKey"}
         found: dict[tuple[str, str], tuple[Any, int]] = {}

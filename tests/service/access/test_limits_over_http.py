@@ -13,7 +13,7 @@ from tests.service.harness import JPEG, SELFIE, client_of, until
 
 
 async def run(locked: Locked, scenario: Any) -> Any:
-    async with client_of(locked.house) as client:
+    async with client_of(locked.service) as client:
         return await scenario(client)
 
 
@@ -59,7 +59,7 @@ async def test_jobs_at_once_are_bounded_by_key_and_others_are_served(tmp_path: P
 
     async def scenario(client: httpx.AsyncClient) -> Any:
         first = asyncio.create_task(make(client, key, "prompt=STALL&deadline=2"))
-        await until(lambda: locked.house.fakes[0].orders)
+        await until(lambda: locked.service.fakes[0].orders)
         return await make(client, key), await make(client, locked.preview), await first, await make(client, key)
 
     second, other, first, after = await run(locked, scenario)
@@ -98,4 +98,4 @@ async def test_a_key_without_the_scope_makes_nothing(tmp_path: Path) -> None:
     locked = Locked(tmp_path)
     answer = await run(locked, lambda client: make(client, locked.admin))
     assert (answer.status_code, answer.json()["code"], answer.json()["scope"]) == (403, "scope_missing", "preview")
-    assert locked.house.fakes[0].orders == []
+    assert locked.service.fakes[0].orders == []

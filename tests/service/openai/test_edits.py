@@ -7,20 +7,20 @@ import pytest
 
 from models.wire.groups import Delivery
 from tests.service.clients import PICTURE, one
-from tests.service.harness import SELFIE, build_house, client_of, until
+from tests.service.harness import SELFIE, build_service, client_of, until
 
 EDITS = "/v1/images/edits"
 JSON = {"Content-Type": "application/json"}
 IMAGE = {"image": ("me.jpg", SELFIE, "image/jpeg")}
 
 
-async def edit(house=None, files=IMAGE, **fields):
-    return await one("POST", EDITS, house=house, files=files, data={"prompt": "a photo of a woman", **fields})
+async def edit(service=None, files=IMAGE, **fields):
+    return await one("POST", EDITS, service=service, files=files, data={"prompt": "a photo of a woman", **fields})
 
 
-async def edit_json(house=None, **fields):
+async def edit_json(service=None, **fields):
     body = {"prompt": "a photo of a woman", "images": [{"image_url": PICTURE}]} | fields
-    return await one("POST", EDITS, house=house, json=body)
+    return await one("POST", EDITS, service=service, json=body)
 
 
 def events_of(text):
@@ -29,8 +29,8 @@ def events_of(text):
 
 
 async def test_a_form_becomes_portraits_with_their_seeds():
-    house = build_house()
-    answer = await edit(house, n="2", seed="7", output_format="jpeg", output_compression="70", input_fidelity="high")
+    service = build_service()
+    answer = await edit(service, n="2", seed="7", output_format="jpeg", output_compression="70", input_fidelity="high")
     body = answer.json()
     assert answer.status_code == 200
     assert [image["seed"] for image in body["data"]] == [7, 8]
@@ -38,7 +38,7 @@ async def test_a_form_becomes_portraits_with_their_seeds():
         "256x256", "medium", "jpeg", "opaque",
     )  # fmt: skip
     assert {"created", "usage", "id", "model", "adapter", "faces", "timings_ms"} <= set(body)
-    order = house.fakes[0].orders[0]
+    order = service.fakes[0].orders[0]
     assert order.delivery == Delivery(format="jpeg", quality=70)
     assert (order.sampling.strength, len(order.seeds)) == (1.0, 2)
 
@@ -64,9 +64,9 @@ async def test_the_picture_can_be_a_data_url_in_the_answer():
 
 @pytest.mark.parametrize(("partials", "made"), [("0", False), ("1", True)])
 async def test_previews_are_made_only_for_partial_images(partials, made):
-    house = build_house()
-    await edit(house, stream="true", partial_images=partials)
-    assert house.fakes[0].orders[0].delivery.previews is made
+    service = build_service()
+    await edit(service, stream="true", partial_images=partials)
+    assert service.fakes[0].orders[0].delivery.previews is made
 
 
 @pytest.mark.parametrize(("partials", "told"), [("0", 0), ("1", 1), ("2", 2), ("3", 3)])
@@ -170,22 +170,22 @@ async def test_generations_checks_its_fields_before_all_else():
 
 async def test_every_uploaded_byte_is_wiped_whatever_comes_of_it():
     for fields in ({}, {"prompt": "FAIL:no_face:caller"}, {"size": "1"}, {"model": "nope"}):
-        house = build_house()
-        await edit(house, **fields)
-        assert all(not any(data) for data in house.decoders.seen)
+        service = build_service()
+        await edit(service, **fields)
+        assert all(not any(data) for data in service.decoders.seen)
 
 
 async def test_a_client_that_leaves_a_stream_takes_its_job_along():
-    house = build_house()
+    service = build_service()
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         request = client.build_request("POST", EDITS, files=IMAGE, data={"prompt": "STALL", "stream": "true"})
         sending = asyncio.create_task(client.send(request))
-        await until(lambda: house.fakes and house.fakes[0].orders)
+        await until(lambda: service.fakes and service.fakes[0].orders)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        await until(lambda: house.cancelled)
-    assert len(house.cancelled) == 1
+        await until(lambda: service.cancelled)
+    assert len(service.cancelled) == 1
 
 
 async def test_the_models_page_serves_three_kinds_of_client():
@@ -207,7 +207,7 @@ async def test_a_model_is_found_by_its_name():
 
 
 async def test_an_identity_takes_the_place_of_the_selfie_and_a_proof_makes_the_final():
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         made = await client.post("/v1/identities", content=SELFIE, headers={"Content-Type": "image/jpeg"})
         body = {"prompt": "a woman", "identity": made.json()["identity"], "seed": 7}
         drawn = await client.post("/v1/images/generations", json=body)

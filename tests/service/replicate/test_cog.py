@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.service.clients import PICTURE, one
-from tests.service.harness import build_house, client_of, until
+from tests.service.harness import build_service, client_of, until
 
 BODY = {"input": {"input_image": PICTURE, "prompt": "a man img"}}
 STALL = {"input": {"image": PICTURE, "prompt": "STALL"}}
@@ -18,9 +18,9 @@ async def test_a_prediction_waits_for_its_end():
 
 
 async def test_a_model_that_fails_is_an_answer_with_200():
-    house = build_house(cog_model="proofsheet/portraits")
+    service = build_service(cog_model="proofsheet/portraits")
     body = {"input": {"image": PICTURE, "prompt": "FAIL:no_face:caller"}}
-    answer = await one("POST", "/predictions", house=house, json=body)
+    answer = await one("POST", "/predictions", service=service, json=body)
     assert (answer.status_code, answer.json()["status"], answer.json()["error"]) == (200, "failed", "As scripted.")
 
 
@@ -30,31 +30,31 @@ async def test_async_is_202_at_once():
 
 
 async def test_putting_an_id_twice_makes_one_job():
-    house = build_house(cog_model="proofsheet/portraits")
+    service = build_service(cog_model="proofsheet/portraits")
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         prefer = {"Prefer": "respond-async"}
         both = [client.put("/predictions/mine-1", json=STALL, headers=prefer) for _ in range(3)]
         answers = await asyncio.gather(*both)
-        await until(lambda: house.fakes[0].orders)
+        await until(lambda: service.fakes[0].orders)
         cancelled = await client.post("/predictions/mine-1/cancel")
         later = await client.put("/predictions/mine-1", json=STALL)
     assert [(answer.status_code, answer.json()["id"]) for answer in answers] == [(202, "mine-1")] * 3
-    assert len(house.fakes[0].orders) == 1
+    assert len(service.fakes[0].orders) == 1
     assert (cancelled.status_code, cancelled.json()) == (200, {})
     assert (later.status_code, later.json()["status"]) == (200, "canceled")
 
 
 async def test_leaving_cancels():
-    house = build_house(cog_model="proofsheet/portraits")
+    service = build_service(cog_model="proofsheet/portraits")
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         sending = asyncio.create_task(client.post("/predictions", json=STALL))
-        await until(lambda: house.fakes and house.fakes[0].orders)
+        await until(lambda: service.fakes and service.fakes[0].orders)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        await until(lambda: house.cancelled)
-    assert len(house.cancelled) == 1
+        await until(lambda: service.cancelled)
+    assert len(service.cancelled) == 1
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ async def test_what_is_refused_has_cogs_shape(method, path, options, status):
 
 
 async def test_the_health_check_is_always_200_and_says_how_it_is():
-    house = build_house()
-    async with client_of(house, warm=False) as client:
+    service = build_service()
+    async with client_of(service, warm=False) as client:
         first = await client.get("/health-check")
-        await asyncio.wait_for(house.workers.wait_ready(), 10)
+        await asyncio.wait_for(service.workers.wait_ready(), 10)
         then = await client.get("/health-check")
-        house.front.jobs.stopping = True
+        service.front.jobs.stopping = True
         answers = first, then, await client.get("/health-check")
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     states = [answer.json()["status"] for answer in answers]

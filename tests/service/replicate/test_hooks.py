@@ -16,7 +16,7 @@ from service.api.replicate.predictions import Prediction
 from service.api.replicate.requests import ALL_EVENTS
 from service.errors import JobCancelled
 from tests.service.clients import PICTURE
-from tests.service.harness import build_house, client_of, until
+from tests.service.harness import build_service, client_of, until
 from tests.service.some_job import some_job
 from tests.service.test_webhooks import Receiver
 
@@ -82,7 +82,7 @@ async def test_the_throttle_lets_one_through_in_its_time():
 async def test_the_real_package_believes_what_arrives(old):
     receiver = Receiver(200)
 
-    async with receiver.listening() as port, client_of(build_house(webhook_loopback=True)) as client:
+    async with receiver.listening() as port, client_of(build_service(webhook_loopback=True)) as client:
         target = f"http://127.0.0.1:{port}/hook"
         hook = {"webhook_completed": target} if old else {"webhook": target, "webhook_events_filter": ["completed"]}
         body = {"input": {"image": PICTURE, "prompt": "a woman"}, **hook}

@@ -15,7 +15,7 @@ def locked(tmp_path):
 
 
 async def asked(locked, *requests):
-    async with client_of(locked.house) as client:
+    async with client_of(locked.service) as client:
         return [await client.request(method, path, headers=headers) for method, path, headers in requests]
 
 
@@ -43,7 +43,7 @@ async def test_the_root_the_health_and_the_documents_need_no_key(locked):
 async def test_a_caller_finds_only_its_own_predictions_and_files(locked):
     mine, other = bearer(locked.preview), bearer(locked.add("preview", caller="stranger"))
 
-    async with client_of(locked.house) as client:
+    async with client_of(locked.service) as client:
         body = {"input": {"image": PICTURE, "prompt": "a woman"}}
         made = (await client.post(OWN, json=body, headers=mine | {"Prefer": "wait"})).json()
         file = (await client.post("/v1/files", files={"content": ("a", SELFIE)}, headers=mine)).json()

@@ -10,7 +10,7 @@ from service.access.caller import ANONYMOUS
 from service.api.replicate.files import Files, read_uri
 from service.errors import ServiceError
 from tests.service.clients import PICTURE, calling, one
-from tests.service.harness import SELFIE, build_house, client_of, until
+from tests.service.harness import SELFIE, build_service, client_of, until
 
 MODEL = "/v1/models/tencentarc/photomaker/predictions"
 OWN = "/v1/models/proofsheet/portraits/predictions"
@@ -54,7 +54,7 @@ async def test_neither_prompt_nor_picture_comes_back():
 
 
 async def test_without_prefer_it_starts_and_is_polled():
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         made = (await client.post(OWN, json=own())).json()
         while (now := (await client.get(made["urls"]["get"])).json())["status"] in ("starting", "processing"):
             await asyncio.sleep(0.01)
@@ -63,7 +63,7 @@ async def test_without_prefer_it_starts_and_is_polled():
 
 
 async def test_a_wait_that_expires_says_starting_whatever_the_job_does():
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         answer = await client.post(OWN, json=own("STALL"), headers={"Prefer": "wait=1"})
         state = (await client.get(answer.json()["urls"]["get"])).json()["status"]
         await client.post(answer.json()["urls"]["cancel"])
@@ -72,23 +72,23 @@ async def test_a_wait_that_expires_says_starting_whatever_the_job_does():
 
 
 async def test_cancelling_gives_the_whole_prediction_and_touches_no_other():
-    house = build_house(script=Script(step_seconds=0.01))
+    service = build_service(script=Script(step_seconds=0.01))
 
-    async with client_of(house) as client:
+    async with client_of(service) as client:
         first, second = [(await client.post(OWN, json=own("STALL"))).json() for _ in range(2)]
-        await until(lambda: len(house.fakes[0].orders) == 2)
+        await until(lambda: len(service.fakes[0].orders) == 2)
         cancelled = (await client.post(first["urls"]["cancel"])).json()
         again = (await client.post(first["urls"]["cancel"])).json()
-        await until(lambda: house.cancelled)
+        await until(lambda: service.cancelled)
         other = (await client.get(second["urls"]["get"])).json()
         await client.post(second["urls"]["cancel"])
     assert (cancelled["id"], cancelled["status"], again["status"]) == (first["id"], "canceled", "canceled")
     assert other["status"] == "processing"
-    assert house.cancelled[0] == first["id"]
+    assert service.cancelled[0] == first["id"]
 
 
 async def test_cancel_after_ends_a_prediction_as_canceled():
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         made = (await client.post(OWN, json=own("STALL"), headers={"Cancel-After": "0.2s"})).json()
         while (now := (await client.get(made["urls"]["get"])).json())["status"] in ("starting", "processing"):
             await asyncio.sleep(0.02)
@@ -114,16 +114,16 @@ async def test_a_job_that_fails_is_a_failed_prediction_not_a_refusal():
 
 
 async def test_who_waits_and_leaves_takes_the_prediction_along_and_who_does_not_wait_does_not():
-    house = build_house(script=Script(step_seconds=0.01))
+    service = build_service(script=Script(step_seconds=0.01))
 
     async def run():
-        async with client_of(house) as client:
+        async with client_of(service) as client:
             request = client.build_request("POST", OWN, json=own("STALL"), headers=WAIT)
             sending = asyncio.create_task(client.send(request))
-            await until(lambda: house.fakes and house.fakes[0].orders)
+            await until(lambda: service.fakes and service.fakes[0].orders)
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
-            await until(lambda: house.cancelled)
+            await until(lambda: service.cancelled)
             made = (await client.post(OWN, json=own("STALL"))).json()
             await asyncio.sleep(0.05)
             state = (await client.get(made["urls"]["get"])).json()["status"]
@@ -136,7 +136,7 @@ async def test_who_waits_and_leaves_takes_the_prediction_along_and_who_does_not_
 async def test_the_list_has_pages_without_pictures(monkeypatch):
     monkeypatch.setattr("service.api.replicate.routes.PAGE_SIZE", 2)
 
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         ids = [(await client.post(OWN, json=own(), headers=WAIT)).json()["id"] for _ in range(5)]
         pages = [(await client.get("/v1/predictions")).json()]
         while pages[-1]["next"]:
@@ -152,7 +152,7 @@ async def test_the_list_has_pages_without_pictures(monkeypatch):
 
 
 async def test_the_stream_has_an_id_for_every_event_and_only_names_that_the_client_knows():
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         made = (await client.post(OWN, json=own(n=2))).json()
         whole = (await client.get(made["urls"]["stream"])).text
         rest = (await client.get(made["urls"]["stream"], headers={"Last-Event-ID": "6"})).text
@@ -166,7 +166,7 @@ async def test_the_stream_has_an_id_for_every_event_and_only_names_that_the_clie
 
 @pytest.mark.parametrize(("prompt", "told"), [("FAIL:no_face:caller", ["error", "done"]), ("STALL", ["done"])])
 async def test_a_stream_ends_with_the_reason(prompt, told):
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         made = (await client.post(OWN, json=own(prompt))).json()
         following = asyncio.create_task(client.get(made["urls"]["stream"]))
         await asyncio.sleep(0.05)
@@ -176,7 +176,7 @@ async def test_a_stream_ends_with_the_reason(prompt, told):
 
 
 async def test_a_file_is_uploaded_once_and_named_in_a_prediction():
-    async with client_of(build_house()) as client:
+    async with client_of(build_service()) as client:
         made = await client.post("/v1/files", files={"content": ("me.jpg", SELFIE, "image/jpeg")})
         url = made.json()["urls"]["get"]
         answers = [await client.post(OWN, json={"input": {"image": url, "prompt": "a"}}, headers=WAIT) for _ in (1, 2)]
@@ -229,8 +229,8 @@ async def test_a_wrong_file_is_refused(options, status, code):
 
 
 async def test_a_file_over_the_limit_is_refused():
-    house = build_house(max_image_bytes=1000)
-    answer = await one("POST", "/v1/files", house=house, files={"content": ("a", b"x" * 1001)})
+    service = build_service(max_image_bytes=1000)
+    answer = await one("POST", "/v1/files", service=service, files={"content": ("a", b"x" * 1001)})
     assert (answer.status_code, answer.json()["code"]) == (413, "image_too_many_bytes")
 
 

@@ -1,4 +1,4 @@
-"""A desk of jobs before a virtual engine, in virtual time."""
+"""`Jobs` before virtual workers, in virtual time."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ def caller(name, weight=1.0):
     return Caller(id=name, scopes=SCOPES, weight=weight)
 
 
-class Desk:
+class JobsHarness:
     """`Jobs` and what stands behind it."""
 
     def __init__(self, workers=None, **settings):
@@ -97,14 +97,14 @@ def check_ended_once(job):
         assert job.error is not None
 
 
-def run_desk(scenario, workers=None, **settings):
-    """Run `scenario(desk)` in virtual time; afterwards nothing is left anywhere."""
+def run_jobs(scenario, workers=None, **settings):
+    """Run `scenario(harness)` in virtual time; afterwards nothing is left anywhere."""
 
     async def run():
-        desk = Desk(workers, **settings)
-        result = await scenario(desk)
-        await settled(desk.jobs)
-        desk.check_is_empty()
+        harness = JobsHarness(workers, **settings)
+        result = await scenario(harness)
+        await settled(harness.jobs)
+        harness.check_is_empty()
         return result
 
     return run_virtually(run())

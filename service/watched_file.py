@@ -13,7 +13,7 @@ LOOK_SECONDS = 1.0  # how old an answer may be: one stat a second costs nothing,
 T = TypeVar("T")
 
 
-class Watched(Generic[T]):
+class WatchedFile(Generic[T]):
     """What `parse` makes of the file's text. The first reading raises OSError or what `parse` raises: a ValueError
     whose words may be logged.
 
