@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from models.faces.analyzers import NAMES, load_analyzer, terms
+from models.faces.analyzers import NAMES, licence_of, load_analyzer
 from models.faces.files import FacesUnavailable
 from models.weights.errors import WeightsError
 from models.weights.footprint import expected_footprints
@@ -136,7 +136,7 @@ def _finding(
 
 def _face_analyzer(name: str, faces_dir: Path | None, side: int | None) -> dict[str, Any]:
     """Loading is the test: it checks presence, hashes and that onnxruntime reads the file."""
-    known = terms(name)
+    known = licence_of(name)
     try:
         loaded = load_analyzer(
             name, bundled_dir=PACKAGE / "tiny", faces_dir=faces_dir, device="cpu", threads=1, first_side=side

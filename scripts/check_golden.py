@@ -33,7 +33,7 @@ def open_records(folder: Path) -> PhotoMakerFolder | InstantIDFolder:
 def main(folder: Path) -> None:
     print(f"{'case':52} {'difference':>10} {'tolerance':>10}")
     missed = 0
-    for outcome in open_records(folder).check():
+    for outcome in open_records(folder).outcomes():
         print(outcome, flush=True)
         missed += not outcome.ok
     print(f"{missed} missed" if missed else "all ok")

@@ -92,7 +92,7 @@ class Adapter(Protocol):
         """One face per selfie, all of one person."""
         ...
 
-    def check(self, scene: Scene, num_selfies: int) -> None:
+    def check_scene(self, scene: Scene, num_selfies: int) -> None:
         """Raise ValueError with a `code` if the prompt can't be used; called before any model runs."""
         ...
 

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Everything warm for one base model. Immutable; request data never lives here."""
+    """Everything warm for one base model. Immutable; nothing of an order is kept here."""
 
     info: BundleInfo
     process: Process

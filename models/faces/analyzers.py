@@ -1,4 +1,4 @@
-"""Which face analyzers there are, under which terms, and loading one by its name."""
+"""Which face analyzers there are, under which licences, and loading one by its name."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from models.faces.yunet import load_yunet
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class AnalyzerLicence:
     """What an analyzer's weights may be used for."""
 
     licence: str
@@ -22,12 +22,12 @@ class Terms:
 NAMES = ("bundled", "yunet", *(f"insightface:{pack}" for pack in (*(pack.name for pack in PACKS), *RACCOONS)))
 
 
-def terms(name: str) -> Terms:
+def licence_of(name: str) -> AnalyzerLicence:
     if name == "bundled":
-        return Terms("Apache-2.0; the cascade BSD-3-Clause", "yes")
+        return AnalyzerLicence("Apache-2.0; the cascade BSD-3-Clause", "yes")
     if name == "yunet":
-        return Terms("MIT; AuraFace Apache-2.0", "yes")
-    return Terms("InsightFace: non-commercial research only", "no")
+        return AnalyzerLicence("MIT; AuraFace Apache-2.0", "yes")
+    return AnalyzerLicence("InsightFace: non-commercial research only", "no")
 
 
 def load_analyzer(

@@ -31,7 +31,7 @@ class Control:
 
 
 class ControlNet:
-    """Holds no request: every call brings all it needs."""
+    """Keeps nothing of an order: every call brings all it needs."""
 
     def __init__(self, net: ControlNetModel, *, make_runner: MakeRunner = EagerRunner) -> None:
         """Takes the net over: its hint encoder runs apart from the rest, which `make_runner` plays."""

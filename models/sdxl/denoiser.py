@@ -21,8 +21,8 @@ _RESIDUAL = "residual."
 class Denoiser:
     """SDXL's UNet, and the ControlNets beside it, over a batch of unrelated rows.
 
-    Holds no request: every call brings all it needs. Adapters that need no LoRA of their own share one; rows of all of
-    them, and rows without any, then share its calls.
+    Keeps nothing of an order: every call brings all it needs. Adapters that need no LoRA of their own share one; rows
+    of all of them, and rows without any, then share its calls.
     """
 
     def __init__(

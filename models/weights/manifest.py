@@ -167,9 +167,7 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     loras: list[Lora] = []
     style_loras: list[StyleLora] = []
     embedded: bool = False
-    face_analyzers: tuple[str, ...] = (
-        "bundled",
-    )  # unless the operator chooses; an adapter takes the first of its space
+    face_analyzers: tuple[str, ...] = ("bundled",)  # unless the operator chooses; an adapter takes the first that fits
     faces: list[str] = []  # their files
     sampler: str = "euler"
     samplers: tuple[str, ...] = ("euler", "ddim")
@@ -177,7 +175,7 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_steps: int = 50
     guidance: float = 1.0
     strength: float = 0.8
-    framing: Framing = "front"  # of adapters that take a pose, unless a request says
+    framing: Framing = "front"  # of adapters that take a pose, unless an order says
     size: tuple[int, int] = (1024, 1024)
     sizes: tuple[tuple[int, int], ...] = ((1024, 1024),)  # (width, height)
     final: FinalSpec | None = None

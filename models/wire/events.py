@@ -76,7 +76,7 @@ class Stepped(Struct, frozen=True, kw_only=True, tag="stepped"):
 
 
 class Portrait(Struct, frozen=True, kw_only=True, tag="portrait"):
-    """One finished image, encoded. `index` is its place in the request's `seeds`."""
+    """One finished image, encoded. `index` is its place in the order's `seeds`."""
 
     job_id: str
     index: int

@@ -1,7 +1,8 @@
 """What crosses the process boundary between the front and a worker: msgpack (msgspec), tagged by `type`.
 
 The front imports this package, so nothing in it may import torch, numpy or anything that computes. Nothing here has a
-`repr` that could print a face or a prompt: every Struct that carries personal data overrides it with its sizes alone.
+`repr` that could print a face or a prompt: a Struct with personal data in fields of its own overrides it, and one that
+only contains such Structs prints theirs.
 """
 
 from msgspec import Struct

@@ -9,7 +9,7 @@ import torch
 
 from models.bundle.bundle import Bundle, load_bundle
 from models.faces.analyzer import Analyzers
-from models.faces.analyzers import NAMES, load_analyzer, terms
+from models.faces.analyzers import NAMES, licence_of, load_analyzer
 from models.faces.face import FaceAnalyzer
 from models.finish.jpeg import ON_CPU, JpegEncoder
 from models.finish.jpeg_choice import choose_jpeg_encoder
@@ -83,7 +83,7 @@ def _compile_cache(setup: Setup, speed: Speed, device: torch.device) -> CompileC
 
 def _refuse_noncommercial_faces(name: str, accept: bool) -> None:
     """A face analyzer that the operator chose has terms too, and need not be in the bundle's manifest."""
-    known = terms(name) if name in NAMES else None
+    known = licence_of(name) if name in NAMES else None
     if known is not None and known.commercial == "no" and not accept:
         raise WeightsError(
             f"face analyzer {name!r} may not be used commercially ({known.licence}). "

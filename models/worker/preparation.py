@@ -204,7 +204,7 @@ def _check_prompt(filled: FilledOrder, order: Order, num_selfies: int) -> None:
     if not order.seeds:
         return
     try:
-        filled.stack.adapter.check(filled.scene, num_selfies)
+        filled.stack.adapter.check_scene(filled.scene, num_selfies)
     except ValueError as error:
         failed = Failed(
             job_id=order.job_id,

@@ -1,7 +1,7 @@
 """The worker: one process per device, all weights warm, messages in and events out.
 
 Three threads, each owning its part: the engine's thread (this module's `run`) ticks and keeps the jobs; the
-preparation thread turns requests into rows; the finishing thread encodes pictures. They meet in one inbox.
+preparation thread turns orders into rows; the finishing thread encodes pictures. They meet in one inbox.
 """
 
 import logging

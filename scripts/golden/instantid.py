@@ -102,7 +102,7 @@ class InstantIDFolder:
         parts = ["resampler", "fullsize_resampler", "unet_ip", "controlnet", "kps"]
         return [case for case in (*parts, *RECIPES) if (self.folder / f"{case}.json").is_file()]
 
-    def check(self) -> Iterator[Outcome]:
+    def outcomes(self) -> Iterator[Outcome]:
         return (self.check_case(case) for case in self.cases)
 
     def check_case(self, case: str) -> Outcome:
@@ -285,7 +285,7 @@ class InstantIDFolder:
             ),
             pose=pose,
         )
-        adapter.check(scene, 1)
+        adapter.check_scene(scene, 1)
         identity = Identity(self.shared["in.face_embedding"][None], pose)
         conditioning = adapter.condition(identity, scene)
         if recipe.guess:

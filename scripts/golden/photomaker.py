@@ -52,7 +52,7 @@ class PhotoMakerFolder:
         self.place = place
         self._makers: dict[str, tuple[PhotoMaker, Denoiser]] = {}
 
-    def check(self) -> Iterator[Outcome]:
+    def outcomes(self) -> Iterator[Outcome]:
         return (self.check_case(case) for case in self.json("index.json")["cases"])
 
     def check_case(self, case: str) -> Outcome:
@@ -184,7 +184,7 @@ def _condition(case: dict[str, Any], data: dict[str, Tensor], maker: PhotoMaker)
             strength=(steps - 1 - case["start_merge_step"]) / steps,
         ),
     )
-    maker.check(scene, count)
+    maker.check_scene(scene, count)
     embeddings = data["in.id_embeds"].numpy() if "in.id_embeds" in data else [None] * count
     return maker.condition(maker.identity(selfies, [face_of(e) for e in embeddings]), scene)
 

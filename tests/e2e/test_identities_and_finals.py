@@ -45,11 +45,11 @@ def enrolled(request, service, selfie):
 
 
 def test_a_token_draws_what_its_selfie_draws_to_the_bit_and_without_looking_for_a_face(service, selfie, enrolled):
-    wish = {"style": "corporate", "subject": "woman", "seed": 7, "format": "png"}
+    fields = {"style": "corporate", "subject": "woman", "seed": 7, "format": "png"}
     by_selfie = service.post(
-        "/v1/portraits", params=wish | {"adapter": enrolled["adapter"]}, content=selfie, headers=JPEG
+        "/v1/portraits", params=fields | {"adapter": enrolled["adapter"]}, content=selfie, headers=JPEG
     )
-    by_token = service.post("/v1/portraits", json=wish | {"identity": enrolled["identity"]})
+    by_token = service.post("/v1/portraits", json=fields | {"identity": enrolled["identity"]})
     assert np.array_equal(pixels_of(by_selfie), pixels_of(by_token))
     assert by_token.json()["timings_ms"]["face"] == 0
     assert by_token.json()["timings_ms"]["decode_upload"] < by_selfie.json()["timings_ms"]["decode_upload"]
@@ -57,8 +57,8 @@ def test_a_token_draws_what_its_selfie_draws_to_the_bit_and_without_looking_for_
 
 def test_a_final_is_the_preview_that_was_chosen_and_no_other(service, enrolled):
     """Of three previews all finals: what sets them apart is what sets apart the previews that they are of."""
-    wish = {"identity": enrolled["identity"], "n": 3, "format": "png"}
-    previews = service.post("/v1/portraits", json=wish)
+    fields = {"identity": enrolled["identity"], "n": 3, "format": "png"}
+    previews = service.post("/v1/portraits", json=fields)
     images = previews.json()["images"]
     finals = [service.post("/v1/finals", json={"proof": image["proof"], "format": "png"}) for image in images]
     drawn, refined = [pixels_of(previews, index) for index in range(3)], [pixels_of(final) for final in finals]

@@ -11,7 +11,7 @@ from models.wire.picture import Picture
 from models.worker.worker import Worker
 from tests.orders import order_of
 
-PATIENCE_SECONDS = 60
+WAIT_SECONDS = 60
 
 
 def picture_of(pixels):
@@ -22,7 +22,7 @@ def pixels_of(data):
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
-def generate(selfie, job_id="job", *, seeds=(1,), **changes):
+def portrait_order(selfie, job_id="job", *, seeds=(1,), **changes):
     given = {
         "job_id": job_id,
         "selfies": [selfie],
@@ -56,17 +56,17 @@ class Harness:
             return [m for m in self.sent if isinstance(m, kind) and (job_id is None or m.job_id == job_id)]
 
         with self._arrived:
-            assert self._arrived.wait_for(lambda: bool(found()), PATIENCE_SECONDS), f"no {kind} in {self.sent}"
+            assert self._arrived.wait_for(lambda: bool(found()), WAIT_SECONDS), f"no {kind} in {self.sent}"
             return found()[0]
 
     def wait_until(self, condition):
         with self._arrived:
-            assert self._arrived.wait_for(condition, PATIENCE_SECONDS), f"not so after {self.sent}"
+            assert self._arrived.wait_for(condition, WAIT_SECONDS), f"not so after {self.sent}"
 
     def of(self, job_id):
         return [m for m in self.sent if getattr(m, "job_id", None) == job_id]
 
     def stop(self):
         self.worker.receive(Shutdown())
-        self._thread.join(PATIENCE_SECONDS)
+        self._thread.join(WAIT_SECONDS)
         assert not self._thread.is_alive()

@@ -42,7 +42,7 @@ class _Seen:
 class InstantID:
     """Owns the resampler and the projection; shares IdentityNet with the denoiser, and the text encoders.
 
-    Keeps no request: strengths, keypoints, regions and windows go with each row.
+    Keeps nothing of an order: strengths, keypoints, regions and windows go with each row.
     """
 
     name = NAME
@@ -89,7 +89,7 @@ class InstantID:
         embeddings = np.stack([face.embedding for face in faces if face.embedding is not None])
         return Identity(torch.from_numpy(embeddings).float().mean(dim=0, keepdim=True), Pose.of(selfies[0], faces[0]))
 
-    def check(self, scene: Scene, num_selfies: int) -> None:
+    def check_scene(self, scene: Scene, num_selfies: int) -> None:
         """Raises PromptTooLong."""
         check_prompts(self._text, scene)
 

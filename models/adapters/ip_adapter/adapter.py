@@ -31,7 +31,7 @@ CROP_SIZE = 224
 
 
 class IPAdapter:
-    """Owns the image encoder, the resampler and the projection; shares the text encoders. Keeps no request."""
+    """Owns the image encoder, the resampler and the projection; shares the text encoders. Keeps nothing of an order."""
 
     name = NAME
     face_space: str | None = None
@@ -68,7 +68,7 @@ class IPAdapter:
         pixels = torch.stack([clip_pixels(crop, self._encoder.image_size) for crop in crops])
         return Identity(self.tokens_of(pixels))
 
-    def check(self, scene: Scene, num_selfies: int) -> None:
+    def check_scene(self, scene: Scene, num_selfies: int) -> None:
         """Raises PromptTooLong."""
         check_prompts(self._text, scene)
 

@@ -19,7 +19,7 @@ from models.wire.picture import Picture
 
 
 class PhotoMaker:
-    """Owns the ID encoder and tokenizers that know the trigger; shares the text encoders. Keeps no request."""
+    """Owns the ID encoder and tokenizers that know the trigger; shares the text encoders. Keeps nothing of an order."""
 
     takes_pose = False
     spoiled_sizes = frozenset[Size]()
@@ -69,7 +69,7 @@ class PhotoMaker:
         )
         return Identity(tokens.flatten(0, 1))
 
-    def check(self, scene: Scene, num_selfies: int) -> None:
+    def check_scene(self, scene: Scene, num_selfies: int) -> None:
         """Raises TriggerError or PromptTooLong, naming the value and the limit."""
         prompt = place_trigger(scene.words.prompt, scene.words.subject)
         for tokenizer in self._tokenizers:

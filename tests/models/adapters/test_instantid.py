@@ -125,7 +125,7 @@ def test_embeddings_of_another_recogniser_are_refused(folder, adapter, embedding
 @pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
 def test_a_prompt_over_77_tokens_is_refused_with_the_numbers(adapter, field):
     with pytest.raises(PromptTooLong, match=r"has \d+ tokens and 75 fit"):
-        adapter.check(scene(**{field: "photo " * 80}), num_selfies=1)
+        adapter.check_scene(scene(**{field: "photo " * 80}), num_selfies=1)
 
 
 def test_an_identity_prints_no_biometrics(folder, adapter, embedding):

@@ -278,7 +278,7 @@ def test_strength_0_is_the_plain_model(adapter, people):
 
 def test_a_prompt_that_is_too_long_is_refused_before_anything_runs(adapter):
     with pytest.raises(PromptTooLong):
-        adapter.check(scene(prompt="very " * 80), 1)
+        adapter.check_scene(scene(prompt="very " * 80), 1)
 
 
 def test_it_needs_neither_a_recogniser_nor_a_pose(adapter):

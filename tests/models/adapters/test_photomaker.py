@@ -126,7 +126,7 @@ def test_a_prompt_over_the_budget_is_refused_with_the_numbers(folder):
     with pytest.raises(
         TriggerError, match=r"needs 79 tokens \(73 for its words, 6 for the person\); 75 fit"
     ) as refusal:
-        maker.check(scene(prompt="photo of a man " + "photo " * 70), num_selfies=3)
+        maker.check_scene(scene(prompt="photo of a man " + "photo " * 70), num_selfies=3)
     assert refusal.value.code == "prompt_too_long"
     assert refusal.value.limit == 75
 
@@ -134,7 +134,7 @@ def test_a_prompt_over_the_budget_is_refused_with_the_numbers(folder):
 def test_a_prompt_that_just_fits_keeps_its_end_of_text(folder):
     maker, _ = folder.maker("v2")
     prompt = "photo of a man " + "photo " * 66  # 70 words, two selfies of two tokens: 69 + 4 = 73
-    maker.check(scene(prompt=prompt), num_selfies=2)
+    maker.check_scene(scene(prompt=prompt), num_selfies=2)
     conditioning = maker.condition(maker.identity(*selfies(folder, 2, "v2")), scene(prompt=prompt))
     assert torch.isfinite(conditioning.personal.embeds).all()
 

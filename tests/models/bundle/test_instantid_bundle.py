@@ -49,7 +49,7 @@ ASTRONAUT = picture_of(skimage.data.astronaut())
 NO_FACE = picture_of(np.full((256, 256, 3), 120, np.uint8))
 
 
-def generate(job_id, **changes):
+def instantid_order(job_id, **changes):
     given = {
         "job_id": job_id,
         "selfies": [ASTRONAUT],
@@ -65,7 +65,7 @@ def generate(job_id, **changes):
 
 def portrait(harness, job_id, **changes):
     """Pixels of the job's one picture, float."""
-    harness.worker.receive(generate(job_id, **changes))
+    harness.worker.receive(instantid_order(job_id, **changes))
     harness.wait(Done, job_id)
     sent = harness.wait(Portrait, job_id)
     return np.asarray(Image.open(io.BytesIO(sent.data))).astype(float)
@@ -97,7 +97,7 @@ def test_the_same_request_gives_the_same_picture_and_a_framing_another(harness):
 
 
 def test_the_two_pictures_of_a_job_share_the_person_and_differ_by_seed(harness):
-    harness.worker.receive(generate("two", seeds=[3, 4]))
+    harness.worker.receive(instantid_order("two", seeds=[3, 4]))
     harness.wait(Done, "two")
     pictures = {m.index: m.data for m in harness.of("two") if isinstance(m, Portrait)}
     assert len(pictures) == 2
@@ -111,7 +111,7 @@ def test_a_pose_photo_places_the_face(harness):
 
 
 def test_a_pose_photo_without_a_face_is_refused_with_what_to_do(harness):
-    harness.worker.receive(generate("faceless", pose=NO_FACE))
+    harness.worker.receive(instantid_order("faceless", pose=NO_FACE))
     failed = harness.wait(Failed, "faceless")
     assert (failed.code, failed.fault) == ("pose_no_face", "caller")
     assert failed.message == (
@@ -124,7 +124,7 @@ def preparer(bundle, analyzer, **info):
 
 
 def prepare(preparer, **changes):
-    return preparer.prepare(WorkerJob.accept(generate("prepared", **changes), time.monotonic()))
+    return preparer.prepare(WorkerJob.accept(instantid_order("prepared", **changes), time.monotonic()))
 
 
 SDXL_SIZES = [(1024, 1024), (896, 1152), (832, 1216), (768, 768)]

@@ -28,7 +28,7 @@ from models.weights.footprint import expected_footprints
 from models.weights.manifest import PACKAGE, WeightFile, read_manifest
 from models.worker.job import WorkerJob
 from models.worker.preparation import Preparer
-from tests.models.running import generate
+from tests.models.running import portrait_order
 
 PATH = "tint/tint.safetensors"
 ENTRY = tomllib.loads(f'adapter = {{ type = "tint", path = "{PATH}" }}')["adapter"]
@@ -69,7 +69,7 @@ class Tint:
         colours = [np.frombuffer(selfie.pixels, np.uint8).reshape(-1, 3).mean(axis=0) / 255 for selfie in selfies]
         return Identity(self._projection(torch.tensor(np.array(colours)).float()))
 
-    def check(self, scene, num_selfies):
+    def check_scene(self, scene, num_selfies):
         check_prompts(self._text, scene)
 
     def condition(self, identity, scene):
@@ -126,7 +126,7 @@ def test_it_draws_portraits_on_the_unet_that_adapters_share(manifest, weights_di
     preparer = Preparer(bundle, analyzer)
     engine = Engine(bundle.stacks["tint"].denoiser, bundle.decoder, buckets=(2,))
     for job_id, strength in (("nobody", 0.0), ("astronaut", 1.0)):
-        job = WorkerJob.accept(generate(astronaut, job_id, adapter="tint", strength=strength), time.monotonic())
+        job = WorkerJob.accept(portrait_order(astronaut, job_id, adapter="tint", strength=strength), time.monotonic())
         [row] = preparer.prepare(job).rows
         engine.add(row)
     portraits = {}

@@ -172,13 +172,13 @@ def test_an_expired_row_leaves_whether_it_runs_or_waits():
 
 
 def test_deadlines_are_looked_at_when_the_first_of_them_has_come_and_never_before():
-    class Watched(Scheduler):
+    class RecordingScheduler(Scheduler):
         def remove(self, leaves):
             looks.append(clock.now)
             return super().remove(leaves)
 
     clock, looks = Clock(), []
-    engine, _ = make_engine((1,), clock, policy=Watched(1))
+    engine, _ = make_engine((1,), clock, policy=RecordingScheduler(1))
     for job, deadline in (("soon", 5), ("later", 9), ("last", 50)):
         engine.add(make_row(job, deadline=deadline, steps=40))
     left = []

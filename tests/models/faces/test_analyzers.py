@@ -12,7 +12,7 @@ import pytest
 import skimage.data
 
 from models.faces import Face, FacesUnavailable, load_analyzer
-from models.faces.analyzers import NAMES, terms
+from models.faces.analyzers import NAMES, licence_of
 from models.faces.files import read_checked
 from models.faces.network import Network
 from models.faces.recogniser import Recogniser
@@ -39,7 +39,7 @@ def test_missing_yunet_is_named_with_its_place_and_how_to_get_it(tmp_path: Path)
 
 
 def test_insightface_alone_is_not_for_commercial_use():
-    assert {name for name in NAMES if terms(name).commercial == "no"} == {
+    assert {name for name in NAMES if licence_of(name).commercial == "no"} == {
         name for name in NAMES if name.startswith("insightface:")
     }
 

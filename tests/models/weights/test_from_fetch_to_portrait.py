@@ -11,7 +11,7 @@ from models.wire.events import Done, Portrait
 from models.wire.reports import Ready
 from models.wire.setup import Setup
 from tests.models.conftest import MANIFEST
-from tests.models.running import Harness, generate, picture_of
+from tests.models.running import Harness, picture_of, portrait_order
 from tests.models.weights.hub import Hub
 
 NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto")
@@ -60,7 +60,7 @@ def test_a_made_up_checkpoint_is_fetched_converted_loaded_and_draws_without_the_
     setup = Setup(bundle="golden", manifest=str(fetched / "manifest.toml"), weights_dir=str(fetched), device="cpu")
     harness = Harness(setup)
     ready = harness.wait(Ready)
-    harness.worker.receive(generate(picture_of(skimage.data.astronaut())))
+    harness.worker.receive(portrait_order(picture_of(skimage.data.astronaut())))
     harness.wait(Done)
     harness.stop()
     guard.on = False

@@ -29,11 +29,11 @@ from models.worker.devices import use_device
 from models.worker.job import WorkerJob
 from models.worker.preparation import Prepared
 from models.worker.worker import Worker, WorkerFailed, _preview_pixels
-from tests.models.running import Harness, generate, picture_of, pixels_of
+from tests.models.running import Harness, picture_of, pixels_of, portrait_order
 
 
 def test_a_job_starts_steps_delivers_every_portrait_and_ends_once(harness, astronaut):
-    harness.worker.receive(generate(astronaut, seeds=(5, 6)))
+    harness.worker.receive(portrait_order(astronaut, seeds=(5, 6)))
     done = harness.wait(Done)
     messages = harness.of("job")
     kinds = [type(m) for m in messages]
@@ -95,11 +95,11 @@ def test_ready_tells_the_bundle_and_its_licences(harness):
 
 
 def test_the_same_seed_gives_the_same_bytes_alone_and_in_company(harness, astronaut):
-    harness.worker.receive(generate(astronaut, "alone", seeds=(7,), format="png"))
+    harness.worker.receive(portrait_order(astronaut, "alone", seeds=(7,), format="png"))
     harness.wait(Done, "alone")
     for name in ("x", "y"):
-        harness.worker.receive(generate(astronaut, name, seeds=(1, 2), sampler="lcm", steps=8, format="png"))
-    harness.worker.receive(generate(astronaut, "company", seeds=(7,), format="png"))
+        harness.worker.receive(portrait_order(astronaut, name, seeds=(1, 2), sampler="lcm", steps=8, format="png"))
+    harness.worker.receive(portrait_order(astronaut, "company", seeds=(7,), format="png"))
     harness.wait(Done, "company")
     alone, company = (harness.wait(Portrait, name).data for name in ("alone", "company"))
     difference = abs(pixels_of(alone).astype(int) - pixels_of(company))
@@ -108,7 +108,9 @@ def test_the_same_seed_gives_the_same_bytes_alone_and_in_company(harness, astron
 
 def test_gamma_is_how_much_noise_tcd_draws_and_0_3_unless_said(harness, astronaut):
     for name, changes in {"half": {"gamma": 0.5}, "none": {"gamma": 0.0}, "usual": {}, "0.3": {"gamma": 0.3}}.items():
-        harness.worker.receive(generate(astronaut, name, seeds=(7,), sampler="tcd", steps=4, format="png", **changes))
+        harness.worker.receive(
+            portrait_order(astronaut, name, seeds=(7,), sampler="tcd", steps=4, format="png", **changes)
+        )
         harness.wait(Done, name)
     half, none, usual, stated = (harness.wait(Portrait, name).data for name in ("half", "none", "usual", "0.3"))
     assert usual == stated
@@ -116,7 +118,7 @@ def test_gamma_is_how_much_noise_tcd_draws_and_0_3_unless_said(harness, astronau
 
 
 def test_a_picture_without_a_face_is_refused_with_a_code_and_a_report(harness):
-    harness.worker.receive(generate(picture_of(skimage.data.coffee())))
+    harness.worker.receive(portrait_order(picture_of(skimage.data.coffee())))
     failed = harness.wait(Failed)
     assert (failed.code, failed.fault, failed.selfie) == ("no_face", "caller", 0)
     assert failed.faces[0].verdict == "no_face"
@@ -136,7 +138,7 @@ def test_a_picture_without_a_face_is_refused_with_a_code_and_a_report(harness):
     ],
 )
 def test_what_the_bundle_cannot_do_is_refused_before_anything_runs(harness, astronaut, changes, code, words):
-    harness.worker.receive(generate(astronaut, **changes))
+    harness.worker.receive(portrait_order(astronaut, **changes))
     failed = harness.wait(Failed)
     assert (failed.code, failed.fault) == (code, "caller")
     assert re.search(words, failed.message)
@@ -144,10 +146,10 @@ def test_what_the_bundle_cannot_do_is_refused_before_anything_runs(harness, astr
 
 
 def test_a_cancelled_job_is_said_to_be_dropped_sends_nothing_more_and_frees_its_rows(harness, astronaut):
-    harness.worker.receive(generate(astronaut, "long", steps=50, seeds=(1, 2, 3, 4)))
+    harness.worker.receive(portrait_order(astronaut, "long", steps=50, seeds=(1, 2, 3, 4)))
     harness.wait(Stepped, "long")
     harness.worker.receive(Cancel(job_id="long"))
-    harness.worker.receive(generate(astronaut, "next"))
+    harness.worker.receive(portrait_order(astronaut, "next"))
     harness.wait(Done, "next")
     assert isinstance(harness.of("long")[-1], Dropped)
     count = len(harness.of("long"))
@@ -158,12 +160,12 @@ def test_a_cancelled_job_is_said_to_be_dropped_sends_nothing_more_and_frees_its_
 
 
 def test_a_passed_deadline_ends_the_job_as_expired(harness, astronaut):
-    harness.worker.receive(generate(astronaut, deadline_seconds=0.001))
+    harness.worker.receive(portrait_order(astronaut, deadline_seconds=0.001))
     assert harness.wait(Failed).code == "deadline_exceeded"
 
 
 def test_a_bundle_without_a_quick_decoder_sends_steps_without_previews(harness, astronaut):
-    harness.worker.receive(generate(astronaut, previews=True))
+    harness.worker.receive(portrait_order(astronaut, previews=True))
     harness.wait(Done)
     assert all(m.preview is None for m in harness.of("job") if isinstance(m, Stepped))  # this bundle has none
 
@@ -180,7 +182,7 @@ def test_a_preview_that_cannot_be_made_is_left_out(caplog):
 
 
 def test_figures_tell_the_ticks_and_the_rows(harness, astronaut):
-    harness.worker.receive(generate(astronaut, seeds=(1, 2)))
+    harness.worker.receive(portrait_order(astronaut, seeds=(1, 2)))
     harness.wait(Done)
     time.sleep(1.2)
     ticks = [tick for m in harness.sent if isinstance(m, Figures) for tick in m.ticks]
@@ -191,7 +193,7 @@ def test_figures_tell_the_ticks_and_the_rows(harness, astronaut):
 def test_jobs_that_are_left_at_shutdown_are_told_so(setup, astronaut):
     harness = Harness(setup)
     harness.wait(Ready)
-    harness.worker.receive(generate(astronaut, steps=50, seeds=(1, 2, 3, 4)))
+    harness.worker.receive(portrait_order(astronaut, steps=50, seeds=(1, 2, 3, 4)))
     harness.wait(Stepped)
     harness.stop()
     failed = harness.wait(Failed)
@@ -225,24 +227,24 @@ def failing_with(error):
 def test_an_engine_failure_ends_its_jobs_and_the_worker_lives(harness, astronaut, monkeypatch):
     with monkeypatch.context() as planted:
         planted.setattr(Denoiser, "predict", failing_with(RuntimeError("a secret prompt")))
-        harness.worker.receive(generate(astronaut, "bad"))
+        harness.worker.receive(portrait_order(astronaut, "bad"))
         failed = harness.wait(Failed, "bad")
     assert (failed.code, failed.fault) == ("engine_failed", "worker")
-    harness.worker.receive(generate(astronaut, "good"))
+    harness.worker.receive(portrait_order(astronaut, "good"))
     harness.wait(Done, "good")
 
 
 def test_when_no_job_is_left_the_engines_check_their_books(harness, astronaut, monkeypatch):
     checked = threading.Event()
     monkeypatch.setattr(Engine, "check_books", lambda _: checked.set())
-    harness.worker.receive(generate(astronaut))
+    harness.worker.receive(portrait_order(astronaut))
     harness.wait(Done)
     assert checked.wait(5)
 
 
 def test_a_device_out_of_memory_says_so_and_asks_to_try_again(harness, astronaut, monkeypatch):
     monkeypatch.setattr(Denoiser, "predict", failing_with(torch.OutOfMemoryError()))
-    harness.worker.receive(generate(astronaut, "large", seeds=(1, 2)))
+    harness.worker.receive(portrait_order(astronaut, "large", seeds=(1, 2)))
     failed = harness.wait(Failed, "large")
     assert (failed.code, failed.fault) == ("out_of_memory", "capacity")
 
@@ -253,7 +255,7 @@ def test_a_bug_in_the_loop_ends_the_worker_with_words_that_tell_nothing(setup, a
 
     monkeypatch.setattr(Worker, "_tick", fall)
     worker = Worker(setup, lambda _message: None)
-    worker.receive(generate(astronaut))
+    worker.receive(portrait_order(astronaut))
     with pytest.raises(WorkerFailed) as failed:
         worker.run()
     told = "".join(traceback.format_exception(failed.value))
@@ -263,9 +265,9 @@ def test_a_bug_in_the_loop_ends_the_worker_with_words_that_tell_nothing(setup, a
 
 def test_nothing_of_a_person_is_left_in_the_worker_when_their_job_has_ended(harness, astronaut):
     before = alive(*PERSONAL)
-    harness.worker.receive(generate(astronaut, "done", seeds=(1, 2), previews=True))
-    harness.worker.receive(generate(astronaut, "refused", steps=1000))
-    harness.worker.receive(generate(astronaut, "left", steps=40))
+    harness.worker.receive(portrait_order(astronaut, "done", seeds=(1, 2), previews=True))
+    harness.worker.receive(portrait_order(astronaut, "refused", steps=1000))
+    harness.worker.receive(portrait_order(astronaut, "left", steps=40))
     harness.wait(Stepped, "left")
     harness.worker.receive(Cancel(job_id="left"))
     harness.wait(Done, "done")
@@ -291,7 +293,7 @@ def newer(before, after):
 def test_who_reads_the_messages_keeps_none(astronaut):
     class Channel:
         def __init__(self):
-            self.messages = [generate(astronaut, "first"), generate(astronaut, "second")]
+            self.messages = [portrait_order(astronaut, "first"), portrait_order(astronaut, "second")]
 
         def read(self):
             if self.messages:
@@ -317,7 +319,7 @@ def test_a_failed_preparation_is_logged_with_its_job_and_trace(harness, astronau
     preparer, harness.worker._preparer = harness.worker._preparer, Broken()
     traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
     try:
-        harness.worker.receive(generate(astronaut, "traced", traceparent=traceparent))
+        harness.worker.receive(portrait_order(astronaut, "traced", traceparent=traceparent))
         assert harness.wait(Failed, "traced").code == "preparation_failed"
     finally:
         harness.worker._preparer = preparer
@@ -327,7 +329,7 @@ def test_a_failed_preparation_is_logged_with_its_job_and_trace(harness, astronau
 
 def test_no_log_line_holds_a_prompt_or_a_pixel(harness, astronaut, caplog, monkeypatch):
     monkeypatch.setattr(Denoiser, "predict", failing_with(RuntimeError("a secret prompt")))
-    harness.worker.receive(generate(astronaut, prompt="secret woman"))
+    harness.worker.receive(portrait_order(astronaut, prompt="secret woman"))
     harness.wait(Failed)
     assert "RuntimeError at" in caplog.text
     assert "secret" not in caplog.text

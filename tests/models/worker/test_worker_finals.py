@@ -15,7 +15,7 @@ from models.wire.order import Final
 from models.worker.job import WorkerJob
 from models.worker.loading import load_parts
 from models.worker.preparation import Preparer
-from tests.models.running import generate, picture_of, pixels_of
+from tests.models.running import picture_of, pixels_of, portrait_order
 
 
 def made(harness, request):
@@ -26,13 +26,13 @@ def made(harness, request):
 
 def enrolled(harness, astronaut):
     """The identity's bytes."""
-    harness.worker.receive(generate(astronaut, "enrolment", seeds=(), prompt="", wants_identity=True))
+    harness.worker.receive(portrait_order(astronaut, "enrolment", seeds=(), prompt="", wants_identity=True))
     harness.wait(Done, "enrolment")
     return harness.wait(Started, "enrolment").identity
 
 
 def remembered(astronaut, identity, job_id="token", **changes):
-    return generate(astronaut, job_id, selfies=[], identity=identity, format="png", **changes)
+    return portrait_order(astronaut, job_id, selfies=[], identity=identity, format="png", **changes)
 
 
 # ---- identities
@@ -50,13 +50,13 @@ def test_an_enrolment_judges_and_encodes_and_draws_nothing(harness, astronaut):
 
 
 def test_a_bad_photo_is_refused_at_enrolment(harness, astronaut):
-    harness.worker.receive(generate(picture_of(skimage.data.coffee()), seeds=(), prompt="", wants_identity=True))
+    harness.worker.receive(portrait_order(picture_of(skimage.data.coffee()), seeds=(), prompt="", wants_identity=True))
     assert harness.wait(Failed).code == "no_face"
 
 
 def test_a_token_makes_the_same_picture_as_its_selfies_to_the_bit(harness, astronaut):
     identity = enrolled(harness, astronaut)
-    [first] = made(harness, generate(astronaut, "selfies", seeds=(7,), format="png"))
+    [first] = made(harness, portrait_order(astronaut, "selfies", seeds=(7,), format="png"))
     [second] = made(harness, remembered(astronaut, identity, seeds=(7,)))
     assert first.data == second.data
     done = harness.wait(Done, "token")
@@ -66,7 +66,7 @@ def test_a_token_makes_the_same_picture_as_its_selfies_to_the_bit(harness, astro
 
 
 def test_an_identity_is_sent_only_where_it_is_wanted(harness, astronaut):
-    made(harness, generate(astronaut))
+    made(harness, portrait_order(astronaut))
     assert harness.wait(Started, "job").identity is None
 
 
@@ -86,7 +86,7 @@ def test_the_prompts_budget_counts_the_tokens_of_an_identity(harness, astronaut)
 
 
 def test_a_final_is_larger_and_tells_its_steps_over_both_phases(harness, astronaut):
-    [portrait] = made(harness, generate(astronaut, format="png", final=Final()))
+    [portrait] = made(harness, portrait_order(astronaut, format="png", final=Final()))
     assert (portrait.width, portrait.height) == (128, 128)
     assert pixels_of(portrait.data).shape == (128, 128, 3)
     started = harness.wait(Started)
@@ -96,23 +96,23 @@ def test_a_final_is_larger_and_tells_its_steps_over_both_phases(harness, astrona
 
 
 def test_a_final_is_the_same_picture_whenever_it_is_made(harness, astronaut):
-    first, second = (made(harness, generate(astronaut, job, format="png", final=Final())) for job in ("a", "b"))
+    first, second = (made(harness, portrait_order(astronaut, job, format="png", final=Final())) for job in ("a", "b"))
     assert first[0].data == second[0].data
 
 
 def test_a_final_takes_the_size_of_its_pictures_shape(harness, astronaut):
-    [portrait] = made(harness, generate(astronaut, "wide", width=96, height=64, final=Final()))
+    [portrait] = made(harness, portrait_order(astronaut, "wide", width=96, height=64, final=Final()))
     assert (portrait.width, portrait.height) == (192, 128)
-    harness.worker.receive(generate(astronaut, "wrong", width=96, height=64, final=Final(size="128x128")))
+    harness.worker.receive(portrait_order(astronaut, "wrong", width=96, height=64, final=Final(size="128x128")))
     failed = harness.wait(Failed, "wrong")
     assert (failed.code, failed.limit) == ("unknown_size", "192x128")
 
 
 def test_a_cancelled_final_leaves_from_its_second_phase(harness, astronaut):
-    harness.worker.receive(generate(astronaut, "final", seeds=(1, 2), final=Final()))
+    harness.worker.receive(portrait_order(astronaut, "final", seeds=(1, 2), final=Final()))
     harness.wait_until(lambda: sum(isinstance(message, Stepped) for message in harness.of("final")) >= 2 * 4)
     harness.worker.receive(Cancel(job_id="final"))
-    made(harness, generate(astronaut, "next"))
+    made(harness, portrait_order(astronaut, "next"))
     assert not harness.worker._jobs
     assert not any(engine.has_work for engine in harness.worker._engines.values())
 
@@ -121,7 +121,7 @@ def test_the_previews_latents_are_made_again_to_the_bit(setup, astronaut):
     parts = load_parts(setup)
     preparer = Preparer(parts.bundle, parts.analyzer)
     preview, final = (
-        preparer.prepare(WorkerJob.accept(generate(astronaut, sampler="lcm", final=wanted), 0.0)).rows[0]
+        preparer.prepare(WorkerJob.accept(portrait_order(astronaut, sampler="lcm", final=wanted), 0.0)).rows[0]
         for wanted in (None, Final())
     )
     engine = Engine(parts.bundle.stacks["photomaker"].denoiser, parts.bundle.decoder, buckets=(1,))
@@ -137,7 +137,7 @@ def test_the_previews_latents_are_made_again_to_the_bit(setup, astronaut):
 
 def test_a_mark_is_written_across_previews_and_their_steps_and_never_on_a_final(harness, astronaut):
     plain, marked, final, unmarked = (
-        made(harness, generate(astronaut, job, format="png", mark=mark, final=wanted))[0]
+        made(harness, portrait_order(astronaut, job, format="png", mark=mark, final=wanted))[0]
         for job, mark, wanted in (
             ("plain", None, None),
             ("marked", "PROOF", None),
@@ -154,6 +154,6 @@ def test_a_mark_is_written_across_previews_and_their_steps_and_never_on_a_final(
 @pytest.mark.parametrize(("size", "side", "expected"), [((64, 64), 32, (32, 32)), ((96, 64), 48, (48, 32))])
 def test_a_small_preview_keeps_its_shape(harness, astronaut, size, side, expected):
     width, height = size
-    [portrait] = made(harness, generate(astronaut, width=width, height=height, longest_side=side))
+    [portrait] = made(harness, portrait_order(astronaut, width=width, height=height, longest_side=side))
     assert (portrait.width, portrait.height) == expected
     assert Image.open(io.BytesIO(portrait.data)).size == expected
