@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from models.wire.groups import Guidance, Sampling, Strength
+from models.wire.weighting import PromptSyntaxError, words_of
 from service.errors import BadRequest
 
 BUILT_IN = Path(__file__).with_name("styles.toml")
@@ -23,7 +24,8 @@ PLACE = "{subject}"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 # The class words the adapters were trained around. A closed list: a free word here would be a prompt in disguise.
-SUBJECTS = ("person", "man", "woman", "gentleman", "lady", "guy", "boy", "girl")
+ANYONE = "person"
+SUBJECTS = (ANYONE, "man", "woman", "gentleman", "lady", "guy", "boy", "girl")
 
 
 class StylesError(Exception):
@@ -108,7 +110,10 @@ def _entry(path: Path, number: int, table: object) -> Style:
     if style.prompt.count(PLACE) != 1:
         raise StylesError(f"{where}: the prompt has {PLACE} {style.prompt.count(PLACE)} times, wanted exactly once")
     for field in ("prompt", "negative_prompt"):
-        words = len((getattr(style, field) or "").split())
+        try:
+            words = len(words_of(getattr(style, field) or "").split())
+        except PromptSyntaxError as error:
+            raise StylesError(f"{where}: the {field}: {error}") from None
         if words > MAX_WORDS:
             raise StylesError(f"{where}: the {field} has {words} words, at most {MAX_WORDS} fit")
     return style

@@ -6,7 +6,7 @@ from models.sdxl.text import TextEncoders
 
 
 def check_prompts(text: TextEncoders, scene: Scene) -> None:
-    """Raises PromptTooLong."""
+    """Raises PromptTooLong or PromptSyntaxError."""
     for prompt in (scene.words.prompt, scene.words.negative_prompt):
         if prompt is not None:
             text.tokenize(prompt)
@@ -14,10 +14,13 @@ def check_prompts(text: TextEncoders, scene: Scene) -> None:
 
 def text_conditioning(text: TextEncoders, scene: Scene) -> RowConditioning:
     """What the plain model, without any person, is steered by."""
-    wanted = [text.tokenize(scene.words.prompt)]
+    wanted = [scene.words.prompt]
     if scene.sampling.is_guided and scene.words.negative_prompt is not None:
-        wanted.append(text.tokenize(scene.words.negative_prompt))
-    prompt, *negative = text.encode(wanted, scene.lora)
+        wanted.append(scene.words.negative_prompt)
+    encoded = text.encode([text.tokenize(prompt) for prompt in wanted], scene.lora)
+    prompt, *negative = (
+        text.weigh(made, text.weights(words), scene.lora) for made, words in zip(encoded, wanted, strict=True)
+    )
     return RowConditioning(
         personal=prompt,
         plain=prompt,

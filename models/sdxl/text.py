@@ -16,9 +16,11 @@ from transformers import CLIPTokenizer
 
 from models.sdxl.conditioning import Prompt
 from models.sdxl.lora_choice import LoraApplier, LoraChoice, apply_lora
+from models.wire.weighting import spans
 
 CONTEXT_TOKENS = 77
 TokenIds = tuple[tuple[int, ...], tuple[int, ...]]  # 77 ids for each of the two encoders
+TokenWeights = tuple[float, ...]  # 77
 _Wanted = tuple[LoraChoice | None, TokenIds]
 
 
@@ -52,6 +54,22 @@ class PromptTooLong(ValueError):
         self.limit = limit
 
 
+def weighted_ids(tokenizer: CLIPTokenizer, prompt: str) -> tuple[list[int], list[float]]:
+    """The words' ids and weights, without what frames them. Raises PromptSyntaxError."""
+    ids, weights = list[int](), list[float]()
+    for span in spans(prompt):
+        inside = tokenizer(span.text, add_special_tokens=False, verbose=False).input_ids
+        ids += inside
+        weights += [span.weight] * len(inside)
+    return ids, weights
+
+
+def framed_weights(words: Sequence[float]) -> TokenWeights:
+    """Of a framed and padded prompt: start, end and padding count once."""
+    inside = words[: CONTEXT_TOKENS - 2]
+    return (1.0, *inside, *[1.0] * (CONTEXT_TOKENS - 1 - len(inside)))
+
+
 class TextEncoders:
     """Both tokenizers and encoders. Safe to call from several threads: one lock guards the encoders and the cache."""
 
@@ -82,9 +100,14 @@ class TextEncoders:
         return next(self._encoders[0].parameters()).dtype
 
     def tokenize(self, prompt: str) -> TokenIds:
-        """Raises PromptTooLong."""
+        """Raises PromptTooLong, or PromptSyntaxError for weights that can't be read."""
         first, second = (self._tokenize(tokenizer, prompt) for tokenizer in self.tokenizers)
         return first, second
+
+    def weights(self, prompt: str) -> TokenWeights:
+        """Of each token of `tokenize`, which the two encoders split alike."""
+        _, weights = weighted_ids(self.tokenizers[0], prompt)
+        return framed_weights(weights)
 
     def encode(self, wanted: Sequence[TokenIds], lora: LoraChoice | None = None) -> list[Prompt]:
         """One Prompt for each, in order; everything that isn't cached goes through the encoders in one batch."""
@@ -94,6 +117,20 @@ class TextEncoders:
             prompts = [fresh[ids] if ids in fresh else self._touch((lora, ids)) for ids in wanted]
             self._remember({(lora, ids): prompt for ids, prompt in fresh.items()})
         return prompts
+
+    def weigh(self, prompt: Prompt, weights: TokenWeights, lora: LoraChoice | None = None) -> Prompt:
+        """`prompt` with each token's embedding that many times as far from the empty prompt's at its place.
+
+        As ComfyUI does it (`encode_token_weights` in comfy/sd1_clip.py), and Compel for weights over 1; the pooled
+        embedding stays. A prompt without weights is returned as it is.
+        """
+        if all(weight == 1 for weight in weights):
+            return prompt
+        [empty] = self.encode([self.tokenize("")], lora)
+        scale = torch.tensor(weights, device=prompt.embeds.device)[:, None]
+        weighed = empty.embeds.float() + (prompt.embeds.float() - empty.embeds.float()) * scale
+        embeds = torch.where(scale == 1, prompt.embeds, weighed.to(prompt.embeds.dtype))
+        return Prompt(embeds, prompt.pooled)
 
     @torch.inference_mode()
     def _encode(self, wanted: Sequence[TokenIds], lora: LoraChoice | None) -> list[Prompt]:
@@ -110,7 +147,7 @@ class TextEncoders:
         return [Prompt(embeds[i], pooled[i]) for i in range(len(wanted))]
 
     def _tokenize(self, tokenizer: CLIPTokenizer, prompt: str) -> tuple[int, ...]:
-        words = tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids
+        words, _ = weighted_ids(tokenizer, prompt)
         room = CONTEXT_TOKENS - 2
         if len(words) > room:
             raise PromptTooLong(len(words), room)

@@ -6,6 +6,7 @@ latents are recorded in sigma coordinates, x * sqrt(1 + sigma^2) of ours.
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -96,8 +97,8 @@ class InstantIDFolder:
     def cases(self) -> list[str]:
         """The recorded cases that are for us, in a fixed order.
 
-        Two are not: sizes are the bundle's and no photo's (`resize_policy`), and brackets in a prompt are plain text
-        (`prompt_weights`).
+        Two are not: sizes are the bundle's and no photo's (`resize_policy`), and the parser of prompts has its own
+        test (`prompt_weights`).
         """
         parts = ["resampler", "fullsize_resampler", "unet_ip", "controlnet", "kps"]
         return [case for case in (*parts, *RECIPES) if (self.folder / f"{case}.json").is_file()]
@@ -269,7 +270,7 @@ class InstantIDFolder:
         pose = Pose(self.shared["in.kps"].cpu().numpy(), _box(data), (width, height))
         scene = Scene(
             words=Words(
-                prompt=self.config["prompt"],
+                prompt=re.sub(r"[()]", r"\\\g<0>", self.config["prompt"]),  # recorded with brackets as text
                 negative_prompt=self.config["negative"] if recipe.with_negative else None,
                 subject="man",
             ),

@@ -1,7 +1,6 @@
 """A checked form, a style and what the worker has become the message that the worker gets."""
 
 import math
-import re
 import secrets
 from collections.abc import Sequence
 
@@ -9,10 +8,12 @@ from models.wire.bundle_info import BundleInfo
 from models.wire.groups import Placing, Sampling, merge, size_text
 from models.wire.order import Order, Photos, Words
 from models.wire.reports import Ready
+from models.wire.weighting import PromptSyntaxError, spans
+from service.api.class_word import with_subject
 from service.api.forms.portrait import MAX_SEED, PortraitForm
 from service.errors import BadRequest
 from service.jobs.job import Summary
-from service.styles import PLACE, SUBJECTS, Style, Styles
+from service.styles import SUBJECTS, Style, Styles
 
 
 class CheckedForm:
@@ -34,18 +35,9 @@ class CheckedForm:
         self.form = form
         self.bundle = bundle
         self.style: Style | None = styles.find(form.style) if form.prompt is None else None
+        self.words = _words(form, self.style)
         check_size(form.sampling.size, bundle.sizes)
         self.seeds = _seeds(form.seed, form.n)
-
-    @property
-    def words(self) -> Words:
-        form, style = self.form, self.style
-        if style is None:
-            prompt, usual = with_subject(form.prompt or "", form.subject), None
-        else:
-            prompt, usual = style.prompt_for(form.subject), style.negative_prompt
-        negative_prompt = usual if form.negative_prompt is None else form.negative_prompt
-        return Words(prompt=prompt, negative_prompt=negative_prompt, subject=form.subject)
 
     @property
     def sampling(self) -> Sampling:
@@ -87,13 +79,27 @@ class CheckedForm:
         )
 
 
-def with_subject(prompt: str, subject: str) -> str:
-    """A caller's prompt with the class word in it: in place of `{subject}`, as written, or in front."""
-    if PLACE in prompt:
-        return prompt.replace(PLACE, subject)
-    if re.search(rf"\b{re.escape(subject)}\b", prompt, flags=re.IGNORECASE):
-        return prompt
-    return f"portrait photo of a {subject}, {prompt}"
+def _words(form: PortraitForm, style: Style | None) -> Words:
+    """What the text encoders will read, weights and all. Raises BadRequest for weights that can't be read."""
+    if style is None:
+        (prompt, subject), usual = with_subject(form.prompt or "", form.subject), None
+    else:
+        (prompt, subject), usual = (style.prompt_for(form.subject), form.subject), style.negative_prompt
+    words = Words(
+        prompt=prompt,
+        negative_prompt=usual if form.negative_prompt is None else form.negative_prompt,
+        subject=subject,
+    )
+    _check_weights("prompt", words.prompt)
+    _check_weights("negative_prompt", words.negative_prompt or "")
+    return words
+
+
+def _check_weights(field: str, prompt: str) -> None:
+    try:
+        spans(prompt)
+    except PromptSyntaxError as error:
+        raise BadRequest(error.code, str(error), value=error.value, limit=error.limit, extra={"field": field}) from None
 
 
 def _check_known(field: str, value: str | None, allowed: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ TAKERS = dict.fromkeys(ERRORS, 0) | {
     "Failed": 1,
     "IdentityRefused": 0,
     "TriggerError": 0,
+    "PromptSyntaxError": 0,
 }
 # What is put together or chosen before it is raised, so that no call shows it.
 BUILT = {

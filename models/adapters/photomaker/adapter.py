@@ -70,7 +70,7 @@ class PhotoMaker:
         return Identity(tokens.flatten(0, 1))
 
     def check_scene(self, scene: Scene, num_selfies: int) -> None:
-        """Raises TriggerError or PromptTooLong, naming the value and the limit."""
+        """Raises TriggerError, PromptSyntaxError or PromptTooLong, naming the value and the limit."""
         prompt = place_trigger(scene.words.prompt, scene.words.subject)
         for tokenizer in self._tokenizers:
             check_budget(tokenizer, prompt, num_selfies * self.tokens_per_picture)
@@ -83,13 +83,16 @@ class PhotoMaker:
         prompt = place_trigger(scene.words.prompt, scene.words.subject)
         first, second = (expand(tokenizer, prompt, len(identity.tokens)) for tokenizer in self._tokenizers)
         wanted = [(first.ids, second.ids), (first.plain_ids, second.plain_ids)]
+        weights = [second.plain_weights]
         if scene.sampling.is_guided and scene.words.negative_prompt is not None:
             wanted.append(self._text.tokenize(scene.words.negative_prompt))
-        expanded, plain, *negative = self._text.encode(wanted, scene.lora)
+            weights.append(self._text.weights(scene.words.negative_prompt))
+        expanded, *others = self._text.encode(wanted, scene.lora)
+        plain, *negative = (self._text.weigh(*each, scene.lora) for each in zip(others, weights, strict=True))
         positions = torch.tensor(second.positions, device=expanded.embeds.device)
         fused = self._encoder.fuse(expanded.embeds, positions, identity.tokens[: len(positions)])
         return RowConditioning(
-            personal=Prompt(fused, expanded.pooled),
+            personal=self._text.weigh(Prompt(fused, expanded.pooled), second.weights, scene.lora),
             plain=plain,
             merge_step=merge_step(scene.sampling.strength, scene.sampling.steps),
             negative=_negative(negative, plain) if scene.sampling.is_guided else None,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from transformers import CLIPTokenizer
 
-from models.sdxl.text import CONTEXT_TOKENS, SpecialIds
+from models.sdxl.text import CONTEXT_TOKENS, SpecialIds, TokenWeights, framed_weights, weighted_ids
 
 TRIGGER = "img"
 
@@ -27,11 +27,17 @@ class TriggerError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ExpandedPrompt:
-    """One tokenizer's view: `ids` has the class token repeated at `positions`; `plain_ids` has it once."""
+    """One tokenizer's view: `ids` has the class token repeated at `positions`; `plain_ids` has it once.
+
+    The weights are those of their tokens. At `positions` they are 1: how much of the person there is, is not the
+    prompt's to say, but `strength`'s.
+    """
 
     ids: tuple[int, ...]  # 77
     positions: tuple[int, ...]  # one per ID token that fits
     plain_ids: tuple[int, ...]  # 77
+    weights: TokenWeights
+    plain_weights: TokenWeights
 
 
 def place_trigger(prompt: str, subject: str) -> str:
@@ -72,7 +78,9 @@ def expand(tokenizer: CLIPTokenizer, prompt: str, num_tokens: int) -> ExpandedPr
     it would. Raises TriggerError unless the trigger stands exactly once within the first 77 tokens.
     """
     trigger_id = _trigger_id(tokenizer)
-    ids = tokenizer(prompt, padding="max_length", truncation=True, max_length=CONTEXT_TOKENS).input_ids
+    words, weights = weighted_ids(tokenizer, prompt)
+    special = SpecialIds.of(tokenizer)
+    ids = special.padded([special.start, *words[: CONTEXT_TOKENS - 2], special.end])
     if (mentions := ids.count(trigger_id)) != 1:
         raise TriggerError(
             "prompt_trigger_count",
@@ -84,17 +92,21 @@ def expand(tokenizer: CLIPTokenizer, prompt: str, num_tokens: int) -> ExpandedPr
     at = ids.index(trigger_id) - 1
     without = [*ids[: at + 1], *ids[at + 2 :]]
     expanded = [*without[:at], *[without[at]] * num_tokens, *without[at + 1 :]]
+    plain = [word for word in words if word != trigger_id]
+    plain_weights = framed_weights([weight for word, weight in zip(words, weights, strict=True) if word != trigger_id])
     return ExpandedPrompt(
-        ids=SpecialIds.of(tokenizer).padded(expanded),
+        ids=special.padded(expanded),
         positions=tuple(range(at, min(at + num_tokens, CONTEXT_TOKENS))),
-        plain_ids=_plain(tokenizer, prompt, trigger_id),
+        plain_ids=special.padded([special.start, *plain[: CONTEXT_TOKENS - 2], special.end]),
+        weights=(*plain_weights[:at], *[1.0] * num_tokens, *plain_weights[at + 1 :])[:CONTEXT_TOKENS],
+        plain_weights=plain_weights,
     )
 
 
 def check_budget(tokenizer: CLIPTokenizer, prompt: str, num_tokens: int) -> None:
     """Raise TriggerError if the prompt and its ID tokens don't fit: a cut prompt would lose its end-of-text token."""
     trigger_id = _trigger_id(tokenizer)
-    words = [i for i in tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids if i != trigger_id]
+    words = [word for word in weighted_ids(tokenizer, prompt)[0] if word != trigger_id]
     needed, limit = len(words) - 1 + num_tokens, CONTEXT_TOKENS - 2
     if needed > limit:
         raise TriggerError(
@@ -110,10 +122,3 @@ def _trigger_id(tokenizer: CLIPTokenizer) -> int:
     trigger_id = tokenizer.convert_tokens_to_ids(TRIGGER)
     assert isinstance(trigger_id, int)
     return trigger_id
-
-
-def _plain(tokenizer: CLIPTokenizer, prompt: str, trigger_id: int) -> tuple[int, ...]:
-    """The prompt as if it had never held the trigger: framed, padded, cut in the usual way."""
-    words = [i for i in tokenizer(prompt, add_special_tokens=False, verbose=False).input_ids if i != trigger_id]
-    special = SpecialIds.of(tokenizer)
-    return special.padded([special.start, *words[: CONTEXT_TOKENS - 2], special.end])

@@ -11,12 +11,13 @@ from msgspec import Meta, Struct
 
 from models.wire.bundle_info import BundleInfo
 from models.wire.groups import Delivery, Sampling
+from service.api import class_word
+from service.api.class_word import TRIGGER
 from service.api.forms.portrait import AnyPrompt, PortraitForm, Seed
 from service.api.replicate.translation import Translated, Uri, YesNo, fit_guidance, fit_steps, refuse
-from service.styles import SUBJECTS
+from service.errors import BadRequest
 
 ADAPTERS = ("photomaker", "photomaker-v2")  # the published model's, and its successor where only that is warm
-TRIGGER = "img"
 STYLES = {
     "(No style)": "{prompt}",
     "Cinematic": "cinematic still, {prompt}, dramatic light, shallow depth of field",
@@ -106,19 +107,8 @@ def _adapter(bundle: BundleInfo, notes: list[str]) -> str:
 
 
 def place_subject(prompt: str) -> tuple[str, str]:
-    """The prompt without its trigger word, and the class word that the trigger stood behind.
-
-    "a photo of a woman img" -> "a photo of a woman", "woman". Behind any other word the person is put in its place: "a
-    wizard img" -> "a wizard person". Raises BadInput where the trigger stands more than once.
-    """
-    found = list(re.finditer(rf"\b{TRIGGER}\b", prompt, re.IGNORECASE))
-    if len(found) > 1:
-        message = f"The prompt has the trigger word '{TRIGGER}' {len(found)} times: write it once, behind the person."
-        raise refuse("prompt", message)
-    if not found:
-        return prompt, next((word for word in SUBJECTS if re.search(rf"\b{word}\b", prompt, re.IGNORECASE)), "person")
-    before, behind = prompt[: found[0].start()], prompt[found[0].end() :]
-    class_word = re.search(r"(\w+)\s*$", before)
-    if class_word is not None and class_word[1].lower() in SUBJECTS:
-        return before.rstrip() + behind, class_word[1].lower()
-    return before + "person" + behind, "person"
+    """As everywhere (`class_word`), but for the code. Raises BadInput where the trigger stands more than once."""
+    try:
+        return class_word.place_subject(prompt)
+    except BadRequest as error:
+        raise refuse("prompt", error.message) from None

@@ -145,3 +145,42 @@ def test_v2_refuses_embeddings_of_another_recogniser(folder):
     stranger = type(faces[0])(faces[0].box, faces[0].landmarks, 1.0, faces[0].embedding, "antelopev2")
     with pytest.raises(ValueError, match="needs face embeddings of golden, got antelopev2"):
         maker.identity(pictures, [stranger])
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_weights_change_the_words_and_never_where_or_how_much_of_the_person_there_is(folder, version):
+    maker, _ = folder.maker(version)
+    identity = maker.identity(*selfies(folder, 1, version))
+    plain = maker.condition(identity, scene())
+    weighed = maker.condition(identity, scene(prompt="portrait photo of (a man img wearing a (hat:0.5):1.2)"))
+    person = list(range(5, 5 + maker.tokens_per_picture))  # <start> portrait photo of a man
+    after = person[-1] + 1
+    assert torch.equal(weighed.personal.embeds[person], plain.personal.embeds[person])
+    differs = (weighed.personal.embeds != plain.personal.embeds).any(dim=1).nonzero()[:, 0].tolist()
+    assert differs == [4, after, after + 1, after + 2]
+    assert torch.equal(weighed.personal.pooled, plain.personal.pooled)
+    in_plain = (weighed.plain.embeds != plain.plain.embeds).any(dim=1).nonzero()[:, 0].tolist()
+    assert in_plain == [4, 5, 6, 7, 8]
+
+
+def test_a_weighed_negative_prompt_is_weighed(folder):
+    maker, _ = folder.maker("v1")
+    identity = maker.identity(*selfies(folder, 1, "v1"))
+    negatives = [
+        maker.condition(identity, scene(negative_prompt=words, guidance=5.0)).negative.embeds
+        for words in ("a man wearing a hat", "a man (wearing a hat:1.4)")
+    ]
+    differs = (negatives[0] != negatives[1]).any(dim=1).nonzero()[:, 0].tolist()
+    assert differs == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("(a woman:1.3) in a suit", "(a woman img:1.3) in a suit"),
+        ("a ((woman)) in a suit", "a ((woman img)) in a suit"),
+        ("[a woman] in a suit", "[a woman img] in a suit"),
+    ],
+)
+def test_the_trigger_goes_inside_the_brackets_of_its_word(prompt, expected):
+    assert place_trigger(prompt, "woman") == expected

@@ -89,3 +89,47 @@ def test_a_prompt_that_just_fits_is_taken_and_one_word_more_is_refused_with_the_
     with pytest.raises(PromptTooLong, match="has 76 tokens and 75 fit") as refusal:
         text.tokenize("photo " * 76)
     assert (refusal.value.value, refusal.value.limit) == (76, 75)
+
+
+def weighed(text, prompt):
+    [encoded] = text.encode([text.tokenize(prompt)])
+    return text.weigh(encoded, text.weights(prompt))
+
+
+@torch.inference_mode()
+def test_a_weight_scales_a_token_s_way_from_the_empty_prompt_in_both_encoders(text):
+    """The oracle is ComfyUI's line, z = (z - empty) * weight + empty, written out token by token."""
+    plain, empty = text.encode([text.tokenize("a man wearing a hat of a man"), text.tokenize("")])
+    expected = plain.embeds.clone()
+    for place, weight in {2: 1.1, 5: 1.3 * 1.1, 8: 0.5}.items():  # <start> a man wearing a hat of a man
+        expected[place] = (plain.embeds[place] - empty.embeds[place]) * weight + empty.embeds[place]
+    result = weighed(text, "a (man) wearing a ((hat:1.3)) of a (man:0.5)")
+    same = [place for place in range(77) if place not in (2, 5, 8)]
+    torch.testing.assert_close(result.embeds, expected)
+    assert torch.equal(result.pooled, plain.pooled)
+    assert torch.equal(result.embeds[same], plain.embeds[same])
+
+
+@torch.inference_mode()
+def test_weight_nought_leaves_the_empty_prompt_s_embedding(text):
+    [empty] = text.encode([text.tokenize("")])
+    torch.testing.assert_close(weighed(text, "a (man:0)").embeds[2], empty.embeds[2])
+
+
+@pytest.mark.parametrize("prompt", ["a man in a coat", "a (man:1) in a coat", r"a man \(smiling\)", "([a man])"])
+def test_a_prompt_whose_weights_are_all_1_is_the_same_object(text, prompt):
+    [encoded] = text.encode([text.tokenize(prompt)])
+    assert text.weigh(encoded, text.weights(prompt)) is encoded
+
+
+def test_brackets_and_weights_are_no_tokens(text):
+    assert text.tokenize("(a man:1.3) in [the rain]") == text.tokenize("a man in the rain")
+    assert text.tokenize(r"a man \(smiling\)") != text.tokenize("a man (smiling)")
+
+
+def test_a_prompt_is_counted_without_its_weights(text):
+    fits = " ".join(["(man:1.25)"] * 75)
+    assert len(text.tokenize(fits)[0]) == 77
+    with pytest.raises(PromptTooLong) as refusal:
+        text.tokenize(fits + " (man:1.25)")
+    assert (refusal.value.value, refusal.value.limit) == (76, 75)
