@@ -31,6 +31,7 @@ from service.workers.in_process import launch_thread
 from service.workers.protocol import Launcher
 from service.workers.supervised import SupervisedWorkers
 from service.workers.supervisor import SupervisionPolicy
+from tests.service.figures import figure_of
 
 QUICK = SupervisionPolicy(
     heartbeat_seconds=5.0,
@@ -83,7 +84,7 @@ class ServiceHarness:
         return [job_id for fake in self.fakes for job_id in fake.cancels]
 
     def figure(self, name: str, **labels: str) -> float:
-        return self.metrics.registry.get_sample_value(f"proofsheet_{name}", labels) or 0.0
+        return figure_of(self.metrics, name, **labels)
 
 
 def build_service(

@@ -11,6 +11,7 @@ from service.jobs.options import JobOptions
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.orders import order_of
+from tests.service.figures import figure_of
 from tests.service.some_job import some_summary
 from tests.service.virtual_workers import VirtualWorkers
 from tests.virtual_time import run_virtually
@@ -64,7 +65,7 @@ class JobsHarness:
         return self.jobs.accept(who, summary, options, prepare, photos=[bytearray(num_bytes)])
 
     def figure(self, name, **labels):
-        return self.metrics.registry.get_sample_value(f"proofsheet_{name}", labels) or 0.0
+        return figure_of(self.metrics, name, **labels)
 
     def check_is_empty(self):
         assert self.jobs.is_idle

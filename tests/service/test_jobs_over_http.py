@@ -325,8 +325,5 @@ async def test_an_ended_job_is_gone_at_once_with_its_pictures_and_words(query, b
 
 
 def alive():
-    return [
-        thing
-        for thing in gc.get_objects()
-        if issubclass(type(thing), Job | Upload | PortraitForm | CheckedForm | Portrait)
-    ]
+    kinds = {Job, Upload, PortraitForm, CheckedForm, Portrait}
+    return [thing for thing in gc.get_objects() if type(thing) in kinds]
