@@ -1,5 +1,6 @@
 """For all tests: set what must be set before torch is loaded."""
 
+import gc
 import os
 
 import pytest
@@ -12,3 +13,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 def anyio_backend() -> str:
     """Tests that are coroutines run in asyncio's own loop."""
     return "asyncio"
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over a million objects of torch and diffusers, which no test throws away."""
+    gc.freeze()

@@ -212,8 +212,8 @@ class Engine(Generic[C]):
                 raise
             self._on_fault(error)
             fault: Fault = "out_of_memory" if isinstance(error, torch.OutOfMemoryError) else "failed"
-        gc.collect()  # outside of `except`, where the traceback would still hold the attempt's tensors
         if fault == "out_of_memory":
+            gc.collect()  # outside of `except`, where the traceback would still hold the attempt's tensors
             torch.cuda.empty_cache()
         return fault
 
