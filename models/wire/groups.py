@@ -4,7 +4,7 @@ A field is declared once, here: its type, its bounds and the sentence about it, 
 and the schema. A field without a description is the service's to set, never a caller's.
 """
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -48,7 +48,9 @@ ControlStrength = Annotated[
 ]
 
 ImageFormat = Literal["jpeg", "webp", "png"]
-ChosenFormat = Annotated[ImageFormat, Meta(description="jpeg, webp or png")]
+FORMAT_WORDS: dict[str, ImageFormat] = {"jpg": "jpeg", "image/jpg": "jpeg"}  # in small letters, as all that follow
+FORMAT_WORDS |= {word: name for name in get_args(ImageFormat) for word in (name, f"image/{name}")}
+ChosenFormat = Annotated[ImageFormat, Meta(description="jpeg, webp or png", extra={"words": FORMAT_WORDS})]
 Quality = Annotated[int, Meta(ge=1, le=100, description="a whole number from 1 to 100 (PNG ignores it)")]
 Previews = Annotated[bool, Meta(description="true or false")]
 

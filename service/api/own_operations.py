@@ -22,13 +22,19 @@ from service.api.forms.form import Form
 from service.api.forms.identity import IdentityForm
 from service.api.forms.portrait import PortraitForm
 from service.api.job_answer import JobAnswer
-from service.api.openapi.pieces import REFERENCE, schema_of
+from service.api.openapi.pieces import PICTURE, REFERENCE, schema_of
 
 IMAGES = {
     "type": "array",
     "items": {"type": "string", "format": "binary"},
     "minItems": 1,
     "description": "The selfies, all of one person: JPEG, PNG, WebP, HEIC or AVIF.",
+}
+
+INLINE_PICTURE = {"type": "string", "description": "A photo in base64, or as a data: URL."}
+INLINE_IMAGES = {
+    "anyOf": [INLINE_PICTURE, {"type": "array", "items": INLINE_PICTURE, "minItems": 1}],
+    "description": "A selfie in base64 or as a data: URL, or a list of several, all of one person.",
 }
 
 STRUCTS = (PortraitsAnswer, IdentityAnswer, JobAnswer)
@@ -103,15 +109,15 @@ class PortraitsOperation(Operation):
     def __post_init__(self) -> None:
         form = fields_of(PortraitForm)
         multipart = {"type": "object", "properties": {"image": IMAGES, "pose": POSE, **form}}
-        plain = {"type": "object", "required": ["identity"], "properties": form}
+        inline = {"type": "object", "properties": {"image": INLINE_IMAGES, "pose": INLINE_PICTURE, **form}}
         raw = {"type": "string", "format": "binary", "description": "One selfie; the fields go into the query."}
         self.request_body = RequestBody(
             required=True,
-            description="One selfie as the body with the fields in the query, or multipart with one or more. With an "
-            "`identity` no selfie, as multipart or JSON.",
+            description="One selfie as the body with the fields in the query, or multipart or JSON with one or more. "
+            "With an `identity` no selfie.",
             content={
                 "multipart/form-data": _media(multipart, FORM_EXAMPLE),
-                "application/json": _media(plain, {"identity": "identity.q2Xy...", "style": "corporate"}),
+                "application/json": _media(inline, {"image": PICTURE, "style": "corporate"}),
                 "image/*": _media(raw),
             },
         )
@@ -139,11 +145,16 @@ class IdentitiesOperation(Operation):
             "required": ["image"],
             "properties": {"image": IMAGES, **fields_of(IdentityForm)},
         }
+        inline = multipart | {"properties": {"image": INLINE_IMAGES, **fields_of(IdentityForm)}}
         raw = {"type": "string", "format": "binary", "description": "One selfie; the fields go into the query."}
         self.request_body = RequestBody(
             required=True,
-            description="One selfie as the body, or multipart with one or more, all of one person.",
-            content={"multipart/form-data": _media(multipart), "image/*": _media(raw)},
+            description="One selfie as the body, or multipart or JSON with one or more, all of one person.",
+            content={
+                "multipart/form-data": _media(multipart),
+                "application/json": _media(inline, {"image": PICTURE}),
+                "image/*": _media(raw),
+            },
         )
         schema = {"$ref": REFERENCE.format(name="IdentityAnswer")}
         answer = OpenAPIResponse(

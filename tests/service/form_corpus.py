@@ -39,7 +39,7 @@ def with_fields(*fields: tuple[str, str | bytes]) -> bytes:
 
 
 BAD_VALUES = {
-    "n": ["0", "9", "-1", "1.5", "nan", "abc", "", " ", "1" * 500, "0x2", "\u0663", "null", "2\n"],
+    "n": ["0", "9", "-1", "1.5", "nan", "abc", "1" * 500, "0x2", "\u0663", "null", "2\n"],
     "gamma": ["-0.1", "1.1", "nan", "inf", "1e400", "0,5", "null"],
     "guidance": ["-0.1", "20.5", "nan", "inf", "-inf", "1e400", "5,5", "null"],
     "steps": ["0", "51", "ten", "4.5"],
@@ -48,18 +48,18 @@ BAD_VALUES = {
     "deadline": ["0", "601", "inf", "nan", "soon"],
     "strength": ["-0.01", "1.01", "nan", "strong"],
     "previews": ["maybe", "2", "null"],
-    "format": ["gif", "JPEG", "image/jpeg", ""],
+    "format": ["gif", "jp", "image/*", "image/gif"],
     "size": ["1024", "1024x", "axb", "0x0", "99999x9", "-1x10", "1024x1024\n", "1024X1024", "1e3x1e3"],
     "several_faces": ["all", "1"],
-    "framing": ["left", "slight left", "", "front,closer"],
+    "framing": ["left", "slight left", "front,closer"],
     "control_strength": ["-0.1", "1.01", "nan"],
-    "region": ["body", ""],
-    "lora": ["../film", "", "a b"],
-    "style": ["../../etc/passwd", "", "a b", "x" * 65, "caf\u00e9", "ok\0"],
+    "region": ["body"],
+    "lora": ["../film", "a b"],
+    "style": ["../../etc/passwd", "a b", "x" * 65, "caf\u00e9", "ok\0"],
     "sampler": ["; drop table", "<script>"],
     "adapter": ["\r\nSet-Cookie: a=b"],
-    "subject": ["", "1", "a\nb", "x" * 33, "{0.__class__}"],
-    "prompt": ["", "   ", "x" * 2001, "a\0b", "a\x1b[2Jb"],
+    "subject": ["1", "a\nb", "x" * 33, "{0.__class__}"],
+    "prompt": ["x" * 2001, "a\0b", "a\x1b[2Jb"],
     "negative_prompt": ["x" * 2001, "\x07"],
 }
 

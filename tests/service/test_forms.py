@@ -268,8 +268,6 @@ class TestOneSetOfRules:
         ("fields", "sentence"),
         [
             ({"n": "9"}, "The field 'n' is '9': it must be a whole number from 1 to 8 (of portraits)."),
-            ({"prompt": "  "}, "The field 'prompt' is empty: give a text of 1 to 2000 characters, or leave it out."),
-            ({"style": ""}, "The field 'style' is empty: give the name of a style in the catalogue, or leave it out."),
             (
                 {"prompt": "x" * 2001},
                 "The field 'prompt' has 2001 characters: it must be a text of 1 to 2000 characters.",
@@ -290,6 +288,31 @@ class TestOneSetOfRules:
     ) -> None:
         answer = sent_as(client, kind, fields)
         assert (answer.status_code, answer.json()["detail"]) == (400, sentence)
+
+    @pytest.mark.parametrize("kind", ["image/jpeg", "application/json"])
+    @pytest.mark.parametrize("value", ["", "  "])
+    def test_an_empty_field_is_refused_where_no_html_form_writes_it(
+        self, client: TestClient[Litestar], kind: str, value: str
+    ) -> None:
+        answer = sent_as(client, kind, {"style": value})
+        sentence = "The field 'style' is empty: give the name of a style in the catalogue, or leave it out."
+        assert (answer.status_code, answer.json()["detail"]) == (400, sentence)
+
+    @pytest.mark.parametrize("kind", [MULTIPART, URLENCODED])
+    @pytest.mark.parametrize("value", ["", " ", "\r\n"])
+    @pytest.mark.parametrize("name", [name for name in FIELDS if name not in ("negative_prompt", "identity")])
+    def test_what_nobody_filled_in_is_left_out_of_a_form(
+        self, client: TestClient[Litestar], kind: str, name: str, value: str
+    ) -> None:
+        fields = sent_as(client, kind, {name: value, "identity": "identity.abc"}, photo=False).json()["fields"]
+        assert fields == flat(PortraitForm(identity="identity.abc"))
+
+    @pytest.mark.parametrize("kind", [MULTIPART, URLENCODED])
+    def test_an_empty_negative_prompt_says_that_there_is_none(self, client: TestClient[Litestar], kind: str) -> None:
+        fields = sent_as(client, kind, {"negative_prompt": "", "identity": "identity.abc"}, photo=False).json()[
+            "fields"
+        ]
+        assert fields["negative_prompt"] == ""
 
     @pytest.mark.parametrize("kind", [MULTIPART, "application/json", URLENCODED])
     def test_a_token_may_end_with_its_line(self, client: TestClient[Litestar], kind: str) -> None:
@@ -363,6 +386,8 @@ class TestWiping:
             (joined(image(body=b"face"), image("pose", b"face"), image("pose", b"face")), MULTIPART, ""),
             (b"face", "image/jpeg", "identity=identity.abc"),
             (b'{"prompt": "secret"', "application/json", ""),
+            (b'{"image": ["ZmFjZQ==", "?"]}', "application/json", ""),
+            (b'{"image": "ZmFjZQ==", "identity": "identity.abc"}', "application/json", ""),
             (b"prompt=secret&", URLENCODED, ""),
         ],
     )

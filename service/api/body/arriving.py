@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from functools import partial
 
 from service.api.body.expected import Expected, Kind, kind_of
+from service.api.body.inline import read_inline, take_inline
 from service.api.body.json_object import read_json
 from service.api.body.limits import UploadLimits
 from service.api.body.multipart import read_multipart
@@ -51,19 +52,24 @@ async def _read(
 ) -> None:
     kind = expected_kind(request, expected)
     pairs = read_query(request.scope["query_string"], limits) if expected.reads_query(kind) else []
-    stream = partial(Stream, request, expected.max_body_bytes(kind, limits), expected.over_code(kind), note)
+    stream = partial(Stream, request, expected.bound(kind, limits), note)
+    charset = request.content_type[1].get("charset")
     match kind:
         case "json":
-            received.values, received.is_text = await read_json(stream()), False
+            received.values, received.is_text = await read_json(stream(), charset), False
+            if expected.has_inline_pictures and (found := take_inline(received.values, expected, limits)):
+                received.complete = partial(read_inline, found, limits, received)
             return
         case "picture":
             received.complete = partial(_read_picture, stream, expected.files[0].name, received)
         case "urlencoded":
-            pairs = await read_urlencoded(stream(), limits)
+            pairs = await read_urlencoded(stream(), limits, charset)
         case "multipart":
-            boundary = request.content_type[1].get("boundary", "")
-            await read_multipart(stream(), boundary, expected, limits, pairs, received)
+            content_type = request.headers.get("content-type", "")
+            await read_multipart(stream(), content_type, expected, limits, pairs, received)
     received.values = each_once(pairs)
+    if kind != "picture":
+        received.leave_out_blanks(expected.blank_fields)
 
 
 async def _read_picture(stream: partial[Stream], name: str, received: Received) -> None:

@@ -31,10 +31,20 @@ class FileField:
     other_names: tuple[str, ...] = ()
     several: bool = False
     missing: str = "image_missing"  # the code of a refusal where it is empty, or no file
+    advice: str = ""  # for who sends a text; begins with what ends the sentence before
 
     @property
     def names(self) -> tuple[str, ...]:
         return (self.name, *self.other_names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """Of a body: what one over it is refused with, and what to do."""
+
+    max_bytes: int
+    code: str
+    advice: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +59,8 @@ class Expected:
     files: tuple[FileField, ...] = ()
     long_fields: tuple[str, ...] = ()  # texts that hold a token
     json_fields: tuple[str, ...] = ()  # texts that are JSON, which browsers' forms send as files
-    has_inline_pictures: bool = False  # as data: URLs, in JSON
+    blank_fields: tuple[str, ...] = ()  # texts of which nothing is something: of all others, a form leaves them out
+    has_inline_pictures: bool = False  # as base64 or data: URLs, in JSON
 
     def file_field(self, name: str) -> FileField | None:
         return next((field for field in self.files if name in field.names), None)
@@ -60,7 +71,18 @@ class Expected:
     def max_field_bytes(self, name: str, limits: UploadLimits) -> int:
         return MAX_TOKEN_CHARS if name in self.long_fields else limits.max_field_bytes
 
-    def max_body_bytes(self, kind: Kind, limits: UploadLimits) -> int:
+    def bound(self, kind: Kind, limits: UploadLimits) -> Bound:
+        """Of a body of this kind. Where it can hold but one picture, that is what is too large."""
+        max_bytes = self._max_body_bytes(kind, limits)
+        is_one = kind == "picture" or (kind == "multipart" and self.files and not self.takes_several)
+        is_plain = kind == "urlencoded" or not (self.files or self.has_inline_pictures)
+        return Bound(
+            max_bytes=max_bytes,
+            code="image_too_many_bytes" if is_one else "body_too_large",
+            advice=f"a body with a picture is {self.sentence}" if is_plain else "send fewer or smaller pictures",
+        )
+
+    def _max_body_bytes(self, kind: Kind, limits: UploadLimits) -> int:
         """By whether pictures can be in it, and how many."""
         plain = min(limits.max_body_bytes, MAX_PLAIN_BYTES)
         match kind:
@@ -72,11 +94,6 @@ class Expected:
                 return int((limits.max_body_bytes if self.has_inline_pictures else plain) * BASE64_SHARE)
             case _:
                 return plain
-
-    def over_code(self, kind: Kind) -> str:
-        """The code of a body over its bound: where it can hold but one picture, that is what is too large."""
-        is_one = kind == "picture" or (kind == "multipart" and self.files and not self.takes_several)
-        return "image_too_many_bytes" if is_one else "body_too_large"
 
     @property
     def takes_several(self) -> bool:

@@ -1,6 +1,6 @@
 """What a body brought: all that a form is read from."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,12 @@ class Received:
 
     def photos(self, name: str) -> list[bytearray]:
         return [file.data for file in self.files.get(name, [])]
+
+    def leave_out_blanks(self, kept: Collection[str]) -> None:
+        """An HTML form sends what nobody filled in, and means nothing by it; but for the names that are kept."""
+        for name, text in self.values.items():
+            if name not in kept and not text.strip():
+                self.values[name] = None
 
     def wipe(self) -> None:
         wipe(file.data for files in self.files.values() for file in files)

@@ -5,6 +5,7 @@ from typing import Any
 
 from litestar import Request
 
+from service.api.body.expected import Bound
 from service.api.presence import ClientLeft
 from service.errors import TooLarge
 
@@ -18,10 +19,9 @@ class Stream:
     ClientLeft when the caller hangs up.
     """
 
-    def __init__(self, request: HttpRequest, max_bytes: int, over_code: str, note: Callable[[int], None]) -> None:
+    def __init__(self, request: HttpRequest, bound: Bound, note: Callable[[int], None]) -> None:
         self._receive = request.receive
-        self._max_bytes = max_bytes
-        self._over_code = over_code
+        self._bound = bound
         self._note = note
         declared = request.headers.get("content-length", "")
         if declared.isascii() and declared.isdigit():
@@ -47,6 +47,7 @@ class Stream:
             buffer += chunk
 
     def _refuse_over(self, num_bytes: int) -> None:
-        if num_bytes > self._max_bytes:
-            message = f"The body has more than {self._max_bytes} bytes: send fewer or smaller pictures."
-            raise TooLarge(self._over_code, message, value=num_bytes, limit=self._max_bytes)
+        bound = self._bound
+        if num_bytes > bound.max_bytes:
+            message = f"The body has more than {bound.max_bytes} bytes: {bound.advice}."
+            raise TooLarge(bound.code, message, value=num_bytes, limit=bound.max_bytes)

@@ -27,6 +27,7 @@ class FlatField:
     default: Any
     rule: str
     text: Literal["plain", "prose", "token"]
+    words: Mapping[str, str]  # what callers also write, in small letters, and what of the field's own it means
     may_be_empty: bool
     group: str | None
 
@@ -85,12 +86,14 @@ def _flat(name: str, hint: Any, default: Any, group: str | None) -> FlatField | 
     meta = next((meta for meta in metas if isinstance(meta, Meta) and meta.description), None)
     if meta is None or meta.description is None:
         return None
+    extra: dict[str, Any] = meta.extra or {}
     return FlatField(
         name=name,
         type=hint,
         default=default,
         rule=meta.description,
-        text=(meta.extra or {}).get("text", "plain"),
+        text=extra.get("text", "plain"),
+        words=extra.get("words", {}),
         may_be_empty=_takes("", hint),
         group=group,
     )

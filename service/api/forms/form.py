@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 from msgspec import Struct
 
+from models.wire.groups import Framing
 from service.api.body.expected import Expected, FileField, Kind
 from service.api.forms.fields import flat_fields
 from service.api.forms.values import read_fields, unknown_field
 
 SELFIES = FileField(name="image", other_names=("image[]",), purpose="for the selfies", several=True)
-POSE = FileField(name="pose", purpose="for a pose photo")
+TO_FRAME = f"; for {', '.join(get_args(Framing))} the field is 'framing'."
+POSE = FileField(name="pose", purpose="for a pose photo", advice=TO_FRAME)
 NO_SELFIE = "There is no selfie: send one to eight files named 'image'."
 
 
@@ -51,9 +53,16 @@ def expected_of(form: type[Form]) -> Expected:
         refuse_unknown=form.refuse_unknown,
         files=form.photos,
         long_fields=long_fields(form),
+        blank_fields=blank_fields(form),
+        has_inline_pictures=bool(form.photos),
     )
 
 
 def long_fields(*structs: type[Struct]) -> tuple[str, ...]:
     """The names of those that hold tokens."""
     return tuple(field.name for struct in structs for field in flat_fields(struct).values() if field.text == "token")
+
+
+def blank_fields(*structs: type[Struct]) -> tuple[str, ...]:
+    """The names of those of which an empty text says something."""
+    return tuple(field.name for struct in structs for field in flat_fields(struct).values() if field.may_be_empty)

@@ -3,7 +3,6 @@
 Strictly: an unknown, empty or wrong field is refused by name, never guessed at.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from msgspec import Struct
 
 from service.api.body.expected import FileField
 from service.api.forms.fields import FlatField, fill, flat_fields
+from service.api.forms.near_names import near_name
 from service.errors import BadRequest
 from service.jobs.sealing import MAX_TOKEN_CHARS
 
@@ -20,6 +20,8 @@ MAX_ECHO = 24  # a wrong value comes back in its refusal if it is no longer than
 LONGEST_TEXT = MAX_TOKEN_CHARS  # what is longer is a picture, whose characters are checked when it is decoded
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 CONTROL_IN_PROSE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # which may have lines and tabs
+
+HOW_TO_SEND = "with curl, -F image=@selfie.jpg sends a file, and JSON takes base64 or a data: URL"
 
 S = TypeVar("S", bound=Struct)
 
@@ -55,6 +57,7 @@ def read_value(field: FlatField, value: Any, *, from_text: bool = False) -> Any:
     """One value of the field's own type. Text that would leave the field unset is no value. Raises BadRequest."""
     if isinstance(value, str):
         value = value.strip() if field.text == "token" else value  # a token read from a file ends with its line
+        value = field.words.get(value.lower(), value) if field.words else value
         if not field.may_be_empty and not value.strip():
             leave = "" if field.is_needed else ", or leave it out"
             raise _invalid(field, f"is empty: give {field.rule}{leave}")
@@ -64,20 +67,34 @@ def read_value(field: FlatField, value: Any, *, from_text: bool = False) -> Any:
         read = msgspec.convert(value, field.type, strict=not from_text)
     except (msgspec.ValidationError, OverflowError):
         read = None
+    if read is None and isinstance(value, float) and value.is_integer():  # JSON has one kind of number
+        return read_value(field, int(value))
     if read is None:
-        raise _invalid(field, f"{told(field, value)}: it must be {field.rule}")
+        is_quoted = not from_text and isinstance(value, str) and _takes_text(field, value)
+        quotes = " in quotes, and JSON writes it without" if is_quoted else ""
+        raise _invalid(field, f"{told(field, value)}{quotes}: it must be {field.rule}")
     return read
+
+
+def _takes_text(field: FlatField, text: str) -> bool:
+    try:
+        read_value(field, text, from_text=True)
+    except BadRequest:
+        return False
+    return True
 
 
 def unknown_field(name: str, known: Iterable[str], files: Sequence[FileField] = ()) -> BadRequest:
     """A misspelt field is refused and the nearest one named: silently ignored, it would be a wrong portrait."""
-    if any(name in file.names for file in files):
-        message = "A photo can't be a text or an address: send its bytes in the body."
+    if (file := next((file for file in files if name in file.names), None)) is not None:
+        message = (
+            f"'{name}' is a photo, which a query and a form without files can't hold; {HOW_TO_SEND}{file.advice or '.'}"
+        )
         return BadRequest.of_field("unknown_field", name, message)
-    near = difflib.get_close_matches(name[:64].lower(), list(known), n=1)
+    near = near_name(name, [*(file.name for file in files), *known])
     listed = [f"{file.name}, {file.purpose}" for file in files]
     every = f"{', '.join(listed)}, and {', '.join(known)}" if listed else ", ".join(known)
-    hint = f"did you mean '{near[0]}'?" if near else f"known are {every}."
+    hint = f"did you mean '{near}'?" if near else f"known are {every}."
     return BadRequest.of_field("unknown_field", name, f"There is no field called {quoted(name)}: {hint}")
 
 

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from models.wire.bundle_info import BundleInfo
-from models.wire.groups import SIZE, Delivery, ImageFormat
+from models.wire.groups import FORMAT_WORDS, SIZE, Delivery, ImageFormat
 from service.api.forms.fields import flat_fields
 from service.api.forms.portrait import AnyPrompt, PortraitForm
 from service.api.forms.values import read_fields, unknown_field
@@ -52,7 +52,7 @@ class ImagesFields(Struct, frozen=True, kw_only=True):
         Literal["auto", "standard", "low", "medium", "high", "xhigh", "max"],
         Meta(description="auto, low, medium, high, xhigh or max"),
     ] = "auto"
-    output_format: Annotated[ImageFormat, Meta(description="png, webp or jpeg")] = "png"
+    output_format: Annotated[ImageFormat, Meta(description="png, webp or jpeg", extra={"words": FORMAT_WORDS})] = "png"
     output_compression: Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")] = 100
     background: Annotated[
         Literal["auto", "opaque"], Meta(description="auto or opaque: a portrait has a background of its own")

@@ -10,7 +10,7 @@ from service.api.body.limits import UploadLimits
 from service.api.body.stream import HttpRequest
 from service.api.forms.fields import flat_fields
 from service.api.forms.final import FinalForm
-from service.api.forms.form import SELFIES, long_fields
+from service.api.forms.form import SELFIES, blank_fields, long_fields
 from service.api.forms.portrait import PortraitForm
 from service.api.forms.values import read_fields, read_value
 from service.api.openai.fields import (
@@ -29,6 +29,7 @@ EDIT = Expected(
     refuse_unknown=refuse_unknown,
     files=(SELFIES,),
     long_fields=long_fields(PortraitForm),
+    blank_fields=blank_fields(ImagesFields, PortraitForm),
     has_inline_pictures=True,
 )
 GENERATION = Expected(kinds=("json",), refuse_unknown=refuse_unknown, has_inline_pictures=True)
@@ -45,8 +46,10 @@ async def read_edit(request: HttpRequest, limits: UploadLimits) -> tuple[ImagesR
     async with arriving(request, EDIT, limits) as received:
         entries = received.values.pop("images", None)
         asked = read_images_request(received.values, from_text=received.is_text)
-        if received.is_text or (entries is None and asked.ours.identity is not None):
-            return asked, received.photos(SELFIES.name)
+        await received.complete()
+        selfies = received.photos(SELFIES.name)
+        if received.is_text or (entries is None and (selfies or asked.ours.identity is not None)):
+            return asked, selfies
     return asked, await asyncio.to_thread(read_entries, entries, limits)  # which wipes what it refuses
 
 

@@ -84,7 +84,7 @@ def file_object(file: StoredFile, base_url: str) -> FileObject:
 async def read_file(request: AnyRequest, limits: UploadLimits) -> ReceivedFile:
     """The one file of a multipart body. Raises a ServiceError, or ClientLeft."""
     async with arriving(request, FILE, limits) as received:
-        if "metadata" in received.values:
+        if received.values.get("metadata") is not None:
             _refuse_no_object(received.values["metadata"])
         if CONTENT.name not in received.files:
             message = f"There is no file: send {ACCEPTED} as the part 'content'."

@@ -61,7 +61,9 @@ class InstantIdInput(Struct, frozen=True, kw_only=True):
     lcm_num_inference_steps: Annotated[int, Meta(ge=1, le=10, description="a whole number from 1 to 10")] = 5
     lcm_guidance_scale: Annotated[float, Meta(ge=1, le=20, description="a number from 1 to 20")] = 1.5
     enhance_nonface_region: YesNo = True
-    output_format: Annotated[Literal["webp", "jpg", "png"], Meta(description="webp, jpg or png")] = "webp"
+    output_format: Annotated[
+        Literal["webp", "jpg", "png"], Meta(description="webp, jpg or png", extra={"words": {"jpeg": "jpg"}})
+    ] = "webp"
     output_quality: Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")] = 80
     seed: Seed | None = None
     num_outputs: Annotated[int, Meta(ge=1, le=8, description="a whole number from 1 to 8")] = 1
