@@ -9,14 +9,17 @@ from service.errors import NotAcceptable
 
 AnswerForm = Literal["json", "image", "events"]
 FORMATS: dict[str, ImageFormat] = {"image/jpeg": "jpeg", "image/webp": "webp", "image/png": "png"}
+SAME_TYPE = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+PAGES = ("text/html", "application/xhtml+xml")  # what a browser goes to an address for: JSON is the page it gets
 OFFERED = ["application/json", "text/event-stream", *FORMATS]
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What the header allows. `named` is the image type that it likes best, if it likes one better than JSON."""
+    """What the header allows: forms, the best liked first. `named` is the image type that it likes best, if it likes
+    one better than JSON."""
 
-    form: AnswerForm
+    forms: tuple[AnswerForm, ...]
     formats: frozenset[ImageFormat] = frozenset()
     named: ImageFormat | None = None
 
@@ -25,10 +28,11 @@ class Accepted:
         """What stands for the field `format` where a request leaves it out; nothing: its own default."""
         return {} if self.named is None else {"format": self.named}
 
-    def refuse_unfit(self, num_images: int, image_format: ImageFormat) -> None:
-        """Raises NotAcceptable when the plain image asked for can't be given."""
-        if self.form != "image":
-            return
+    def form_for(self, num_images: int, image_format: ImageFormat) -> AnswerForm:
+        """The best liked form that these pictures can have. Raises NotAcceptable where that would be a plain image."""
+        is_plain = num_images == 1 and image_format in self.formats
+        if (form := next((form for form in self.forms if form != "image" or is_plain), None)) is not None:
+            return form
         if num_images != 1:
             raise NotAcceptable(
                 "one_image_only",
@@ -36,13 +40,12 @@ class Accepted:
                 value=num_images,
                 limit=1,
             )
-        if image_format not in self.formats:
-            raise NotAcceptable(
-                "format_not_accepted",
-                f"The portrait would be image/{image_format}, which the Accept header leaves out; "
-                "leave out `format`, or accept image/*.",
-                value=f"image/{image_format}",
-            )
+        raise NotAcceptable(
+            "format_not_accepted",
+            f"The portrait would be image/{image_format}, which the Accept header leaves out; "
+            "leave out `format`, or accept image/*.",
+            value=f"image/{image_format}",
+        )
 
 
 @lru_cache(maxsize=64)  # clients send the same few; what is refused is not kept
@@ -50,10 +53,15 @@ def choose_form(header: str | None) -> Accepted:
     """By quality, then by how specific a range is, then by order; JSON for no header. Raises NotAcceptable."""
     ranges = _ranges(header or "*/*")
     liked = [(quality, _specificity(kind), -place, kind) for place, (kind, quality) in enumerate(ranges) if quality > 0]
-    for _, _, _, kind in sorted(liked, reverse=True):
-        if (form := _form_of(kind)) is not None:
-            formats = _formats(ranges)
-            return Accepted(form, frozenset(formats), _named(kind, formats) if form == "image" else None)
+    takes_json = _quality_of("application/json", ranges) > 0
+    kinds = [kind for *_, kind in sorted(liked, reverse=True)]
+    forms: list[tuple[str, AnswerForm]] = [
+        (kind, form) for kind in kinds if (form := _form_of(kind, takes_json=takes_json)) is not None
+    ]
+    if forms:
+        (best, form), formats = forms[0], _formats(ranges)
+        distinct: tuple[AnswerForm, ...] = tuple(dict.fromkeys([form for _, form in forms]))
+        return Accepted(distinct, frozenset(formats), _named(best, formats) if form == "image" else None)
     raise NotAcceptable(
         "not_acceptable",
         "Answers are application/json, text/event-stream or one plain image.",
@@ -75,12 +83,13 @@ def _formats(ranges: list[tuple[str, float]]) -> list[ImageFormat]:
 
 
 def _quality_of(kind: str, ranges: list[tuple[str, float]]) -> float:
-    matching = [(_specificity(one), quality) for one, quality in ranges if one in (kind, "image/*", "*/*")]
+    wider = (kind, kind.partition("/")[0] + "/*", "*/*")
+    matching = [(_specificity(one), quality) for one, quality in ranges if one in wider]
     return max(matching, default=(0, 0.0))[1]
 
 
-def _form_of(kind: str) -> AnswerForm | None:
-    if kind in ("*/*", "application/*", "application/json"):
+def _form_of(kind: str, *, takes_json: bool) -> AnswerForm | None:
+    if kind in ("*/*", "application/*", "application/json", *(PAGES if takes_json else ())):
         return "json"
     if kind == "text/event-stream":
         return "events"
@@ -96,9 +105,10 @@ def _ranges(header: str) -> list[tuple[str, float]]:
     ranges: list[tuple[str, float]] = []
     for part in header.split(","):
         kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        quality = next((_quality(text[2:]) for text in parameters if text.startswith("q=")), 1.0)
+        values = [(name.strip(), value.strip()) for name, _, value in (text.partition("=") for text in parameters)]
+        quality = next((_quality(value) for name, value in values if name == "q"), 1.0)
         if kind:
-            ranges.append((kind, quality))
+            ranges.append((SAME_TYPE.get(kind, kind), quality))
     return ranges
 
 

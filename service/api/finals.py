@@ -45,8 +45,8 @@ async def create_final(request: AnyRequest, front: NamedDependency[Front]) -> AS
     record_of(request.scope).headers["Vary"] = "Prefer"
     require(caller_of(request.scope), "final")
     form = (await receive(request, front, FinalForm, accepted.defaults)).form
-    accepted.refuse_unfit(1, form.delivery.format)
-    return await respond(request, front, await place_final(request, front, form), accepted)
+    answer_form = accepted.form_for(1, form.delivery.format)
+    return await respond(request, front, await place_final(request, front, form), answer_form)
 
 
 async def place_final(request: AnyRequest, front: Front, form: FinalForm) -> Job:

@@ -35,9 +35,9 @@ async def create_portraits(request: AnyRequest, front: NamedDependency[Front]) -
     record_of(request.scope).headers["Vary"] = "Prefer"
     upload = await receive(request, front, PortraitForm, accepted.defaults)
     try:
-        accepted.refuse_unfit(upload.form.n, upload.form.delivery.format)
+        form = accepted.form_for(upload.form.n, upload.form.delivery.format)
         options = options_of(request, front, upload.form.terms)
     except BaseException:
         wipe(upload.files)
         raise
-    return await respond(request, front, await place(request, front, upload, options), accepted)
+    return await respond(request, front, await place(request, front, upload, options), form)

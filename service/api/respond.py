@@ -5,7 +5,7 @@ from typing import Any
 from litestar import Request
 from litestar.types import ASGIApp
 
-from service.api.accept import Accepted
+from service.api.accept import AnswerForm
 from service.api.answers import image_response, json_response
 from service.api.events import EventStream
 from service.api.front import Front
@@ -16,14 +16,14 @@ from service.api.record import record_of
 from service.jobs.job import Job
 
 
-async def respond(request: Request[Any, Any, Any], front: Front, job: Job, accepted: Accepted) -> ASGIApp:
+async def respond(request: Request[Any, Any, Any], front: Front, job: Job, form: AnswerForm) -> ASGIApp:
     """The answer to whoever asked for the job. Detaches. Raises the job's ServiceError, or ClientLeft."""
     record = record_of(request.scope)
     preferences = read_prefer(request.headers.get("prefer"))
     if preferences.respond_async:
         hand_over(job)
         return accepted_response(job, record, front, preferences)
-    if accepted.form == "events":
+    if form == "events":
         return EventStream(job, record)
     if preferences.wait_seconds is not None:
         finished = await answered_within(request, job, preferences.wait_seconds)
@@ -32,4 +32,4 @@ async def respond(request: Request[Any, Any, Any], front: Front, job: Job, accep
         record.headers["Preference-Applied"] = preferences.applied
     else:
         finished = await answered(request, job)
-    return image_response(job, record, finished) if accepted.form == "image" else json_response(job, record, finished)
+    return image_response(job, record, finished) if form == "image" else json_response(job, record, finished)
