@@ -93,7 +93,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     decoders: Annotated[int, Meta(ge=1, le=64, description="Sandboxed processes that decode uploads.")] = 2
     heic: Annotated[bool, Meta(description="Accept HEIC and HEIF photos.")] = True
     max_image_bytes: Annotated[int, Meta(ge=1, description="Largest selfie, in bytes.")] = 12_000_000
-    max_image_pixels: Annotated[int, Meta(ge=1, description="Largest selfie, in pixels.")] = 50_000_000
+    max_image_pixels: Annotated[int, Meta(ge=1, description="Largest selfie, in pixels.")] = 52_000_000
     max_body_bytes: Annotated[int, Meta(ge=1, description="Largest request body, in bytes.")] = 48_000_000
     max_selfies: Annotated[int, Meta(ge=1, le=8, description="Selfies in one request.")] = 8
     max_images: Annotated[int, Meta(ge=1, le=8, description="Portraits in one request (n).")] = 8

@@ -17,7 +17,9 @@ Code = Literal[
     "face_too_bright",
     "face_turned",
     "face_blurred",
+    "image_truncated",
 ]
+_SPOILED_BY_TRUNCATION: frozenset[Code] = frozenset(("no_face", "face_cut_off", "face_blurred"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +83,18 @@ class _Fault:
     limit: float
 
 
-def judge(picture: Rgb, faces: list[Face], limits: PhotoLimits, several_faces: SeveralFaces) -> Judgement:
-    """`faces` as an analyzer gives them for this picture, largest first."""
+def judge(
+    picture: Rgb, faces: list[Face], limits: PhotoLimits, several_faces: SeveralFaces, *, truncated: bool = False
+) -> Judgement:
+    """`faces` as an analyzer gives them for this picture, largest first. `truncated`: its file was cut off."""
     if not faces:
-        fault = _Fault("no_face", _NO_FACE, 0, 1)
-        return _refused(None, FaceReport(verdict="no_face", faces_found=0), fault)
+        fault = _named(_Fault("no_face", _NO_FACE, 0, 1), truncated)
+        return _refused(None, FaceReport(verdict=fault.code, faces_found=0), fault)
     face = faces[0]
     measures = measured(picture, face)
     people = sum(other.size >= limits.second_face_size * face.size for other in faces)
     fault = _crowd(people) if people > 1 and several_faces == "refuse" else _first_fault(measures, limits)
+    fault = _named(fault, truncated) if fault else None
     report = FaceReport(
         verdict=fault.code if fault else "ok",
         faces_found=len(faces),
@@ -98,7 +103,7 @@ def judge(picture: Rgb, faces: list[Face], limits: PhotoLimits, several_faces: S
         sharpness=round(measures.sharpness, 4),
         brightness=round(measures.brightness, 3),
         yaw_degrees=None if measures.yaw_degrees is None else round(measures.yaw_degrees, 1),
-        notes=[] if fault else _notes(len(faces), measures, limits),
+        notes=[] if fault else _notes(len(faces), measures, limits, truncated),
     )
     return _refused(face, report, fault) if fault else Judgement(face, report)
 
@@ -115,6 +120,14 @@ def _first_fault(measures: Measures, limits: PhotoLimits) -> _Fault | None:
 _NO_FACE = (
     "No face was found. Use a photo with the whole face in view: upright, looking at the camera, evenly lit and large."
 )
+
+
+def _named(fault: _Fault, truncated: bool) -> _Fault:
+    """What the photo lacks because its file was cut off is the file's fault."""
+    if not truncated or fault.code not in _SPOILED_BY_TRUNCATION:
+        return fault
+    message = "The photo's file is cut off, and what arrived of it shows no whole and sharp face: send it again, whole."
+    return _Fault("image_truncated", message, fault.value, fault.limit)
 
 
 def _crowd(people: int) -> _Fault:
@@ -177,9 +190,9 @@ def _focus(measures: Measures, limits: PhotoLimits) -> _Fault | None:
     return _Fault("face_blurred", message, measures.sharpness, limits.min_sharpness)
 
 
-def _notes(faces_found: int, measures: Measures, limits: PhotoLimits) -> list[str]:
+def _notes(faces_found: int, measures: Measures, limits: PhotoLimits, truncated: bool) -> list[str]:
     """What the person may want to know of a photo that passed."""
-    notes = []
+    notes = ["The photo's file is cut off; what arrived of it is used."] if truncated else []
     if faces_found > 1:
         notes.append(f"There are {faces_found} faces in the photo; the largest one is used.")
     if measures.size < limits.good_face_pixels:

@@ -9,12 +9,14 @@ class Picture(Struct, frozen=True, kw_only=True):
     """Decoded pixels: 8-bit sRGB, row-major, `num_bytes` of them, orientation already applied.
 
     They are in `rgb`, or else on `tray`, which goes beside the frame: the frame says only that there is one.
+    `truncated`: the photo's file was cut off, and its lower rows or its detail are missing.
     """
 
     width: int
     height: int
     rgb: bytes = b""
     tray: Tray | None = None
+    truncated: bool = False
 
     @property
     def num_bytes(self) -> int:

@@ -172,7 +172,8 @@ class Preparer:
         return Pose.of(order.photos.pose, faces[0])
 
     def _judge(self, selfie: Picture, order: Order, cache: FaceCache, space: str | None) -> Judgement:
-        return judge(pixels_of(selfie), cache.faces(selfie, space), self._limits, order.several_faces)
+        faces = cache.faces(selfie, space)
+        return judge(pixels_of(selfie), faces, self._limits, order.several_faces, truncated=selfie.truncated)
 
 
 def _refuse_several_people(order: Order, faces: list[Face], reports: list[FaceReport]) -> None:

@@ -4,7 +4,8 @@ Frames come on stdin, answers go to stdout, trays come by descriptor TRAY_SOCKET
 
 It is the only place where a caller's bytes meet a codec, so it gives up, once its codecs are loaded, what a codec
 never needs: memory beyond its share, files (none can be written, few can be opened), core dumps, new privileges,
-outliving the front. The front kills it when it takes too long and starts another. Where the system lacks one of
+outliving the front. A timer of its own processor time ends it when a picture takes too much, the front when it takes
+too long, and another is started. Where the system lacks one of
 these (anything but Linux), it says so in its first answer and works without.
 """
 
@@ -19,8 +20,9 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import cv2
+import msgspec
 import pillow_heif as untyped_pillow_heif
-from PIL import AvifImagePlugin, Image
+from PIL import AvifImagePlugin, Image, JpegImagePlugin
 
 from models.wire.tray import receive_tray
 from service.decoders.pixels import read_pixels
@@ -34,7 +36,6 @@ MAX_OPEN_FILES = 16
 PLUGINS = (
     "AvifImagePlugin",
     "JpegImagePlugin",
-    "MpoImagePlugin",
     "PngImagePlugin",
     "TiffImagePlugin",
     "WebPImagePlugin",
@@ -58,15 +59,25 @@ def main() -> int:
     silence_stderr()
     while (data := read_frame(frames)) is not None:
         tray = receive_tray(tray_socket)
-        answer = read_pixels(data, setup.limits, formats)
+        allow_processor_time(setup.limits.decode_seconds)
+        answer = read_pixels(data, setup.limits, formats, allow_processor_time)
+        allow_processor_time(0)
         del data
         if tray is not None and isinstance(answer, Decoded):
             tray.fill(answer.rgb)
-            answer = Decoded(width=answer.width, height=answer.height, rgb=b"")
+            answer = msgspec.structs.replace(answer, rgb=b"")
         del tray
         send(answers, answer)
         del answer  # nothing of a picture stays until the next one comes
     return 0
+
+
+def allow_processor_time(seconds: float) -> None:
+    """From now on, before the kernel ends this process by SIGPROF; 0: as much as it takes.
+
+    Unlike RLIMIT_CPU, which counts whole seconds from the process's start, the timer is set anew for every picture.
+    """
+    signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def ignore_signals() -> None:
@@ -80,6 +91,8 @@ def load_codecs(heic: bool) -> tuple[list[str], list[str]]:
     for plugin in PLUGINS:
         importlib.import_module(f"PIL.{plugin}")
     Image.preinit()
+    # Not Pillow's own opener, which reads a JPEG's index of further pictures and fails on a damaged one.
+    Image.register_open("JPEG", JpegImagePlugin.JpegImageFile, lambda start: start.startswith(b"\xff\xd8\xff"))
     Image.MAX_IMAGE_PIXELS = None  # the limits are ours, and are checked before load()
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     cv2.setNumThreads(1)

@@ -4,13 +4,15 @@ imports Pillow.
 Everything that can be refused is refused by the header (Pillow opens all five formats lazily); memory is saved by
 shrinking before anything else is done to the pixels. Facts about Pillow that shaped this file:
 
-* `formats=["MPO"]` is a KeyError, yet phones' JPEGs open as MPO: their first frame is the photo.
 * A JPEG's header may promise more pixels than its data holds and still load, so the header is what is judged; a
   HEIC's size may change while it loads, so it is judged again.
+* The rows that a cut file has no data for stay as libjpeg (grey) and Pillow's PNG (zeros) began them. libwebp and
+  libheif give nothing of a cut file, and a PNG of seven passes gives holes.
 * Converting I;16 to L clips instead of scaling. Pixels hidden under alpha 0 are the sender's to choose.
 * Its smooth resampling takes as long as decoding a phone's photo; OpenCV's takes an eighth of that.
 """
 
+import contextlib
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -21,6 +23,7 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, ImageCms
 
 from service.decoders.content import ACCEPTED, READABLE, name_content
+from service.decoders.outline import JPEG_END, Outline, outline
 from service.decoders.protocol import Decoded, ImageLimits, Refused
 
 MAX_PROFILE_BYTES = 1_000_000
@@ -53,10 +56,15 @@ class Refusal(Exception):
         self.answer = Refused(code=code, message=message, value=value, limit=limit)
 
 
-def read_pixels(data: bytes, limits: ImageLimits, formats: list[str]) -> Decoded | Refused:
-    """Never raises: whatever a codec throws becomes one of our own refusals, without its text."""
+def read_pixels(
+    data: bytes, limits: ImageLimits, formats: list[str], allow: Callable[[float], None] = lambda seconds: None
+) -> Decoded | Refused:
+    """Never raises: whatever a codec throws becomes one of our own refusals, without its text.
+
+    `allow` is told how much processor time a picture of this size may take from now on, in seconds.
+    """
     try:
-        return _read(data, limits, formats)
+        return _read(data, limits, formats, allow)
     except Refusal as refusal:
         return refusal.answer
     except MemoryError:
@@ -68,47 +76,67 @@ def read_pixels(data: bytes, limits: ImageLimits, formats: list[str]) -> Decoded
     except Exception:  # a codec may raise anything: OSError, SyntaxError, ValueError, KeyError, struct.error, ...
         return Refused(
             code="image_undecodable",
-            message="The picture is damaged or cut off: open it in a photo app, save it again and send that.",
+            message="The picture is damaged: open it in a photo app, save it again and send that.",
         )
 
 
-def _read(data: bytes, limits: ImageLimits, formats: list[str]) -> Decoded:
-    check_content(data, limits, formats)
+def _read(data: bytes, limits: ImageLimits, formats: list[str], allow: Callable[[float], None]) -> Decoded:
+    kind = check_content(data, formats)
+    found = outline(kind, data)
+    check_scans(found, limits)
+    if found.is_cut and kind == "JPEG":
+        data += JPEG_END
+    try:
+        return _decoded(data, limits, formats, allow, found.is_cut)
+    except (Refusal, MemoryError):
+        raise
+    except Exception:
+        if found.is_cut:
+            raise truncated() from None
+        raise
+
+
+def _decoded(
+    data: bytes, limits: ImageLimits, formats: list[str], allow: Callable[[float], None], is_cut: bool
+) -> Decoded:
     with Image.open(BytesIO(data), formats=formats) as image:
         check_size(image.size, limits)
+        allow(limits.seconds_for(image.size))
         if image.format in SINGLE_FRAME_FORMATS and getattr(image, "n_frames", 1) > 1:
             raise Refusal("image_animated", "The picture is animated: send a still one.")
-        if image.format in ("JPEG", "MPO"):
+        if image.format == "JPEG":
             scale = min(1.0, limits.output_side / max(image.size))
             image.draft(None, (int(image.width * scale), int(image.height * scale)))  # libjpeg halves as it decodes
-        image.load()
+        is_short = load(image, is_cut)
         check_size(image.size, limits)
         upright = _UPRIGHT.get(orientation(image), lambda pixels: pixels)
         profile = image.info.get("icc_profile")
-        image = flatten(shrink_roughly(smooth(image), limits.output_side))
+        whole = with_rows_received(image, limits) if is_short else image
+        image = flatten(shrink_roughly(smooth(whole), limits.output_side))
         pixels = shrink(np.asarray(image), limits.output_side)
         rgb = upright(to_srgb(pixels, image.mode, profile))
-    return Decoded(width=rgb.shape[1], height=rgb.shape[0], rgb=rgb.tobytes())
+    return Decoded(width=rgb.shape[1], height=rgb.shape[0], rgb=rgb.tobytes(), truncated=is_short)
 
 
-def check_content(data: bytes, limits: ImageLimits, formats: list[str]) -> None:
-    """By the bytes alone, before any codec sees them. How many there are, the front has checked."""
+def check_content(data: bytes, formats: list[str]) -> str:
+    """The kind, by the bytes alone, before any codec sees them. How many there are, the front has checked."""
     kind = name_content(data)
     if kind not in READABLE:
         found = f"This is {kind}." if kind else "This is not a picture that is known here."
         raise Refusal("image_not_recognised", f"{found} Send {ACCEPTED}.", kind)
     if kind == "HEIC" and "HEIF" not in formats:
         raise Refusal("heic_disabled", "HEIC pictures are switched off here: send the photo as a JPEG.", kind)
-    scans = count_scans(data) if kind == "JPEG" else 0
-    if scans > limits.max_scans:
-        message = f"The JPEG has {scans} scans: at most {limits.max_scans} are read. Save it again as a plain JPEG."
-        raise Refusal("image_too_many_scans", message, scans, limits.max_scans)
+    return kind
 
 
-def count_scans(data: bytes) -> int:
-    """A third of the time that `bytes.count` takes, whatever the bytes."""
-    octets = np.frombuffer(data, np.uint8)
-    return int(np.count_nonzero((octets[:-1] == 0xFF) & (octets[1:] == 0xDA)))
+def check_scans(found: Outline, limits: ImageLimits) -> None:
+    if found.scans > limits.max_scans:
+        scans = f"The JPEG has {found.scans} scans: at most {limits.max_scans} are read."
+        raise Refusal("image_too_many_scans", f"{scans} Save it again as a plain JPEG.", found.scans, limits.max_scans)
+
+
+def truncated() -> Refusal:
+    return Refusal("image_truncated", "The picture's file is cut off before its end: send it again, whole.")
 
 
 def check_size(size: tuple[int, int], limits: ImageLimits) -> None:
@@ -124,6 +152,32 @@ def check_size(size: tuple[int, int], limits: ImageLimits) -> None:
     if short * min(1.0, limits.output_side / max(long, 1)) < limits.min_side:
         message = f"The picture is {width}x{height} pixels: too small or too narrow to show a face."
         raise Refusal("image_too_small", message, short, limits.min_side)
+
+
+def load(image: Image.Image, is_cut: bool) -> bool:
+    """Whether pixels are missing. Raises what the codec does if it gives none."""
+    if is_cut and image.format == "PNG" and not image.info.get("interlace"):
+        with contextlib.suppress(OSError):
+            image.load()
+        image.tile = []  # what was read has been read
+        return True
+    image.load()
+    return is_cut and image.format == "JPEG" and ("progressive" in image.info or count_rows(image) < image.height)
+
+
+def count_rows(image: Image.Image) -> int:
+    """Rows from the top down to the last that shows more than a decoder began with."""
+    pixels = np.asarray(image)
+    is_untouched = pixels == 0 if image.format == "PNG" else np.abs(pixels.astype(np.int16) - 128) <= 1
+    rows = np.flatnonzero(~is_untouched.reshape(len(pixels), -1).all(axis=1))
+    return int(rows[-1]) + 1 if len(rows) else 0
+
+
+def with_rows_received(image: Image.Image, limits: ImageLimits) -> Image.Image:
+    rows = count_rows(image)
+    if rows < limits.min_side:
+        raise truncated()
+    return image.crop((0, 0, image.width, rows))
 
 
 def orientation(image: Image.Image) -> int:

@@ -89,16 +89,16 @@ class Decoders:
         check_length(view.nbytes, self.limits.max_bytes)
         child = await self._borrow(wait_seconds)
         try:
-            async with asyncio.timeout(self.limits.decode_seconds):
+            async with asyncio.timeout(self.limits.decode_wall_seconds):
                 answer = await child.decode(view)
         except TimeoutError:
             self._replace(child)
-            self._refuse_slow()
+            self._refuse_busy()
         except DecoderDied as death:
             self._replace(child)
             if not self._started:
                 self._refuse_busy()
-            refuse_deadly(death)
+            refuse_deadly(death, self.limits)
         except BaseException:
             self._replace(child)  # cancelled in the middle of a frame: this child can't be understood any more
             raise
@@ -169,11 +169,6 @@ class Decoders:
                 attempt += 1
                 _log.error("a decoder could not be started (attempt %d): %s", attempt, error)
 
-    def _refuse_slow(self) -> NoReturn:
-        seconds = self.limits.decode_seconds
-        message = f"The picture took longer than {seconds:g} s to read: save it again as a plain JPEG, or smaller."
-        raise Refused(code="image_decode_timeout", message=message, limit=seconds).as_error() from None
-
     def _refuse_busy(self) -> NoReturn:
         code = "decoders_busy" if self._started else "decoders_stopped"
         message = f"All picture decoders are {code.removeprefix('decoders_')}: try again in a second."
@@ -188,8 +183,14 @@ def check_length(num_bytes: int, max_bytes: int) -> None:
         raise Refused(code="image_too_many_bytes", message=message, value=num_bytes, limit=max_bytes).as_error()
 
 
-def refuse_deadly(death: DecoderDied) -> NoReturn:
+def refuse_deadly(death: DecoderDied, limits: ImageLimits) -> NoReturn:
     """A child that was killed from outside was too big for the machine; one that fell met a file it couldn't bear."""
+    if death.was_slow:
+        message = (
+            f"The picture took more processor time to read than one of its size may ({limits.decode_seconds:g} s, or "
+            f"{limits.decode_seconds_a_megapixel:g} s a megapixel): save it again as a plain JPEG, or smaller."
+        )
+        raise Refused(code="image_decode_timeout", message=message, limit=limits.decode_seconds).as_error() from death
     if death.was_killed:
         message = "The picture needs more memory than a decoder may use: scale it down and send it again."
         raise Refused(code="image_decode_memory", message=message).as_error() from death

@@ -47,6 +47,7 @@ class DecoderDied(Exception):
     def __init__(self, what: str, exit_code: int | None = None) -> None:
         super().__init__(f"{what} (exit code {exit_code})")
         self.was_killed = exit_code == -signal.SIGKILL
+        self.was_slow = exit_code == -signal.SIGPROF  # its own timer
 
 
 class Answers:
@@ -160,7 +161,9 @@ class DecoderProcess:
             raise DecoderDied("a decoder answered out of turn")
         if isinstance(answer, Refused):
             return answer
-        picture = Picture(width=answer.width, height=answer.height, rgb=answer.rgb, tray=tray)
+        picture = Picture(
+            width=answer.width, height=answer.height, rgb=answer.rgb, tray=tray, truncated=answer.truncated
+        )
         if not self._is_plausible(picture):
             raise DecoderDied("a decoder's pixels don't match their size")
         return picture

@@ -232,3 +232,35 @@ def test_a_wholly_missing_face_is_cut_off_and_breaks_nothing():
 
     assert judgement.code == "face_cut_off"
     assert judgement.value == pytest.approx(1)
+
+
+CUT = "The photo's file is cut off"
+
+
+def test_a_photo_whose_file_was_cut_off_below_the_face_passes_with_a_note():
+    judgement = judge(skimage.data.astronaut()[:300], [face()], PhotoLimits(), "largest", truncated=True)
+
+    assert judgement.is_ok
+    assert judgement.report.notes[0] == f"{CUT}; what arrived of it is used."
+
+
+@pytest.mark.parametrize(
+    ("picture", "faces"),
+    [
+        (skimage.data.astronaut()[:60], []),
+        (skimage.data.astronaut()[:120], [face()]),
+        (blurred(0.06), [face()]),
+    ],
+    ids=["nothing of the face", "half of the face", "little of its detail"],
+)
+def test_what_a_photo_lacks_because_its_file_was_cut_off_is_said_so(picture: Rgb, faces: list[Face]):
+    judgement = judge(picture, faces, PhotoLimits(), "largest", truncated=True)
+
+    assert judgement.code == judgement.report.verdict == "image_truncated"
+    assert judgement.message.startswith(CUT)
+
+
+def test_what_has_nothing_to_do_with_a_cut_file_keeps_its_name():
+    judgement = judge(lit(0.15), [face()], PhotoLimits(), "largest", truncated=True)
+
+    assert judgement.code == "face_too_dark"

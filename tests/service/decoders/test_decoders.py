@@ -107,6 +107,10 @@ def slow_picture(seconds_at_least: int = 1) -> bytes:
 UNCOUNTED = 1_000_000
 
 
+def impatient(seconds: float) -> ImageLimits:
+    return ImageLimits(decode_seconds=seconds, decode_seconds_a_megapixel=0.05, max_scans=UNCOUNTED)
+
+
 async def outcome_of(decoders: Decoders, data: bytes) -> Picture | ServiceError:
     try:
         return await decoders.decode(data)
@@ -271,15 +275,40 @@ class TestPixels:
 
 
 class TestFaults:
-    def test_a_slow_picture_is_killed_and_the_next_is_served(self, make_pool: Callable[..., Pool]) -> None:
-        pool = make_pool(ImageLimits(decode_seconds=1.0, max_scans=UNCOUNTED), processes=1)
-        start = time.monotonic()
+    def test_a_picture_that_takes_too_much_processor_time_ends_its_decoder_and_the_next_is_served(
+        self, make_pool: Callable[..., Pool]
+    ) -> None:
+        pool = make_pool(impatient(0.3), processes=1)
+        (pid,) = pool.decoders.process_ids
         with pytest.raises(BadPicture, match="image_decode_timeout") as caught:
             pool.decode(slow_picture())
-        assert time.monotonic() - start < 1.5
-        assert caught.value.limit == 1.0
+        assert caught.value.limit == 0.3
+        assert "0.3 s, or 0.05 s a megapixel" in caught.value.message
         assert pool.decode(plain("PNG")).width == 256
         assert pool.decoders.restarts == 1
+        assert not psutil.pid_exists(pid)
+
+    def test_the_processor_time_is_each_pictures_own(self, make_pool: Callable[..., Pool]) -> None:
+        pool = make_pool(impatient(0.3), processes=1)
+        (pid,) = pool.decoders.process_ids
+        picture = saved(photo(1024, 1024), "PNG", compress_level=1)
+        before = psutil.Process(pid).cpu_times().user
+        while psutil.Process(pid).cpu_times().user < before + 0.6:
+            assert pool.decode(picture).width == 1024
+        assert pool.decoders.restarts == 0
+
+    def test_a_decoder_that_gets_no_processor_is_the_machines_fault(self, make_pool: Callable[..., Pool]) -> None:
+        pool = make_pool(ImageLimits(decode_wall_seconds=0.2), processes=1)
+        os.kill(pool.decoders.process_ids[0], signal.SIGSTOP)
+        with pytest.raises(NoCapacity, match="decoders_busy"):
+            pool.decode(plain("PNG"))
+        assert pool.decoders.restarts == 1
+
+    @pytest.mark.parametrize(
+        ("size", "seconds"), [((640, 480), 3.0), ((4032, 3024), 3.0), ((5712, 4284), 4.89), ((8320, 6240), 10.38)]
+    )
+    def test_a_larger_picture_may_take_more_processor_time(self, size: tuple[int, int], seconds: float) -> None:
+        assert ImageLimits().seconds_for(size) == pytest.approx(seconds, abs=0.01)
 
     @pytest.mark.parametrize(
         ("death", "code"), [(signal.SIGSEGV, "image_undecodable"), (signal.SIGKILL, "image_decode_memory")]
@@ -359,7 +388,7 @@ class TestFaults:
     def test_when_all_are_busy_the_rest_is_refused_in_time(
         self, make_pool: Callable[..., Pool], options: dict[str, Any]
     ) -> None:
-        pool = make_pool(ImageLimits(decode_seconds=0.5, max_scans=UNCOUNTED), processes=1, **options)
+        pool = make_pool(impatient(0.5), processes=1, **options)
         data = slow_picture()
 
         async def crowd() -> list[Any]:
