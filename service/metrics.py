@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
-from models.wire.events import FaceReport, Timings
+from models.wire.events import FaceReport, JobWarning, Timings
 from models.wire.reports import Figures
 
 M = TypeVar("M", Counter, Gauge, Histogram)
@@ -105,6 +105,9 @@ class Metrics:
             "proofsheet_rejections_total", "Requests refused or failed, by problem code.", ["reason"], registry=registry
         )
         self.faces = Counter("proofsheet_faces_total", "Selfies judged, by verdict.", ["verdict"], registry=registry)
+        self.warnings = Counter(
+            "proofsheet_warnings_total", "Warnings in answers to jobs, by code.", ["code"], registry=registry
+        )
         self.images = Counter("proofsheet_images_total", "Portraits delivered.", ["format"], registry=registry)
         self.finals = Counter("proofsheet_finals_total", "Finals delivered.", ["format"], registry=registry)
         self.tokens = Counter(
@@ -180,6 +183,10 @@ class Metrics:
     def add_faces(self, faces: Iterable[FaceReport]) -> None:
         for face in faces:
             self._child(self.faces, face.verdict).inc()
+
+    def add_warnings(self, warnings: Iterable[JobWarning]) -> None:
+        for warning in warnings:
+            self._child(self.warnings, warning.code).inc()
 
     def count_webhook(self, outcome: str) -> None:
         self.webhooks.labels(outcome).inc()

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
 from models.faces.face import Face
 
-# Cosines below which two faces don't speak for one person; a space that isn't here is not judged. The first line is
-# measured on drawn people (scripts/measure_agreement.py: of 840 pairs of one person 99.5 % have 0.70 or more, of 435
-# pairs of two people 83 % have less than 0.5). The others lie under what real photos of one person have among
-# themselves (0.30 to 0.77, WithAnyone's MultiID-Bench) and well over strangers, who are near 0; not measured here.
+# Cosines below which two faces don't speak for one person; a space that isn't here is not judged. The first line lies
+# under the least that was measured of one person's photographs, 0.40, in a space that was trained on drawings and
+# hardly parts strangers (scripts/measure_agreement.py, DECISIONS.md). The others lie under what real photos of one
+# person have among themselves (0.30 to 0.77, WithAnyone's MultiID-Bench) and well over strangers, who are near 0; not
+# measured here.
 SAME_PERSON = {
-    "proofsheet-tiny": 0.5,
+    "proofsheet-tiny": 0.35,
     "antelopev2": 0.2,
     "buffalo_l": 0.2,
     "auraface": 0.2,
@@ -27,6 +29,12 @@ class Disagreement:
     likeness: list[list[float]]  # cosine of each selfie's face with each other's
     nearest: float  # the largest cosine between two groups
     threshold: float
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Every two selfies of different groups, in their order."""
+        group_of = {member: group for group, members in enumerate(self.groups) for member in members}
+        return [pair for pair in combinations(sorted(group_of), 2) if group_of[pair[0]] != group_of[pair[1]]]
 
 
 def disagreement(faces: Sequence[Face]) -> Disagreement | None:

@@ -27,6 +27,26 @@ class FaceReport(Struct, frozen=True, kw_only=True):
         return f"FaceReport({self.verdict}, {self.faces_found} faces)"
 
 
+class Pair(Struct, frozen=True, kw_only=True):
+    """Two selfies, by their indexes, and the cosine of their faces."""
+
+    selfies: tuple[int, int]
+    likeness: float
+
+
+class JobWarning(Struct, frozen=True, kw_only=True):
+    """What a caller should know of a job that goes on nevertheless; `code` is that of the refusal it might have been.
+
+    `pairs` are the selfies that it is about; `value` was measured, and `limit` is what it had to keep.
+    """
+
+    code: str
+    message: str
+    value: float | None = None
+    limit: float | None = None
+    pairs: list[Pair] = []
+
+
 class Timings(Struct, frozen=True, kw_only=True):
     """Where a job's time in the worker went, in milliseconds; stages that overlap other jobs' work count in full.
 
@@ -56,6 +76,7 @@ class Started(Struct, frozen=True, kw_only=True, tag="started"):
     faces: list[FaceReport]
     adapter: str
     sampling: FilledSampling
+    warnings: list[JobWarning] = []
     identity: bytes | None = None  # opaque, if the job `wants_identity`; also holds how a pose photo's face stood
 
     def __repr__(self) -> str:

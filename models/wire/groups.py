@@ -33,6 +33,7 @@ LoraScale = Annotated[
 ]
 
 SeveralFaces = Literal["largest", "refuse"]  # in one selfie: take the largest, or refuse the photo
+Disagreeing = Literal["warn", "refuse"]  # selfies that seem to be of several people: say so, or refuse the job
 
 Framing = Literal["selfie", "front", "slight-left", "slight-right", "closer", "wider"]  # left and right of the picture
 Region = Literal["picture", "face"]

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from models.wire.groups import Delivery, Placing, Sampling, SeveralFaces, SizeText
+from models.wire.groups import Delivery, Disagreeing, Placing, Sampling, SeveralFaces, SizeText
 from models.wire.picture import Picture
 
 MAX_SELFIES = 8  # in one job
@@ -53,6 +53,7 @@ class Order(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="
     job_id: str
     photos: Photos = Photos()
     several_faces: SeveralFaces = "largest"
+    disagreeing: Disagreeing = "warn"
     identity: bytes | None = None  # as a Started had it; instead of selfies
     words: Words
     seeds: list[int]

@@ -16,7 +16,7 @@ from models.faces.agreement import disagreement
 from models.faces.face import Face, FaceAnalyzer
 from models.faces.face_cache import FaceCache, pixels_of
 from models.faces.judge import Judgement, PhotoLimits, judge
-from models.wire.events import FaceReport, Failed, Started
+from models.wire.events import FaceReport, Failed, JobWarning, Pair, Started
 from models.wire.order import Order
 from models.wire.picture import Picture
 from models.worker.job import JobRefused, WorkerJob
@@ -56,27 +56,30 @@ class Preparer:
         filled = fill(order, self._bundle)
         if order.identity is None:
             _check_prompt(filled, order, len(order.photos.selfies))
-            kept, reports = self._read_photos(job, filled.stack.adapter, FaceCache(self._analyzer))
+            kept, reports, warnings = self._read_photos(job, filled.stack.adapter, FaceCache(self._analyzer))
         else:
-            kept, reports = self._unpack_identity(job, filled, order.identity), []
+            kept, reports, warnings = self._unpack_identity(job, filled, order.identity), [], []
         known = self._clock()
         rows = self._rows(job, filled, kept) if order.seeds else []
         job.watch.prepared = self._clock()
         job.watch.text = job.watch.prepared - known
         identity = pack(kept, filled.stack.adapter, self._bundle.info.revision) if order.wants_identity else None
-        return Prepared(job, rows, filled.size, _started(order, reports, filled, identity))
+        return Prepared(job, rows, filled.size, _started(order, reports, warnings, filled, identity))
 
     # ---- who it is
 
-    def _read_photos(self, job: WorkerJob, adapter: Adapter, cache: FaceCache) -> tuple[Kept, list[FaceReport]]:
+    def _read_photos(
+        self, job: WorkerJob, adapter: Adapter, cache: FaceCache
+    ) -> tuple[Kept, list[FaceReport], list[JobWarning]]:
         """The photos' way to an identity."""
         began = self._clock()
         faces, reports = self._find_faces(job, cache, adapter.face_space)
+        warnings = _check_agreement(job.order, faces, reports)
         stands = self._find_pose(job.order, cache, adapter.face_space)
         embedded = self._clock()
         identity = adapter.identity(job.order.photos.selfies, faces)
         job.watch.face, job.watch.identity = embedded - began, self._clock() - embedded
-        return Kept(identity, stands), reports
+        return Kept(identity, stands), reports, warnings
 
     def _unpack_identity(self, job: WorkerJob, filled: FilledOrder, identity: bytes) -> Kept:
         """The short way: what was packed before. No selfie, no face, no encoder."""
@@ -152,9 +155,7 @@ class Preparer:
                         faces=reports,
                     )
                 )
-        faces = [judgement.face for judgement in judgements if judgement.face is not None]
-        _refuse_several_people(job.order, faces, reports)
-        return faces, reports
+        return [judgement.face for judgement in judgements if judgement.face is not None], reports
 
     def _find_pose(self, order: Order, cache: FaceCache, space: str | None = None) -> Pose | None:
         """The largest face of the pose photo. It may be small, dark or blurred: only where it is counts."""
@@ -176,16 +177,24 @@ class Preparer:
         return judge(pixels_of(selfie), faces, self._limits, order.several_faces, truncated=selfie.truncated)
 
 
-def _refuse_several_people(order: Order, faces: list[Face], reports: list[FaceReport]) -> None:
+def _check_agreement(order: Order, faces: list[Face], reports: list[FaceReport]) -> list[JobWarning]:
+    """A warning if the selfies seem to be of several people, or the refusal that the order asks for."""
     found = disagreement(faces)
     if found is None:
-        return
+        return []
     people = "; ".join(" and ".join(str(index) for index in group) for group in found.groups)
     message = (
         f"The selfies seem to be of {len(found.groups)} people (counted from 0: {people}). The likest two of different "
         f"people have a likeness of {found.nearest:.2f}, and one person's have {found.threshold:.2f} or more. "
         "Send photos of one person."
     )
+    if order.disagreeing == "warn":
+        pairs = [Pair(selfies=pair, likeness=found.likeness[pair[0]][pair[1]]) for pair in found.pairs]
+        return [
+            JobWarning(
+                code="identities_disagree", message=message, value=found.nearest, limit=found.threshold, pairs=pairs
+            )
+        ]
     raise JobRefused(
         Failed(
             job_id=order.job_id,
@@ -218,11 +227,14 @@ def _check_prompt(filled: FilledOrder, order: Order, num_selfies: int) -> None:
         raise JobRefused(failed) from None
 
 
-def _started(order: Order, reports: list[FaceReport], filled: FilledOrder, identity: bytes | None) -> Started:
+def _started(
+    order: Order, reports: list[FaceReport], warnings: list[JobWarning], filled: FilledOrder, identity: bytes | None
+) -> Started:
     return Started(
         job_id=order.job_id,
         faces=reports,
         adapter=filled.stack.adapter.name,
         sampling=filled.sampling,
+        warnings=warnings,
         identity=identity,
     )

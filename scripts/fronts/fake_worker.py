@@ -23,7 +23,7 @@ import msgspec
 
 from models.wire.bundle_info import AdapterInfo, BundleInfo, FileInfo, FinalInfo, LoraInfo
 from models.wire.channel import Channel
-from models.wire.events import Done, Dropped, FaceReport, Failed, Portrait, Started, Stepped, Timings
+from models.wire.events import Done, Dropped, FaceReport, Failed, JobWarning, Portrait, Started, Stepped, Timings
 from models.wire.groups import merge, sides
 from models.wire.messages import Cancel, FromWorker, Shutdown, ToWorker
 from models.wire.order import Order
@@ -73,6 +73,7 @@ class Script:
     measure: bool = False  # report the true total, wait and steps instead of TIMINGS'
     rows: int | None = None  # images that a tick moves, first come first served; None: all
     image_bytes: int = 0  # that an image has beside its few words
+    warnings: tuple[JobWarning, ...] = ()  # of every job
 
 
 class FakeWorker:
@@ -161,6 +162,7 @@ class FakeWorker:
                 faces=[GOOD_FACE] * len(job.photos.selfies),
                 adapter=job.adapter or BUNDLE.default_adapter,
                 sampling=msgspec.structs.replace(merge(job.sampling, BUNDLE.sampling), size=_size(job)),
+                warnings=list(self._script.warnings),
                 identity=IDENTITY if job.wants_identity else None,
             )
         )

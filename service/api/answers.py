@@ -6,7 +6,7 @@ import msgspec
 from litestar.response.base import ASGIResponse
 from msgspec import Meta, Struct
 
-from models.wire.events import FaceReport, Portrait, Timings
+from models.wire.events import FaceReport, JobWarning, Portrait, Timings
 from service.api.record import RequestRecord
 from service.jobs.job import Job, JobResult
 
@@ -35,6 +35,7 @@ class IdentityAnswer(Struct, frozen=True, kw_only=True):
     adapter: str
     expires_at: Annotated[str, Meta(description="UTC, RFC 3339.")]
     faces: list[FaceReport]
+    warnings: list[JobWarning]
 
 
 class TimingsAnswer(Struct, frozen=True, kw_only=True):
@@ -63,6 +64,7 @@ class PortraitsAnswer(Struct, frozen=True, kw_only=True):
     style: str | None
     images: list[ImageAnswer]
     faces: list[FaceReport]
+    warnings: list[JobWarning]
     timings_ms: TimingsAnswer
 
 
@@ -110,6 +112,7 @@ def json_response(job: Job, record: RequestRecord, finished: JobResult) -> ASGIR
         style=job.summary.style,
         images=[image_answer(job, portrait) for portrait in finished.portraits],
         faces=finished.started.faces,
+        warnings=finished.started.warnings,
         timings_ms=timings_answer(job, finished.timings, record.elapsed_ms),
     )
     return ASGIResponse(body=msgspec.json.encode(answer), media_type="application/json")
@@ -122,4 +125,6 @@ def image_response(job: Job, record: RequestRecord, finished: JobResult) -> ASGI
     proof = job.tokens.proofs.get(portrait.index)
     if proof is not None and len(proof) <= MAX_PROOF_HEADER:
         headers["X-Proof"] = proof
+    if finished.started.warnings:
+        headers["X-Warnings"] = ", ".join(warning.code for warning in finished.started.warnings)
     return ASGIResponse(body=portrait.data, media_type=f"image/{portrait.format}", headers=headers)

@@ -32,6 +32,7 @@ SHOWN_HEADERS = [  # that a page may read: all of ours that say something to it
     "X-Request-Id",
     "X-Seed",
     "X-Should-Retry",
+    "X-Warnings",
 ]
 
 

@@ -12,7 +12,7 @@ import msgspec
 from litestar.types import HTTPResponseBodyEvent, Receive, Scope, Send
 from msgspec import Struct
 
-from models.wire.events import Done, FaceReport, Portrait, Started, Stepped
+from models.wire.events import Done, FaceReport, JobWarning, Portrait, Started, Stepped
 from service.api.answers import TimingsAnswer, image_answer, note_timings, timings_answer
 from service.api.presence import disconnected, settle
 from service.api.record import RequestRecord
@@ -40,6 +40,7 @@ class StartedEvent(Struct, frozen=True, kw_only=True):
     width: int
     height: int
     faces: list[FaceReport]
+    warnings: list[JobWarning]
 
     @classmethod
     def of(cls, started: Started) -> Self:
@@ -51,6 +52,7 @@ class StartedEvent(Struct, frozen=True, kw_only=True):
             width=sampling.width,
             height=sampling.height,
             faces=started.faces,
+            warnings=started.warnings,
         )
 
 

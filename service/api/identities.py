@@ -72,6 +72,7 @@ def enrolment(job_id: str, form: IdentityForm, photos: Photos, seconds_left: flo
         seeds=[],
         adapter=form.adapter,
         several_faces=form.several_faces,
+        disagreeing=form.disagreeing,
         deadline_seconds=seconds_left,
         wants_identity=True,
     )
@@ -101,6 +102,7 @@ def _answer(request: AnyRequest, finished: JobResult, tokens: EnrolmentTokens, b
         adapter=finished.started.adapter,
         expires_at=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(tokens.expires_at)),
         faces=finished.started.faces,
+        warnings=finished.started.warnings,
     )
     return ASGIResponse(
         body=msgspec.json.encode(answer), media_type="application/json", headers={"Cache-Control": "no-store"}

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from models.wire.events import FaceReport
+from models.wire.events import FaceReport, JobWarning
 from service.api.answers import ImageAnswer, TimingsAnswer, image_answer, timings_answer
 from service.jobs.job import Job, JobState
 
@@ -39,6 +39,7 @@ class JobAnswer(Struct, frozen=True, kw_only=True):
     seeds: list[int]
     images: list[ImageAnswer]
     faces: list[FaceReport]
+    warnings: list[JobWarning]
     timings_ms: TimingsAnswer | None
     error: dict[str, Any] | None
     links: JobLinks
@@ -59,6 +60,7 @@ def job_answer(job: Job, request_id: str, kept_seconds: float) -> JobAnswer:
         seeds=job.summary.seeds,
         images=[image_answer(job, portrait) for portrait in job.portraits],
         faces=job.started.faces if job.started is not None else [],
+        warnings=job.started.warnings if job.started is not None else [],
         timings_ms=timings_answer(job, job.timings, job.total_ms) if job.timings is not None else None,
         error=job.error.problem(request_id) if job.error is not None else None,
         links=links(job),

@@ -69,6 +69,7 @@ class CheckedForm:
             job_id=job_id,
             photos=photos,
             several_faces=form.several_faces,
+            disagreeing=form.disagreeing,
             words=self.words,
             seeds=self.seeds,
             adapter=form.adapter,

@@ -76,7 +76,7 @@ JOB_NOT_FOUND = "The caller has no such job, or not any more: results are kept f
 
 EVENTS_DESCRIPTION = (
     "Server-sent events, each with a counting id: `queued` {id, position, eta_seconds, seeds}, "
-    "`started` {adapter, sampler, steps, width, height, faces}, `step` {index, step, steps, preview_b64?}, "
+    "`started` {adapter, sampler, steps, width, height, faces, warnings}, `step` {index, step, steps, preview_b64?}, "
     "`image` {index, seed, format, width, height, b64, proof}, `done` {id, model, style, timings_ms}, or `error` with "
     "a problem as its data. Comments keep it alive."
 )
@@ -98,6 +98,7 @@ ANSWER_EXAMPLE = {
     "style": "corporate",
     "images": [{"index": 0, "seed": 7, "format": "jpeg", "width": 256, "height": 256, "b64": "/9j/4AAQ..."}],
     "faces": [{"verdict": "ok", "faces_found": 1, "box": [102.0, 64.5, 310.2, 330.8], "score": 0.97}],
+    "warnings": [],
     "timings_ms": {"face": 21.4, "identity": 6.0, "queue": 0.2, "steps": 96.1, "worker_total": 148.9, "total": 163.0},
 }
 

@@ -275,7 +275,10 @@ class Jobs:
 
     def _note(self, job: Job, event: JobEvent) -> None:
         match event:
-            case Started() | Failed():
+            case Started():
+                self.metrics.add_faces(event.faces)
+                self.metrics.add_warnings(event.warnings)
+            case Failed():
                 self.metrics.add_faces(event.faces)
             case Portrait():
                 self.metrics.count_image(event.format, is_final=job.summary.is_final)

@@ -51,6 +51,7 @@ BAD_VALUES = {
     "format": ["gif", "jp", "image/*", "image/gif"],
     "size": ["1024", "1024x", "axb", "0x0", "99999x9", "-1x10", "1024x1024\n", "1024X1024", "1e3x1e3"],
     "several_faces": ["all", "1"],
+    "disagreeing": ["ignore", "true"],
     "framing": ["left", "slight left", "front,closer"],
     "control_strength": ["-0.1", "1.01", "nan"],
     "region": ["body"],

@@ -98,7 +98,7 @@ class TestForm:
         query = (
             "prompt=a%20man&negative_prompt=&subject=man&n=8&size=768x1024&seed=4294967295&steps=50&sampler=lcm&gamma=0.25"
             "&guidance=0&adapter=photomaker&strength=0.5&format=png&quality=1&deadline=0.1&previews=1"
-            "&several_faces=refuse&framing=slight-left&control_strength=0.7&region=face&lora=film&lora_scale=-0.5"
+            "&several_faces=refuse&disagreeing=refuse&framing=slight-left&control_strength=0.7&region=face&lora=film&lora_scale=-0.5"
             "&on_disconnect=finish&webhook=https://shop.example/hook"
         )
         fields = send(client, selfie(), "image/jpeg", query).json()["fields"]
@@ -129,6 +129,7 @@ class TestForm:
             "identity": None,
             "previews": True,
             "several_faces": "refuse",
+            "disagreeing": "refuse",
         }
 
     def test_nothing_given_is_all_defaults(self, client: TestClient[Litestar]) -> None:

@@ -5,7 +5,7 @@ from typing import ClassVar
 from service.api.body.expected import FileField
 from service.api.forms.fields import flat_fields
 from service.api.forms.form import NO_SELFIE, POSE, SELFIES, Form
-from service.api.forms.portrait import Adapter, PortraitForm, Several
+from service.api.forms.portrait import Adapter, PortraitForm, Several, SeveralPeople
 from service.api.forms.terms import CallerTerms, Deadline
 from service.errors import BadRequest
 
@@ -17,6 +17,7 @@ class IdentityForm(Form, frozen=True, kw_only=True):
 
     adapter: Adapter | None = None
     several_faces: Several = "largest"
+    disagreeing: SeveralPeople = "warn"
     deadline: Deadline | None = None
 
     @classmethod

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from models.wire.groups import NAME, Delivery, Placing, Sampling, SeveralFaces
+from models.wire.groups import NAME, Delivery, Disagreeing, Placing, Sampling, SeveralFaces
 from service.api.body.expected import FileField
 from service.api.forms.fields import PROSE, TOKEN
 from service.api.forms.form import NO_SELFIE, POSE, SELFIES, Form
@@ -49,6 +49,10 @@ IdentityToken = Annotated[
     ),
 ]
 Several = Annotated[SeveralFaces, Meta(description="largest (take the largest face) or refuse (refuse the photo)")]
+SeveralPeople = Annotated[
+    Disagreeing,
+    Meta(description="warn (use selfies that seem to be of several people, and say so) or refuse (refuse the job)"),
+]
 
 
 class PortraitForm(Form, frozen=True, kw_only=True):
@@ -68,6 +72,7 @@ class PortraitForm(Form, frozen=True, kw_only=True):
     delivery: Delivery = Delivery()
     terms: CallerTerms = CallerTerms()
     several_faces: Several = "largest"
+    disagreeing: SeveralPeople = "warn"
     identity: IdentityToken | None = None
 
     def __repr__(self) -> str:

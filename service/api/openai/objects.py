@@ -4,7 +4,7 @@ from base64 import b64encode
 
 from msgspec import UNSET, Struct, UnsetType
 
-from models.wire.events import FaceReport, Portrait, Timings
+from models.wire.events import FaceReport, JobWarning, Portrait, Timings
 from service.api.openai.fields import ImagesRequest, Quality
 from service.jobs.job import Job, JobResult
 
@@ -47,6 +47,7 @@ class ImagesResponse(Struct, frozen=True, kw_only=True):
     model: str
     adapter: str
     faces: list[FaceReport]
+    warnings: list[JobWarning]
     timings_ms: Timings
 
 
@@ -79,6 +80,7 @@ class CompletedEvent(Struct, frozen=True, kw_only=True):
     image_index: int
     seed: int
     proof: str | UnsetType = UNSET
+    warnings: list[JobWarning] | UnsetType = UNSET
 
 
 def images_response(job: Job, asked: ImagesRequest, finished: JobResult) -> ImagesResponse:
@@ -94,6 +96,7 @@ def images_response(job: Job, asked: ImagesRequest, finished: JobResult) -> Imag
         model=job.summary.model,
         adapter=started.adapter,
         faces=started.faces,
+        warnings=started.warnings,
         timings_ms=finished.timings,
     )
 
@@ -101,6 +104,11 @@ def images_response(job: Job, asked: ImagesRequest, finished: JobResult) -> Imag
 def proof_of(job: Job, portrait: Portrait) -> str | UnsetType:
     """The sealed token that makes this picture's final."""
     return job.tokens.proofs.get(portrait.index, UNSET)
+
+
+def warnings_of(job: Job) -> list[JobWarning] | UnsetType:
+    """Left out where there are none, as OpenAI's events have no such field."""
+    return (job.started and job.started.warnings) or UNSET
 
 
 def _image(job: Job, portrait: Portrait, *, as_url: bool) -> ImageObject:

@@ -9,7 +9,7 @@ import msgspec
 
 from models.wire.events import Portrait, Started, Stepped
 from service.api.openai.fields import ImagesRequest
-from service.api.openai.objects import CompletedEvent, PartialImageEvent, proof_of
+from service.api.openai.objects import CompletedEvent, PartialImageEvent, proof_of, warnings_of
 from service.api.openai.refusals import openai_error
 from service.errors import ServiceError
 from service.jobs.job import Job
@@ -73,6 +73,7 @@ class OpenAIEvents:
             image_index=portrait.index,
             seed=portrait.seed,
             proof=proof_of(self._job, portrait),
+            warnings=warnings_of(self._job),
         )
         return sse(name, event)
 

@@ -47,8 +47,9 @@ class Prediction:
 
     @property
     def logs(self) -> str:
-        """The notes, and the progress as tqdm prints it: the client reads it back."""
-        return "".join(f"{line}\n" for line in [*self.notes, *self._progress()])
+        """The notes and warnings, and the progress as tqdm prints it: the client reads it back."""
+        warnings = [warning.message for warning in self.job.started.warnings] if self.job.started else []
+        return "".join(f"{line}\n" for line in [*self.notes, *warnings, *self._progress()])
 
     def _progress(self) -> list[str]:
         step = self.job.last_step

@@ -5,7 +5,7 @@ The client drops an event without an id and fails on one of another name.
 
 import msgspec
 
-from models.wire.events import Done, Portrait, Stepped
+from models.wire.events import Done, Portrait, Started, Stepped
 from service.api.replicate.predictions import as_data_url, progress_line
 from service.errors import JobCancelled
 from service.jobs.log import Ended, Logged
@@ -16,6 +16,8 @@ def tell(logged: Logged) -> bytes:
     match logged.event:
         case Portrait() as portrait:
             return event(logged.id, "output", as_data_url(portrait))
+        case Started(warnings=[_, *_] as warnings):
+            return event(logged.id, "logs", " ".join(warning.message for warning in warnings))
         case Stepped() as stepped if stepped.index == 0:
             return event(logged.id, "logs", progress_line(stepped.step, stepped.steps))
         case Done():

@@ -36,6 +36,19 @@ def test_two_people_disagree_with_the_likeness_of_the_pair():
     assert (found.nearest, found.threshold) == (0.087, SAME_PERSON[SPACE])
 
 
+@pytest.mark.parametrize("likeness", [0.40, 0.43, 0.465, 0.47, 0.52])
+def test_photographs_of_one_man_years_apart_agree_for_the_embedded_recogniser(likeness):
+    """As measured (models/faces/DECISIONS.md)."""
+    apart = np.degrees(np.arccos(likeness))
+    assert disagreement([at(0, space="proofsheet-tiny"), at(apart, space="proofsheet-tiny")]) is None
+
+
+def test_pairs_are_those_of_different_people():
+    found = disagreement([at(0), at(120), at(10)])
+    assert found is not None
+    assert found.pairs == [(0, 1), (1, 2)]
+
+
 def test_the_stranger_among_seven_is_the_last_group():
     faces = [at(degrees) for degrees in (0, 10, 20)] + [at(120)] + [at(degrees) for degrees in (5, 15, 25, 30)]
     found = disagreement(faces)

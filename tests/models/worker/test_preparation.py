@@ -38,9 +38,9 @@ def selfies(parts, index, count):
     return taken
 
 
-def prepare(preparer, pictures):
+def prepare(preparer, pictures, **more):
     request = order_of(
-        job_id="job", selfies=pictures, prompt="portrait photo of a person", seeds=[1], deadline_seconds=600
+        job_id="job", selfies=pictures, prompt="portrait photo of a person", seeds=[1], deadline_seconds=600, **more
     )
     return preparer.prepare(WorkerJob.accept(request, 0.0))
 
@@ -49,7 +49,7 @@ def test_selfies_of_different_people_are_refused_with_the_likeness_of_every_pair
     [first, again], [other] = selfies(parts, 0, 2), selfies(parts, 18, 1)
     assert len(prepare(preparer, [first, again]).rows) == 1
     with pytest.raises(JobRefused) as caught:
-        prepare(preparer, [first, other, again])
+        prepare(preparer, [first, other, again], disagreeing="refuse")
     failed = caught.value.failed
     assert (failed.code, failed.fault, failed.selfie) == ("identities_disagree", "caller", 1)
     assert failed.message.startswith("The selfies seem to be of 2 people (counted from 0: 0 and 2; 1).")
@@ -58,6 +58,18 @@ def test_selfies_of_different_people_are_refused_with_the_likeness_of_every_pair
     assert likeness.shape == (3, 3)
     assert likeness[0, 2] >= threshold > failed.value == max(likeness[0, 1], likeness[2, 1])
     assert failed.limit == threshold
+
+
+def test_unless_that_is_asked_for_they_are_drawn_with_a_warning_about_the_pairs(parts, preparer):
+    [first, again], [other] = selfies(parts, 0, 2), selfies(parts, 18, 1)
+    prepared = prepare(preparer, [first, other, again])
+    assert len(prepared.rows) == 1
+    [warning] = prepared.started.warnings
+    assert warning.code == "identities_disagree"
+    assert warning.message.startswith("The selfies seem to be of 2 people (counted from 0: 0 and 2; 1).")
+    assert [pair.selfies for pair in warning.pairs] == [(0, 1), (1, 2)]
+    assert max(pair.likeness for pair in warning.pairs) == warning.value < warning.limit
+    assert prepare(preparer, [first, again]).started.warnings == []
 
 
 def test_a_style_lora_that_the_bundle_does_not_have_is_refused(parts, preparer):
