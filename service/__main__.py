@@ -30,6 +30,7 @@ from service.server import listen, serve
 from service.settings import Settings, SettingsError, refuse_open_network
 from service.styles import BUILT_IN, Styles, StylesError, load_styles
 from service.telemetry import TelemetryError, Tracer, open_tracer
+from service.word_list import WordList, WordListError, load_word_list
 from service.workers.process import launch_process
 from service.workers.protocol import Launcher
 from service.workers.supervised import SupervisedWorkers
@@ -78,7 +79,7 @@ def main() -> None:
 def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: str | None) -> None:
     """Serve portraits over HTTP. Every option is a setting too; flags win over the environment."""
     settings = read_settings(flags)
-    styles = read_styles(settings)
+    styles, word_list = read_styles(settings), read_word_list(settings)
     secrets, tracer = read_secrets(settings), read_tracer(settings)
     set_up_logging()
     forbid_core_dumps()
@@ -87,7 +88,7 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
         bound = listen(settings)
     except OSError as error:
         fail(f"can't listen on {settings.host}:{settings.port}: {error.strerror}")
-    parts = (settings, styles, secrets, tracer, launcher or launch_process)
+    parts = (settings, styles, word_list, secrets, tracer, launcher or launch_process)
     sys.exit(uvloop.run(serve_parts(*parts, bound, ready_file)))
 
 
@@ -96,7 +97,7 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
 @click.option("-o", "--output", default=".", type=click.Path(file_okay=False, path_type=Path), help="Where files go.")
 @click.option("--pose", type=PHOTO, help="A photo whose face says where the new one goes (InstantID).")
 @form_options(PortraitForm, OPTION_HELPS, without=FIELDS_OF_SERVICE)
-@setting_options(*WORKER_SETTINGS, "styles")
+@setting_options(*WORKER_SETTINGS, "styles", "refused_words")
 @click.pass_obj
 def generate_command(
     launcher: Launcher | None, selfies: tuple[Path, ...], pose: Path | None, output: Path, **options: str | None
@@ -109,7 +110,7 @@ def generate_command(
         form = PortraitForm.read(fields, from_text=True)
         output.mkdir(parents=True, exist_ok=True)
         workers = build_workers(settings, launcher or launch_process, Metrics())
-        parts = (settings, workers, build_decoders(settings), read_styles(settings))
+        parts = (settings, workers, build_decoders(settings), read_styles(settings), read_word_list(settings))
         written = uvloop.run(generate(*parts, form=form, selfies=selfies, pose=pose, output=output))
     except ServiceError as error:
         fail(f"{error.code}: {error.message}")
@@ -160,6 +161,7 @@ main.add_command(keys_command)
 async def serve_parts(
     settings: Settings,
     styles: Styles,
+    word_list: WordList,
     secrets: Secrets,
     tracer: Tracer,
     launcher: Launcher,
@@ -169,7 +171,8 @@ async def serve_parts(
     """Build the service and run it; the exit status."""
     metrics = Metrics()
     workers = build_workers(settings, launcher, metrics)
-    app = create_app(settings, workers, build_decoders(settings), styles, metrics, secrets, tracer)
+    decoders = build_decoders(settings)
+    app = create_app(settings, workers, decoders, styles, metrics, secrets, tracer, word_list=word_list)
     return await serve(app, settings, workers, bound, ready_file)
 
 
@@ -209,6 +212,13 @@ def read_styles(settings: Settings) -> Styles:
         path = Path(settings.styles) if settings.styles else BUILT_IN
         return load_styles(path, default=settings.default_style)
     except StylesError as error:
+        fail(str(error))
+
+
+def read_word_list(settings: Settings) -> WordList:
+    try:
+        return load_word_list(Path(settings.refused_words)) if settings.refused_words else load_word_list()
+    except WordListError as error:
         fail(str(error))
 
 

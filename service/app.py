@@ -27,6 +27,7 @@ from service.secrets import Secrets
 from service.settings import Settings
 from service.styles import Styles
 from service.telemetry import IdsOnly, Tracer
+from service.word_list import WordList, load_word_list
 from service.workers.protocol import Workers
 
 WEBHOOK_DRAIN_SECONDS = 10  # after the jobs have had their own time
@@ -41,11 +42,12 @@ def create_app(
     secrets: Secrets | None = None,
     tracer: Tracer | None = None,
     surfaces: Sequence[Surface] = SURFACES,
+    word_list: WordList | None = None,
 ) -> Litestar:
     """The application. Its lifespan starts and stops the workers and the decoders; it does not wait until warm.
 
     Without `secrets` everyone may do everything, and sealed tokens die with the application.
-    Without a `tracer` there are trace ids and no spans.
+    Without a `tracer` there are trace ids and no spans. Without a `word_list` it is the built-in one.
     """
     tracer = tracer or IdsOnly()
     secrets = secrets or Secrets.of_this_process()
@@ -56,6 +58,7 @@ def create_app(
     front = Front(
         settings=settings,
         styles=styles,
+        word_list=word_list or load_word_list(),
         decoders=decoders,
         jobs=jobs,
         metrics=metrics_page,

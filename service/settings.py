@@ -72,6 +72,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = None
     threads: Annotated[int | None, Meta(description="CPU threads per worker; unset lets torch choose.")] = None
     styles: Annotated[str | None, Meta(description="A TOML file that replaces the built-in styles.")] = None
+    refused_words: Annotated[
+        str | None, Meta(description="A TOML file that replaces the built-in list of words that no prompt may have.")
+    ] = None
     cog_model: Annotated[
         CogModel, Meta(description="Whose inputs POST /predictions takes, as that model's own container would.")
     ] = "tencentarc/photomaker"

@@ -66,7 +66,8 @@ class ModelsAnswer(Struct, frozen=True, kw_only=True):
 @get("/v1/styles", operation_id="listStyles", summary="The styles", sync_to_thread=False)
 def list_styles(front: NamedDependency[Front]) -> StylesAnswer:
     """The portrait styles, with their prompts and defaults."""
-    return StylesAnswer(default=front.styles.default, subjects=list(SUBJECTS), styles=list(front.styles))
+    subjects = [word for word in SUBJECTS if front.word_list.find(word) is None]
+    return StylesAnswer(default=front.styles.default, subjects=subjects, styles=list(front.styles))
 
 
 @get("/v1/models", operation_id="listModels", summary="The warm models", sync_to_thread=False)

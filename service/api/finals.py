@@ -19,7 +19,7 @@ from service.api.intake.options import options_of
 from service.api.intake.placing import check_webhook, enter, with_fingerprint
 from service.api.intake.receiving import receive
 from service.api.intake.waiting import prepared
-from service.api.orders import check_size
+from service.api.orders import check_size, refuse_words
 from service.api.own_operations import FinalsOperation
 from service.api.record import record_of
 from service.api.respond import respond
@@ -55,6 +55,7 @@ async def place_final(request: AnyRequest, front: Front, form: FinalForm) -> Job
     await check_webhook(front, options)
     bundle = front.jobs.warm().bundle
     proof = front.vault.open_proof(form.proof, caller_of(request.scope), bundle)
+    refuse_words(front.word_list, "prompt", proof.order.words.prompt)  # whose list may have grown since the preview
     final = final_of(form, proof, bundle)
 
     async def prepare(job: Job) -> Order:

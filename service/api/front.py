@@ -13,6 +13,7 @@ from service.metrics import Metrics
 from service.settings import Settings
 from service.styles import Styles
 from service.telemetry import Tracer
+from service.word_list import WordList
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class Front:
 
     settings: Settings
     styles: Styles
+    word_list: WordList
     decoders: Decoders
     jobs: Jobs
     metrics: Metrics

@@ -14,16 +14,25 @@ from service.api.forms.portrait import MAX_SEED, PortraitForm
 from service.errors import BadRequest
 from service.jobs.job import Summary
 from service.styles import SUBJECTS, Style, Styles
+from service.word_list import WordList
 
 
 class CheckedForm:
     """What the caller asked for after every check that needs no pixels. `style` is None for a prompt of their own."""
 
     def __init__(
-        self, form: PortraitForm, styles: Styles, warm: Ready, *, max_images: int, has_pose: bool = False
+        self,
+        form: PortraitForm,
+        styles: Styles,
+        word_list: WordList,
+        warm: Ready,
+        *,
+        max_images: int,
+        has_pose: bool = False,
     ) -> None:
         bundle = warm.bundle
         form.refuse_conflicts()
+        refuse_words(word_list, "subject", form.subject)
         _check_known("subject", form.subject, SUBJECTS)
         _check_known("sampler", form.sampling.sampler, bundle.samplers)
         check_adapter(form.adapter, warm)
@@ -36,6 +45,8 @@ class CheckedForm:
         self.bundle = bundle
         self.style: Style | None = styles.find(form.style) if form.prompt is None else None
         self.words = _words(form, self.style)
+        if self.style is None:
+            refuse_words(word_list, "prompt", self.words.prompt)
         check_size(form.sampling.size, bundle.sizes)
         self.seeds = _seeds(form.seed, form.n)
 
@@ -78,6 +89,14 @@ class CheckedForm:
             delivery=form.delivery,
             deadline_seconds=seconds_left,
         )
+
+
+def refuse_words(word_list: WordList, field: str, text: str) -> None:
+    """Raises BadRequest for a text, weights and all, that the operator's list refuses; the refusal quotes nothing."""
+    found = word_list.find(text)
+    if found is not None:
+        message = f"The {field} {found.sentence}, which is not drawn here: say it otherwise."
+        raise BadRequest("content_refused", message, extra={"field": field, "topic": found.topic})
 
 
 def _words(form: PortraitForm, style: Style | None) -> Words:

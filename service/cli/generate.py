@@ -16,6 +16,7 @@ from service.decoders.pool import Decoders
 from service.jobs.failures import to_error
 from service.settings import Settings
 from service.styles import Styles
+from service.word_list import WordList
 from service.workers.protocol import Workers
 
 PATIENT_SECONDS = 3600.0  # nobody waits on a socket here, and a large model on a CPU takes minutes
@@ -30,6 +31,7 @@ async def generate(
     workers: Workers,
     decoders: Decoders,
     styles: Styles,
+    word_list: WordList,
     *,
     form: PortraitForm,
     selfies: Sequence[Path],
@@ -43,7 +45,9 @@ async def generate(
         click.echo("loading the models ...", err=True)
         await warm(workers, settings.start_seconds)
         ready = workers.describe()[0]
-        checked = CheckedForm(form, styles, ready, max_images=settings.max_images, has_pose=posed is not None)
+        checked = CheckedForm(
+            form, styles, word_list, ready, max_images=settings.max_images, has_pose=posed is not None
+        )
         photos = Photos(selfies=tuple(pictures), pose=posed)
         order = checked.order("generate", photos, form.terms.deadline or PATIENT_SECONDS)
         return await run(workers, order, output)

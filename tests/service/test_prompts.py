@@ -141,3 +141,47 @@ async def test_a_negative_prompt_s_fault_is_its_own():
     body = answer.json()
     assert (body["code"], body["field"]) == ("prompt_weight_out_of_bounds", "negative_prompt")
     assert (body["value"], body["limit"]) == (3, 2)
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_refused_words_are_refused_before_anything_is_drawn_on_every_surface(surface):
+    prompts = (
+        "a nude man img",
+        "photo of a schoolgirl",
+        "a woman, 12 year old",
+        "a man in s3xy clothes",
+        "a (nu)(de) man",
+    )
+    found = await asked_all(surface, *({"prompt": prompt} for prompt in prompts))
+    assert [(code_of(answer), words) for answer, words in found] == [("content_refused", None)] * len(prompts)
+    assert {answer.status_code for answer, _ in found} == {400 if surface in SURFACES[:4] else 422}
+    assert not any(word in answer.text for answer, _ in found for word in ("schoolgirl", "s3xy", "12 year"))
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_words_that_keep_something_out_are_no_matter(surface):
+    prompt = "photo of a man from Essex in kid leather"
+    answer, words = await asked(surface, prompt=prompt, negative_prompt="nude, child, nsfw")
+    assert answer.is_success, answer.text
+    assert (words.prompt, words.negative_prompt) == (prompt, "nude, child, nsfw")
+
+
+@pytest.mark.parametrize("subject", ["girl", "boy", "child", "Schoolgirl", "nude woman"])
+async def test_a_subject_is_held_to_the_same_words(subject):
+    answer, words = await asked(portraits_form, style="corporate", subject=subject)
+    assert (answer.json()["code"], answer.json()["field"], words) == ("content_refused", "subject", None)
+
+
+async def test_a_refused_prompt_is_counted_and_neither_logged_nor_kept(caplog):
+    service = build_service()
+    await asked_all(portraits_form, {"prompt": "a nude woman"}, service=service)
+    assert service.figure("rejections_total", reason="content_refused") == 1
+    assert "nude" not in caplog.text
+    assert b"nude" not in service.metrics.page()
+
+
+async def test_subjects_that_are_refused_are_not_offered():
+    async with client_of(build_service()) as client:
+        subjects = (await client.get("/v1/styles")).json()["subjects"]
+    assert {"person", "woman", "man"} <= set(subjects)
+    assert not {"girl", "boy"} & set(subjects)

@@ -54,7 +54,8 @@ async def place(request: AnyRequest, front: Front, upload: Upload[PortraitForm],
             kept = front.vault.open_identity(form.identity, caller, bundle, form.adapter)
             form = msgspec.structs.replace(form, adapter=kept.adapter)
         has_pose = upload.pose is not None
-        checked = CheckedForm(form, front.styles, warm, max_images=settings.max_images, has_pose=has_pose)
+        catalogue = front.styles, front.word_list
+        checked = CheckedForm(form, *catalogue, warm, max_images=settings.max_images, has_pose=has_pose)
 
         async def prepare(job: Job) -> Order:
             photos = await decode_photos(job, record, front.decoders, upload)
