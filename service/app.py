@@ -14,6 +14,7 @@ from service.api.body.limits import UploadLimits
 from service.api.cors import cors_config
 from service.api.envelope import Envelope
 from service.api.front import Front
+from service.api.head import HeadAsGet
 from service.api.openapi.plugin import openapi_config
 from service.api.problems import EXCEPTION_HANDLERS
 from service.api.surface import Surface
@@ -106,7 +107,7 @@ def create_app(
     )
     app.state.front = front
     app.state.surfaces = surfaces
-    app.asgi_handler = Envelope(app.asgi_handler, metrics_page, tracer)
+    app.asgi_handler = Envelope(HeadAsGet(app.asgi_handler), metrics_page, tracer)
     return app
 
 

@@ -31,8 +31,9 @@ class Accepted:
     def form_for(self, num_images: int, image_format: ImageFormat) -> AnswerForm:
         """The best liked form that these pictures can have. Raises NotAcceptable where that would be a plain image."""
         is_plain = num_images == 1 and image_format in self.formats
-        if (form := next((form for form in self.forms if form != "image" or is_plain), None)) is not None:
-            return form
+        for form in self.forms:
+            if form != "image" or is_plain:
+                return form
         if num_images != 1:
             raise NotAcceptable(
                 "one_image_only",
@@ -67,6 +68,11 @@ def choose_form(header: str | None) -> Accepted:
         "Answers are application/json, text/event-stream or one plain image.",
         extra={"allowed": OFFERED},
     )
+
+
+def is_named(kind: str, header: str | None) -> bool:
+    """Whether the header lists this very type, and accepts it."""
+    return any(one == kind and quality > 0 for one, quality in _ranges(header or ""))
 
 
 def _named(kind: str, formats: list[ImageFormat]) -> ImageFormat | None:

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from models.wire.events import Done, FaceReport, JobWarning, Portrait, Started, Stepped
 from service.api.answers import TimingsAnswer, image_answer, note_timings, timings_answer
+from service.api.head import is_head
 from service.api.presence import disconnected, settle
 from service.api.record import RequestRecord
 from service.jobs.job import Job
@@ -99,7 +100,10 @@ class EventStream:
         events = self._job.follow(self._after)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            await self._send_all(events, leaving, send)
+            if is_head(scope):
+                await send(_body(b"", more=False))
+            else:
+                await self._send_all(events, leaving, send)
         finally:
             await settle(leaving)
             await events.aclose()

@@ -1,14 +1,19 @@
 """GET /livez, /readyz, /health and /metrics: for probes and people who operate this."""
 
-from litestar import Response, get
+from typing import Any
+
+from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from msgspec import Struct
 
 from service.access.guard import ADMIN, OPEN
+from service.api.accept import is_named
 from service.api.front import Front
 from service.errors import NoCapacity
-from service.metrics import CONTENT_TYPE, package_version
+from service.metrics import OPEN_METRICS, PROMETHEUS, package_version
 from service.workers.protocol import WorkerStatus
+
+AnyRequest = Request[Any, Any, Any]
 
 
 class StatusAnswer(Struct, frozen=True, kw_only=True):
@@ -59,6 +64,8 @@ def health(front: NamedDependency[Front]) -> HealthAnswer:
 
 
 @get("/metrics", opt=ADMIN, include_in_schema=False, sync_to_thread=False)
-def metrics(front: NamedDependency[Front]) -> Response[bytes]:
-    """The page that Prometheus reads."""
-    return Response(front.metrics.page(), media_type=CONTENT_TYPE)
+def metrics(request: AnyRequest, front: NamedDependency[Front]) -> Response[bytes]:
+    """The page that Prometheus reads; as OpenMetrics for who asks for that by name."""
+    if is_named(OPEN_METRICS, request.headers.get("accept")):
+        return Response(front.metrics.open_page(), media_type=f"{OPEN_METRICS}; version=1.0.0; charset=utf-8")
+    return Response(front.metrics.page(), media_type=PROMETHEUS)  # to which Litestar adds the charset
