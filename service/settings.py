@@ -78,6 +78,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     cog_model: Annotated[
         CogModel, Meta(description="Whose inputs POST /predictions takes, as that model's own container would.")
     ] = "tencentarc/photomaker"
+    openai_models: Annotated[
+        bool, Meta(description="Take OpenAI's model names (gpt-image-*, dall-e-*) for the bundle; off refuses them.")
+    ] = True
     default_style: Annotated[str, Meta(description="Used when a request names neither style nor prompt.")] = "corporate"
     max_jobs: Annotated[int, Meta(ge=1, le=10_000, description="Jobs accepted at once; more get a 503.")] = 64
     max_job_bytes: Annotated[int, Meta(ge=1, description="Memory for accepted jobs' photos, as they came.")] = (

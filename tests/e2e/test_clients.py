@@ -119,7 +119,7 @@ def test_openai_lists_and_retrieves_models(client):
     ("fields", "kind", "code", "param"),
     [
         ({"n": 0}, openai.BadRequestError, "invalid_field", "n"),
-        ({"model": "dall-e-2"}, openai.NotFoundError, "model_not_found", "model"),
+        ({"model": "gpt-4o"}, openai.NotFoundError, "model_not_found", "model"),
         ({"background": "transparent"}, openai.BadRequestError, "background_unsupported", "background"),
         ({"output_format": "gif"}, openai.BadRequestError, "format_unsupported", "output_format"),
         ({"mask": b"x"}, openai.BadRequestError, "unsupported_field", "mask"),

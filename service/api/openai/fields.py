@@ -8,12 +8,14 @@
     output_format         format
     output_compression    quality
     input_fidelity        strength: "high" is 1, "low" is the bundle's own
-    model                 the bundle, or one of its adapters
+    model                 the bundle, or one of its adapters; OpenAI's own names (OPENAI_MODEL) are the bundle
+    style                 ours, but for dall-e-3's vivid and natural, which say nothing here
     partial_images        previews
 
 The others of `PortraitForm` keep their names and come through `extra_body`.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -30,6 +32,8 @@ from service.errors import BadRequest, NotFound
 
 Quality = Literal["low", "medium", "high", "xhigh", "max"]
 STEPS: dict[str, float] = {"low": 0.5, "medium": 1.0, "high": 2.0, "xhigh": 3.0, "max": 4.0}
+OPENAI_MODEL = re.compile(r"(gpt-image|chatgpt-image|dall-e)-[a-z0-9.-]+", re.IGNORECASE)
+DALL_E_STYLES = ("vivid", "natural")
 RENAMED = frozenset({"prompt", "n", "size", "quality", "format", "previews"})
 OWN = tuple(name for name in flat_fields(PortraitForm) if name not in RENAMED)
 
@@ -49,8 +53,8 @@ class ImagesFields(Struct, frozen=True, kw_only=True):
     n: Annotated[int, Meta(ge=1, le=10, description="a whole number from 1 to 10 (of portraits)")] = 1
     size: Size = "auto"
     quality: Annotated[
-        Literal["auto", "standard", "low", "medium", "high", "xhigh", "max"],
-        Meta(description="auto, low, medium, high, xhigh or max"),
+        Literal["auto", "standard", "hd", "low", "medium", "high", "xhigh", "max"],
+        Meta(description="auto, low, medium, high, xhigh or max (or dall-e-3's standard and hd)"),
     ] = "auto"
     output_format: Annotated[ImageFormat, Meta(description="png, webp or jpeg", extra={"words": FORMAT_WORDS})] = "png"
     output_compression: Annotated[int, Meta(ge=0, le=100, description="a whole number from 0 to 100")] = 100
@@ -60,9 +64,13 @@ class ImagesFields(Struct, frozen=True, kw_only=True):
     input_fidelity: Annotated[Literal["high", "low"], Meta(description="high or low")] | None = None
     partial_images: Annotated[int, Meta(ge=0, le=3, description="a whole number from 0 to 3")] = 0
     stream: Annotated[bool, Meta(description="true or false")] = False
-    response_format: Annotated[Literal["b64_json", "url"], Meta(description="b64_json or url (a data: URL)")] = (
-        "b64_json"
-    )
+    response_format: (
+        Annotated[
+            Literal["b64_json", "url"],
+            Meta(description="b64_json or url (a data: URL); left out, as `model` has it at OpenAI: url for dall-e"),
+        ]
+        | None
+    ) = None
     moderation: Annotated[Literal["auto", "low"], Meta(description="auto or low (not read here)")] = "auto"
     user: Label | None = None
     safety_identifier: Label | None = None
@@ -75,6 +83,12 @@ class ImagesFields(Struct, frozen=True, kw_only=True):
         return Delivery(
             format=self.output_format, quality=max(self.output_compression, 1), previews=self.partial_images > 0
         )
+
+    @property
+    def wants_url(self) -> bool:
+        """As asked for, or as that model answers at OpenAI."""
+        of_dall_e = self.model is not None and self.model.lower().startswith("dall-e")
+        return self.response_format == "url" or (self.response_format is None and of_dall_e)
 
 
 THEIRS = tuple(flat_fields(ImagesFields))
@@ -99,14 +113,14 @@ class ImagesRequest(Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"ImagesRequest(n={self.theirs.n})"
 
-    def form(self, bundle: BundleInfo) -> PortraitForm:
-        """What a job is made of. Raises NotFound for a model that is not here."""
+    def form(self, bundle: BundleInfo, *, openai_models: bool = False) -> PortraitForm:
+        """What a job is made of; with `openai_models` OpenAI's names are taken. Raises NotFound for other models."""
         theirs, ours = self.theirs, self.ours
         return msgspec.structs.replace(
             ours,
             prompt=theirs.prompt.strip() or None,
             n=theirs.n,
-            adapter=ours.adapter or adapter_of(theirs.model, bundle),
+            adapter=ours.adapter or adapter_of(theirs.model, bundle, openai_models=openai_models),
             sampling=msgspec.structs.replace(
                 ours.sampling,
                 size=None if theirs.size == "auto" else nearest_size(theirs.size, bundle.sizes),
@@ -119,7 +133,8 @@ class ImagesRequest(Struct, frozen=True, kw_only=True):
     @property
     def quality(self) -> Quality:
         """The tier by its name in answers, which know no auto."""
-        return "medium" if self.theirs.quality in ("auto", "standard") else self.theirs.quality  # type: ignore[return-value]
+        told = self.theirs.quality
+        return "medium" if told in ("auto", "standard") else "high" if told == "hd" else told
 
 
 def refuse_unknown(name: str) -> None:
@@ -135,6 +150,7 @@ def read_images_request(values: Mapping[str, Any], *, from_text: bool) -> Images
     for name in values:
         refuse_unknown(name)
     _refuse_other_kinds(values)
+    values = _without_dall_e_style(values)
     theirs = read_fields(ImagesFields, {name: v for name, v in values.items() if name in THEIRS}, from_text=from_text)
     ours = PortraitForm.read({name: v for name, v in values.items() if name in OWN}, from_text=from_text)
     if theirs.prompt.strip() and ours.style is not None:
@@ -152,6 +168,16 @@ def read_images_request(values: Mapping[str, Any], *, from_text: bool) -> Images
             "partials_need_stream", "partial_images", "Partial images come in a stream: send stream=true."
         )
     return ImagesRequest(theirs=theirs, ours=ours)
+
+
+def _without_dall_e_style(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """dall-e-3's `style` says how lively a picture is, which the prompt says here; no style of ours has its names."""
+    foreign = is_openai_model(values.get("model")) and values.get("style") in DALL_E_STYLES
+    return {name: value for name, value in values.items() if name != "style"} if foreign else values
+
+
+def is_openai_model(name: object) -> bool:
+    return isinstance(name, str) and OPENAI_MODEL.fullmatch(name) is not None
 
 
 def _refuse_other_kinds(values: Mapping[str, Any]) -> None:
@@ -174,13 +200,13 @@ def strength_of(theirs: ImagesFields) -> float | None:
     return 1.0 if theirs.input_fidelity == "high" else None
 
 
-def adapter_of(model: str | None, bundle: BundleInfo) -> str | None:
+def adapter_of(model: str | None, bundle: BundleInfo, *, openai_models: bool = False) -> str | None:
     """The adapter that `model` names; None is the bundle's own. Raises NotFound as OpenAI does."""
     names = [adapter.name for adapter in bundle.adapters]
-    if model is None or model == bundle.name:
-        return None
     if model in names:
         return model
+    if model is None or model == bundle.name or (openai_models and is_openai_model(model)):
+        return None
     raise NotFound(
         "model_not_found",
         f"There is no model of that name here: choose {', '.join([bundle.name, *names])}, or leave it out.",

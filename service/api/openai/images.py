@@ -64,7 +64,7 @@ async def generate_images(request: AnyRequest, front: NamedDependency[Front]) ->
 
 async def _make(request: AnyRequest, front: Front, asked: ImagesRequest, pictures: Pictures, kind: Kind) -> ASGIApp:
     try:
-        upload = Upload(asked.form(front.jobs.warm().bundle), pictures)
+        upload = Upload(asked.form(front.jobs.warm().bundle, openai_models=front.settings.openai_models), pictures)
         options = options_of(request, front, upload.form.terms)
     except BaseException:
         wipe(pictures)

@@ -85,7 +85,7 @@ class CompletedEvent(Struct, frozen=True, kw_only=True):
 
 def images_response(job: Job, asked: ImagesRequest, finished: JobResult) -> ImagesResponse:
     started = finished.started
-    as_url = asked.theirs.response_format == "url"
+    as_url = asked.theirs.wants_url
     return ImagesResponse(
         created=int(job.created),
         data=[_image(job, portrait, as_url=as_url) for portrait in finished.portraits],

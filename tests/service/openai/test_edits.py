@@ -219,3 +219,45 @@ async def test_an_identity_takes_the_place_of_the_selfie_and_a_proof_makes_the_f
     assert drawn.json()["data"][0]["seed"] == edited.json()["data"][0]["seed"] == 7
     assert settled.json()["error"]["code"] == "settled_by_proof"
     assert final.status_code == 200 or final.json()["error"]["code"] == "finals_unavailable"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model": "gpt-image-1"},
+        {"model": "gpt-image-1-mini", "quality": "low"},
+        {"model": "gpt-image-1.5", "input_fidelity": "high"},
+        {"model": "gpt-image-1-2025-04-23", "size": "1536x1024"},
+        {"model": "chatgpt-image-latest"},
+        {"model": "DALL-E-2", "response_format": "b64_json"},
+        {"model": "dall-e-3", "quality": "hd", "style": "vivid", "size": "1792x1024", "response_format": "b64_json"},
+        {"model": "dall-e-3", "quality": "standard", "style": "natural", "response_format": "b64_json"},
+    ],
+)
+async def test_a_caller_of_openai_s_models_need_change_the_address_alone(fields):
+    answer = await edit_json(**fields)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["model"] == "fake"
+    assert "b64_json" in answer.json()["data"][0]
+
+
+@pytest.mark.parametrize("model", ["dall-e-2", "dall-e-3"])
+async def test_dall_e_answers_with_a_url_as_at_openai(model):
+    assert set((await edit_json(model=model)).json()["data"][0]) >= {"url", "seed"}
+
+
+@pytest.mark.parametrize("model", ["gpt-4o", "gpt-image", "flux-dall-e-3", "dall-e-3/x", "sora-2"])
+async def test_other_names_are_not_found(model):
+    answer = await edit_json(model=model)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("model", ["gpt-image-1", "dall-e-3"])
+async def test_a_setting_refuses_openai_s_names(model):
+    answer = await edit_json(build_service(openai_models=False), model=model)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+
+
+async def test_the_list_of_models_has_none_of_openai_s():
+    listed = (await one("GET", "/v1/models")).json()["data"]
+    assert [model["id"] for model in listed] == ["fake", "photomaker-v2", "instantid"]
