@@ -7,11 +7,12 @@ from typing import Any
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
+from litestar.types import ASGIApp
 
 from service.access.guard import Guard
 from service.access.quota import Quotas
 from service.api.body.limits import UploadLimits
-from service.api.cors import cors_config
+from service.api.cors import Cors
 from service.api.envelope import Envelope
 from service.api.front import Front
 from service.api.head import HeadAsGet
@@ -98,7 +99,6 @@ def create_app(
         [route for surface in surfaces for route in surface.routes],
         dependencies={name: _provided(value) for name, value in {"front": front, **parts}.items()},
         middleware=[DefineMiddleware(Guard, keys=secrets.keys, quotas=front.quotas)],
-        cors_config=cors_config(settings),
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[running],
         openapi_config=openapi_config(surfaces, settings.cog_model),
@@ -107,7 +107,10 @@ def create_app(
     )
     app.state.front = front
     app.state.surfaces = surfaces
-    app.asgi_handler = Envelope(HeadAsGet(app.asgi_handler), metrics_page, tracer)
+    handler: ASGIApp = HeadAsGet(app.asgi_handler)
+    if settings.cors_origins:
+        handler = Cors(handler, settings.cors_origins)
+    app.asgi_handler = Envelope(handler, metrics_page, tracer)
     return app
 
 

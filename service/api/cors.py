@@ -1,22 +1,44 @@
-"""Which pages of other origins may read our answers: those in the list, exactly, and without cookies."""
+"""CORS: which pages of other origins may read our answers: those in the list, exactly, and without cookies.
 
-from litestar.config.cors import CORSConfig
+A wrapper of our own, since a package's client adds headers by a prefix (`x-stainless-*`) and Litestar knows whole names
+alone; it also repeats its list of request headers on every answer, which is half a kilobyte that nobody reads there.
+"""
 
-from service.settings import Settings
+from collections.abc import Sequence
 
-READ_HEADERS = [  # that a page may send
-    "accept",
-    "authorization",
-    "cancel-after",
-    "content-type",
-    "idempotency-key",
-    "last-event-id",
-    "prefer",
-    "traceparent",
-    "tracestate",
-    "x-api-key",
-    "x-request-id",
-]
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.record import record_of
+
+METHODS = "GET, HEAD, POST, PUT, DELETE"
+MAX_AGE_SECONDS = 3600
+MAX_ASKED = 1024  # characters of a preflight's list of headers; the answer repeats it
+READ_PREFIX = "x-stainless-"  # the openai package's: language, runtime, retry count, ...
+READ_HEADERS = frozenset(  # that a page may send
+    {
+        "accept",
+        "accept-language",
+        "authorization",
+        "baggage",
+        "cache-control",
+        "cancel-after",
+        "content-language",
+        "content-type",
+        "idempotency-key",
+        "last-event-id",
+        "openai-beta",
+        "openai-organization",
+        "openai-project",
+        "pragma",
+        "prefer",
+        "traceparent",
+        "tracestate",
+        "user-agent",
+        "x-api-key",
+        "x-request-id",
+        "x-requested-with",
+    }
+)
 SHOWN_HEADERS = [  # that a page may read: all of ours that say something to it
     "Idempotency-Replayed",
     "Location",
@@ -34,16 +56,71 @@ SHOWN_HEADERS = [  # that a page may read: all of ours that say something to it
     "X-Should-Retry",
     "X-Warnings",
 ]
+Fields = list[tuple[bytes, bytes]]
 
 
-def cors_config(settings: Settings) -> CORSConfig | None:
-    """None where no origin is listed: then no answer carries a CORS field."""
-    if not settings.cors_origins:
-        return None
-    return CORSConfig(
-        allow_origins=list(settings.cors_origins),
-        allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=READ_HEADERS,
-        expose_headers=SHOWN_HEADERS,
-        max_age=3600,
-    )
+class Cors:
+    """Wraps an ASGI application: answers preflights, and lets the pages of `origins` read the other answers."""
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        self._app = app
+        self._origins = frozenset(origin.encode() for origin in origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        sent = {name: value for name, value in scope["headers"] if name.startswith((b"origin", b"access-control-"))}
+        origin = sent.get(b"origin")
+        if origin is not None and scope["method"] == "OPTIONS" and b"access-control-request-method" in sent:
+            return await self._answer_preflight(sent, origin, send)
+
+        async def send_readable(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                noted = record_of(scope).headers
+                noted["Vary"] = ", ".join([*filter(None, [noted.get("Vary")]), "Origin"])
+                if origin in self._origins:
+                    message["headers"] = [*message.get("headers", []), *_readable_by(origin)]
+            await send(message)
+
+        return await self._app(scope, receive, send_readable)
+
+    async def _answer_preflight(self, sent: dict[bytes, bytes], origin: bytes, send: Send) -> None:
+        """204 with what may be sent, or 400 that names what may not."""
+        method = sent[b"access-control-request-method"].decode("latin-1").strip()
+        asked = sent.get(b"access-control-request-headers", b"").decode("latin-1")
+        names = [name for part in asked.split(",") if (name := part.strip().lower())]
+        wrong = [
+            what
+            for what, is_wrong in {
+                "Origin": origin not in self._origins,
+                "method": method not in METHODS.split(", "),
+                "headers": len(asked) > MAX_ASKED or not all(map(_may_be_sent, names)),
+            }.items()
+            if is_wrong
+        ]
+        if wrong:
+            fields: Fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"vary", b"Origin")]
+            body = f"Disallowed CORS {', '.join(wrong)}".encode()
+        else:
+            body = b""
+            fields = [
+                (b"access-control-allow-origin", origin),
+                (b"access-control-allow-methods", METHODS.encode()),
+                (b"access-control-max-age", str(MAX_AGE_SECONDS).encode()),
+                (b"vary", b"Origin, Access-Control-Request-Headers"),
+            ]
+            fields += [(b"access-control-allow-headers", ", ".join(names).encode())] if names else []
+        start = {"type": "http.response.start", "status": 400 if wrong else 204, "headers": fields}
+        await send(start)  # pyright: ignore[reportArgumentType] - ASGI's optional keys
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _may_be_sent(name: str) -> bool:
+    return name in READ_HEADERS or (name.startswith(READ_PREFIX) and name.replace("-", "").isalnum() and name.isascii())
+
+
+def _readable_by(origin: bytes) -> Fields:
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-expose-headers", ", ".join(SHOWN_HEADERS).encode()),
+    ]

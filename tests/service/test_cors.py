@@ -1,10 +1,12 @@
-"""Pages of other origins may read every header of ours that says something to them."""
+"""Pages of other origins may send what their client packages send, and read every header of ours that says something
+to them."""
 
 import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service.api.cors import SHOWN_HEADERS
@@ -93,3 +95,51 @@ async def test_what_an_answer_carries_is_shown(
     ours = {name for name in answer.headers if not name.startswith("access-control-")}
     assert set(needed) <= ours
     assert ours - by_itself <= shown
+
+
+async def preflight(path: str, headers: str, *, origin: str = ORIGIN, method: str = "POST") -> httpx.Response:
+    asked = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": headers}
+    async with client_of(build_service(cors_origins=(ORIGIN,))) as client:
+        return await client.options(path, headers=asked)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/v1/images/edits", "authorization,x-stainless-lang"),
+        ("/v1/images/edits", "X-Stainless-Retry-Count, x-stainless-runtime-version, content-type"),
+        ("/v1/images/generations", "openai-organization,openai-project,openai-beta,user-agent"),
+        ("/v1/jobs/x/events", "cache-control,last-event-id"),
+        ("/v1/portraits", "idempotency-key,prefer,cancel-after,x-api-key,x-requested-with,traceparent"),
+        ("/predictions", "prefer,content-type"),
+        ("/v1/finals", ""),
+    ],
+)
+async def test_a_page_may_send_what_its_client_package_sends(path: str, headers: str) -> None:
+    answer = await preflight(path, headers)
+    assert answer.status_code == 204
+    allowed = set(filter(None, re.split(r",\s*", answer.headers.get("access-control-allow-headers", ""))))
+    assert allowed == set(filter(None, re.split(r",\s*", headers.lower())))
+
+
+@pytest.mark.parametrize(
+    ("headers", "wrong"),
+    [
+        ("x-forwarded-for", "headers"),
+        ("x-stainless-<b>", "headers"),
+        ("x-stainless-a b", "headers"),
+        (",".join(f"x-stainless-{number}" for number in range(100)), "headers"),
+    ],
+)
+async def test_a_page_may_not_send_any_header_and_no_list_without_end(headers: str, wrong: str) -> None:
+    answer = await preflight("/v1/portraits", headers)
+    assert (answer.status_code, answer.text) == (400, f"Disallowed CORS {wrong}")
+
+
+async def test_what_an_answer_depends_on_is_named_in_one_vary() -> None:
+    async with client_of(build_service(cors_origins=(ORIGIN,))) as client:
+        foreign = await client.post("/v1/portraits", content=SELFIE, headers=JPEG | {"Origin": "https://evil.example"})
+        plain = await client.get("/livez")
+    assert foreign.headers.get_list("vary") == ["Prefer, Origin"]
+    assert plain.headers.get_list("vary") == ["Origin"]
+    assert not [name for name in foreign.headers if name.startswith("access-control-")]
