@@ -11,6 +11,7 @@ from typing import Any, cast
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.caller import ANONYMOUS, NOBODY, SCOPE_KEY, Caller, require
+from service.access.key_file import KEY_PREFIX
 from service.access.keys import HOW, Keys, refusal
 from service.access.quota import Quotas
 
@@ -51,18 +52,24 @@ def _identify(scope: Scope, keys: Keys) -> Caller:
 
 
 def _key_in(headers: Any) -> str:
-    """The one key that the request brings. Raises Unauthorized for none, and for two that differ."""
-    sent = {_bearer(value) for name, value in headers if name == b"authorization"}
+    """The one key that the request brings. Raises Unauthorized for none, and for two of ours that differ.
+
+    What a proxy or a gateway adds on its way, a password or a key of its own, does not hide ours beside it.
+    """
+    authorizations = [value for name, value in headers if name == b"authorization"]
+    sent = {_bearer(value) for value in authorizations}
     sent |= {value.decode("latin-1").strip() for name, value in headers if name == b"x-api-key"}
-    if not sent:
-        raise refusal("key_missing", f"This needs an API key: {HOW}.")
-    if len(sent) > 1:
+    ours = {text for text in sent if text.startswith(KEY_PREFIX)}
+    if len(ours) > 1:
         raise refusal("key_ambiguous", "The request brings several API keys: send one.")
-    return sent.pop()
+    if not authorizations and sent <= {""}:
+        raise refusal("key_missing", f"This needs an API key: {HOW}.")
+    if not ours and sent <= {""}:
+        raise refusal("key_malformed", f"Only the scheme Bearer is read here, and a key after it: {HOW}.")
+    return max(ours or sent)
 
 
 def _bearer(value: bytes) -> str:
+    """What follows the scheme; empty for a scheme of which we read nothing."""
     scheme, _, rest = value.decode("latin-1").strip().partition(" ")
-    if scheme.lower() not in ("bearer", "token"):  # Token: as older clients of Replicate write it
-        raise refusal("key_malformed", f"Only the scheme Bearer is read here: {HOW}.")
-    return rest.strip()
+    return rest.strip() if scheme.lower() in ("bearer", "token") else ""  # Token: older clients of Replicate

@@ -30,7 +30,8 @@ from msgspec import Meta, Struct
 from service.access.caller import Caller, Limits, Scope
 from service.settings import Settings
 
-KEY_SHAPE = re.compile(r"ps_([0-9a-z]{8})_([A-Za-z0-9_-]{43})")
+KEY_PREFIX = "ps_"
+KEY_SHAPE = re.compile(KEY_PREFIX + r"([0-9a-z]{8})_([A-Za-z0-9_-]{43})")
 SECRET_BYTES = 32
 
 KeyId = Annotated[str, Meta(pattern="^[0-9a-z]{8}$")]

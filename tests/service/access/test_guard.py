@@ -76,6 +76,45 @@ async def test_two_different_keys_and_other_schemes_are_refused(locked: Locked) 
     assert codes == ["key_ambiguous", "key_malformed", "key_malformed"]
 
 
+@pytest.mark.parametrize(
+    ("authorization", "x_api_key"),
+    [
+        ("Basic dXNlcjpwYXNz", None),
+        ("Bearer", None),
+        ("Bearer ", None),
+        ("", None),
+        ("Negotiate YII=", None),
+        ("Bearer eyJhbGciOiJIUzI1NiJ9.e30.c2ln", None),
+        ("Bearer none", None),
+        (None, ""),
+        (None, "the-gateways-own"),
+    ],
+)
+async def test_what_a_proxy_adds_beside_a_valid_key_is_no_error(
+    locked: Locked, authorization: str | None, x_api_key: str | None
+) -> None:
+    key = locked.preview
+    headers = {"Authorization": authorization, "X-API-Key": key} if x_api_key is None else bearer(key)
+    headers |= {} if x_api_key is None else {"X-API-Key": x_api_key}
+    (answer,) = await ask(locked, ("GET", "/v1/styles", {name: text or "" for name, text in headers.items()}))
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"Authorization": "Basic dXNlcjpwYXNz"}, "key_malformed"),
+        ({"Authorization": "Bearer"}, "key_malformed"),
+        ({"Authorization": "Bearer eyJ", "X-API-Key": "the-gateways-own"}, "key_malformed"),
+        ({"X-API-Key": ""}, "key_missing"),
+        ({}, "key_missing"),
+    ],
+)
+async def test_what_a_proxy_adds_is_no_key(locked: Locked, headers: dict[str, str], code: str) -> None:
+    (answer,) = await ask(locked, ("GET", "/v1/styles", headers))
+    assert (answer.status_code, answer.json()["code"]) == (401, code)
+
+
 async def test_the_services_own_pages_ask_for_the_scope_admin(locked: Locked) -> None:
     requests = [
         ("GET", path, bearer(key)) for path in ("/health", "/metrics") for key in (locked.preview, locked.admin)
