@@ -22,6 +22,7 @@ from service.api.surface import Surface
 from service.api.surfaces import SURFACES
 from service.decoders.pool import Decoders
 from service.jobs.jobs import Jobs
+from service.jobs.kept_proofs import KeptProofs
 from service.jobs.tokens import Vault
 from service.jobs.webhooks import Webhooks
 from service.metrics import Metrics
@@ -72,10 +73,12 @@ def create_app(
             identity_seconds=settings.identity_seconds,
             proof_seconds=settings.proof_seconds,
         ),
+        kept_proofs=KeptProofs(seconds=settings.result_seconds),
         quotas=Quotas(),
         webhooks=webhooks,
         tracer=tracer,
     )
+    metrics_page.held_bytes.labels("proofs").set_function(lambda: front.kept_proofs.num_bytes)
     metrics_page.decoder_restarts.set_function(lambda: decoders.restarts)
 
     makers = {name: make for surface in surfaces for name, make in surface.parts.items()}
@@ -89,6 +92,7 @@ def create_app(
             yield
         finally:
             await jobs.stop()
+            front.kept_proofs.clear()
             for part in parts.values():
                 await part.close()
             await webhooks.stop(min(settings.drain_seconds, WEBHOOK_DRAIN_SECONDS))

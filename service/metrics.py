@@ -99,7 +99,7 @@ class Metrics:
         )
         self.held_bytes = Gauge(
             "proofsheet_held_bytes",
-            "Memory for photos of jobs, as they came or as pixels that a worker has, and for results kept.",
+            "Memory for photos of jobs, as they came or as pixels that a worker has, and for results and proofs kept.",
             ["kind"],
             registry=registry,
         )

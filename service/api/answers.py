@@ -9,8 +9,11 @@ from msgspec import Meta, Struct
 from models.wire.events import FaceReport, JobWarning, Portrait, Timings
 from service.api.record import RequestRecord
 from service.jobs.job import Job, JobResult
+from service.jobs.kept_proofs import KeptProofs
 
-MAX_PROOF_HEADER = 6000  # characters; servers in between refuse header fields from 8 KB on
+# Characters. All headers of an answer together stay under 3.5 KB: nginx's proxy_buffer_size is 4 KB unless it is told
+# otherwise, and it answers 502 for more.
+MAX_PROOF_HEADER = 1800
 
 
 class ImageAnswer(Struct, frozen=True, kw_only=True):
@@ -118,12 +121,15 @@ def json_response(job: Job, record: RequestRecord, finished: JobResult) -> ASGIR
     return ASGIResponse(body=msgspec.json.encode(answer), media_type="application/json")
 
 
-def image_response(job: Job, record: RequestRecord, finished: JobResult) -> ASGIResponse:
+def image_response(job: Job, record: RequestRecord, finished: JobResult, kept_proofs: KeptProofs) -> ASGIResponse:
+    """The one picture. Its proof goes into a header, or a reference to the proof where that is too long."""
     note_timings(record, finished.timings)
     portrait = finished.portraits[0]
     headers = {"X-Seed": str(portrait.seed), "X-Job-Id": job.id}
     proof = job.tokens.proofs.get(portrait.index)
-    if proof is not None and len(proof) <= MAX_PROOF_HEADER:
+    if proof is not None and len(proof) > MAX_PROOF_HEADER:
+        proof = kept_proofs.keep(job.id, proof)
+    if proof is not None:
         headers["X-Proof"] = proof
     if finished.started.warnings:
         headers["X-Warnings"] = ", ".join(warning.code for warning in finished.started.warnings)

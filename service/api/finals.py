@@ -54,7 +54,7 @@ async def place_final(request: AnyRequest, front: Front, form: FinalForm) -> Job
     options = await with_fingerprint(request, options_of(request, front, form.terms), Upload(form, []))
     await check_webhook(front, options)
     bundle = front.jobs.warm().bundle
-    proof = front.vault.open_proof(form.proof, caller_of(request.scope), bundle)
+    proof = front.vault.open_proof(front.kept_proofs.resolve(form.proof), caller_of(request.scope), bundle)
     refuse_words(front.word_list, "prompt", proof.order.words.prompt)  # whose list may have grown since the preview
     final = final_of(form, proof, bundle)
 

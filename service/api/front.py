@@ -6,6 +6,7 @@ from service.access.quota import Quotas
 from service.api.body.limits import UploadLimits
 from service.decoders.pool import Decoders
 from service.jobs.jobs import Jobs
+from service.jobs.kept_proofs import KeptProofs
 from service.jobs.sealing import Sealer
 from service.jobs.tokens import Vault
 from service.jobs.webhooks import Webhooks
@@ -29,6 +30,7 @@ class Front:
     upload_limits: UploadLimits
     sealer: Sealer
     vault: Vault
+    kept_proofs: KeptProofs
     quotas: Quotas
     webhooks: Webhooks
     tracer: Tracer

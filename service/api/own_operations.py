@@ -230,7 +230,7 @@ def _answers() -> OpenAPIResponse:
         "X-Request-Id": "Echoed when the request sends a sane one.",
         "Server-Timing": "Stages of this request in milliseconds.",
         "X-Seed": "The portrait's seed; with plain images.",
-        "X-Proof": "The picture's proof token, with plain images, if it is short enough for a header field.",
+        "X-Proof": "With plain images: the picture's proof, or a reference to it if it is long; finals take both.",
     }
     return OpenAPIResponse(
         description="The portraits, in the form that Accept asks for.",

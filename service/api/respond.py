@@ -32,4 +32,6 @@ async def respond(request: Request[Any, Any, Any], front: Front, job: Job, form:
         record.headers["Preference-Applied"] = preferences.applied
     else:
         finished = await answered(request, job)
-    return image_response(job, record, finished) if form == "image" else json_response(job, record, finished)
+    if form == "image":
+        return image_response(job, record, finished, front.kept_proofs)
+    return json_response(job, record, finished)

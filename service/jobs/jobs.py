@@ -50,7 +50,7 @@ class Jobs:
         self._forecast = Forecast(lambda: asyncio.get_running_loop().time())
         self.turns = Turns(workers, self._forecast)
         self._replays = Replays()
-        self._results = ResultCache(
+        self._results: ResultCache[Job] = ResultCache(
             seconds=settings.result_seconds, max_bytes=settings.max_result_bytes, on_drop=self._replays.forget
         )
         self._places = Places(settings.max_jobs)
@@ -308,7 +308,7 @@ class Jobs:
         if job.stopped_at is not None and job.error is not None:
             self.metrics.cancel_seconds.labels(job.error.code).observe(job.clock() - job.stopped_at)
         if job.is_kept and not self.stopping:
-            self._results.put(job)
+            self._results.put(job.id, job, job.log.num_bytes)
         else:
             self._replays.forget(job)
         self.turns.leave(job)

@@ -1,49 +1,59 @@
-"""Ended jobs that may still be fetched: for a stated time, within a bound in bytes, in memory only."""
+"""What may still be fetched after its job's end: for a stated time, within a bound in bytes, in memory only."""
 
 import asyncio
 from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from service.jobs.books import Books
-from service.jobs.job import Job
+
+T = TypeVar("T")
 
 
-class ResultCache:
-    """Jobs in the order of their ends. Used from the event loop's thread only."""
+class KeptResult(Struct, Generic[T], frozen=True):
+    value: T
+    num_bytes: int
+    timer: asyncio.TimerHandle
 
-    def __init__(self, *, seconds: float, max_bytes: int, on_drop: Callable[[Job], None]) -> None:
+
+class ResultCache(Generic[T]):
+    """Results by a text that names them, in the order of their ends. Used from the event loop's thread only."""
+
+    def __init__(self, *, seconds: float, max_bytes: int, on_drop: Callable[[T], object] = lambda _: None) -> None:
         self.seconds = seconds
         self.max_bytes = max_bytes
         self.num_bytes = 0
         self._on_drop = on_drop
-        self._jobs: dict[str, Job] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._entries: dict[str, KeptResult[T]] = {}
 
-    def __iter__(self) -> Iterator[Job]:
-        return iter(self._jobs.values())
+    def __iter__(self) -> Iterator[T]:
+        return (entry.value for entry in self._entries.values())
 
-    def find(self, job_id: str) -> Job | None:
-        return self._jobs.get(job_id)
+    def find(self, name: str) -> T | None:
+        entry = self._entries.get(name)
+        return None if entry is None else entry.value
 
-    def put(self, job: Job) -> None:
-        """Keep an ended job. When there is no room, the oldest go before their time."""
-        self._jobs[job.id] = job
-        self.num_bytes += job.log.num_bytes
-        self._timers[job.id] = asyncio.get_running_loop().call_later(self.seconds, self.drop, job.id)
+    def put(self, name: str, value: T, num_bytes: int) -> None:
+        """Keep a result; one of that name makes way. When there is no room, the oldest go before their time."""
+        self.drop(name)
+        timer = asyncio.get_running_loop().call_later(self.seconds, self.drop, name)
+        self._entries[name] = KeptResult(value, num_bytes, timer)
+        self.num_bytes += num_bytes
         while self.num_bytes > self.max_bytes:
-            self.drop(next(iter(self._jobs)))
+            self.drop(next(iter(self._entries)))
 
-    def drop(self, job_id: str) -> None:
-        job = self._jobs.pop(job_id)
-        self._timers.pop(job_id).cancel()
-        self.num_bytes -= job.log.num_bytes
-        self._on_drop(job)
+    def drop(self, name: str) -> None:
+        """Let go of it now. Does nothing for one that is gone."""
+        entry = self._entries.pop(name, None)
+        if entry is not None:
+            entry.timer.cancel()
+            self.num_bytes -= entry.num_bytes
+            self._on_drop(entry.value)
 
     def books(self) -> Books:
-        return {
-            "results": (len(self._timers), len(self._jobs)),
-            "result_bytes": (self.num_bytes, sum(job.log.num_bytes for job in self)),
-        }
+        return {"result_bytes": (self.num_bytes, sum(entry.num_bytes for entry in self._entries.values()))}
 
     def clear(self) -> None:
-        for job_id in list(self._jobs):
-            self.drop(job_id)
+        for name in list(self._entries):
+            self.drop(name)

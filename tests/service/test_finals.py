@@ -169,13 +169,6 @@ async def test_a_plain_image_brings_its_proof_in_a_header_if_that_is_short():
     assert (await run_in(build_service(), scenario)).status_code == 200
 
 
-async def test_a_long_proof_stays_out_of_the_header(monkeypatch):
-    monkeypatch.setattr(fake_worker, "IDENTITY", bytes(16_000))
-    image = await run_in(build_service(), lambda client: preview(client, headers={"Accept": "image/*"}))
-    assert image.status_code == 200
-    assert "x-proof" not in image.headers
-
-
 async def test_every_job_that_is_fetched_later_has_the_proofs_of_its_first_answer():
     async def scenario(client):
         accepted = await preview(client, headers={"Prefer": "respond-async"})
