@@ -89,7 +89,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     max_uploads: Annotated[int, Meta(ge=1, le=10_000, description="Bodies being received at once.")] = 16
     result_seconds: Annotated[
         float,
-        Meta(gt=0, description="How long results that are fetched later stay in memory, and answers for retries."),
+        Meta(
+            ge=0,
+            description="How long results that are fetched later stay in memory, and answers for retries; 0: none.",
+        ),
     ] = 600.0
     max_result_bytes: Annotated[int, Meta(ge=1, description="Memory for such results; the oldest go first.")] = (
         256_000_000

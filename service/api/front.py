@@ -5,6 +5,7 @@ import dataclasses
 from service.access.quota import Quotas
 from service.api.body.limits import UploadLimits
 from service.decoders.pool import Decoders
+from service.jobs.job import Job
 from service.jobs.jobs import Jobs
 from service.jobs.kept_proofs import KeptProofs
 from service.jobs.sealing import Sealer
@@ -34,3 +35,8 @@ class Front:
     quotas: Quotas
     webhooks: Webhooks
     tracer: Tracer
+
+    def delete(self, job: Job) -> None:
+        """As `Jobs.delete`, and what is kept of the job elsewhere."""
+        self.jobs.delete(job)
+        self.kept_proofs.forget(job.id)

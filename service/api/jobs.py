@@ -46,14 +46,15 @@ async def follow_job(request: AnyRequest, front: NamedDependency[Front], job_id:
 @delete(
     "/v1/jobs/{job_id:str}",
     operation_id="cancelJob",
-    summary="Cancel a job",
+    summary="Cancel a job, or delete an ended one",
     status_code=200,
     operation_class=JobOperation,
 )
 async def cancel_job(request: AnyRequest, front: NamedDependency[Front], job_id: FromPath[str]) -> ASGIResponse:
-    """Free the job's rows at the next step. A job that has ended stays as it is; cancelling twice is no error."""
+    """Free the job's rows at the next step, or let go of all of an ended one, which is unknown from then on. No
+    picture stays in either case. Cancelling twice is no error."""
     job = front.jobs.find(job_id, caller_of(request.scope))
-    job.cancel()
+    front.delete(job)
     return job_response(job, record_of(request.scope), front)
 
 
@@ -61,7 +62,10 @@ def job_response(
     job: Job, record: RequestRecord, front: Front, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> ASGIResponse:
     record.job_id = job.id
-    body = msgspec.json.encode(job_answer(job, record.request_id, front.settings.result_seconds))
+    answer = job_answer(job, record.request_id, front.settings.result_seconds)
+    if job.is_deleted:
+        answer = msgspec.structs.replace(answer, images=[], kept_seconds=0.0)
+    body = msgspec.json.encode(answer)
     return ASGIResponse(body=body, media_type="application/json", status_code=status, headers=headers or {})
 
 

@@ -104,6 +104,7 @@ class Job:
         self.stopped_at: float | None = None  # when it was ended from outside, before its worker had let go
         self.state: JobState = "queued"
         self.is_prepared = False
+        self.is_deleted = False
         self.error: ServiceError | None = None
         self.started: Started | None = None
         self.portraits: list[Portrait] = []
@@ -116,6 +117,8 @@ class Job:
         self._num_followers = 0
         self._ends_with_followers = options.on_disconnect == "cancel"
         self._when_over: list[Callable[[], None]] = []
+        self._when_dropped: list[Callable[[], None]] = []
+        self._is_dropped = False
         self._moved = asyncio.Event()  # prepared, or ended before
         self._over = asyncio.Event()
 
@@ -170,7 +173,7 @@ class Job:
     @property
     def is_kept(self) -> bool:
         """Whether its result can be fetched for a while after the end."""
-        return self.options.keep or self.replay_key is not None
+        return (self.options.keep or self.replay_key is not None) and not self.is_deleted
 
     def follow(self, after: int = 0) -> AsyncGenerator[Logged, None]:
         """The events with a greater id than `after`, as they come, up to the end."""
@@ -222,6 +225,13 @@ class Job:
         """Call this once, at the job's end, whichever it is."""
         self._when_over.append(callback)
 
+    def when_dropped(self, callback: Callable[[], None]) -> None:
+        """Call this once, when the job can be found no more: now, if that is so already."""
+        if self._is_dropped:
+            callback()
+        else:
+            self._when_dropped.append(callback)
+
     # ---- for the runner
 
     def stop(self, error: ServiceError) -> bool:
@@ -235,6 +245,22 @@ class Job:
     def set_prepared(self) -> None:
         self.is_prepared = True
         self._moved.set()
+
+    def drop_pictures(self) -> None:
+        """Of a job that was cancelled: nobody is to get what was finished before."""
+        self.portraits = []
+        self.tokens.proofs.clear()
+        self.log.drop_pictures()
+
+    def set_deleted(self) -> None:
+        self.is_deleted = True
+
+    def set_dropped(self) -> None:
+        """It has ended, and nothing is kept of it."""
+        self._is_dropped = True
+        for callback in self._when_dropped:
+            callback()
+        self._when_dropped.clear()
 
     def take(self, event: JobEvent) -> None:
         """One event of its worker's, other than Failed."""

@@ -51,7 +51,7 @@ class Jobs:
         self.turns = Turns(workers, self._forecast)
         self._replays = Replays()
         self._results: ResultCache[Job] = ResultCache(
-            seconds=settings.result_seconds, max_bytes=settings.max_result_bytes, on_drop=self._replays.forget
+            seconds=settings.result_seconds, max_bytes=settings.max_result_bytes, on_drop=self._drop
         )
         self._places = Places(settings.max_jobs)
         self._bytes = Places(settings.max_job_bytes)
@@ -90,7 +90,7 @@ class Jobs:
     def find(self, job_id: str, caller: Caller) -> Job:
         """This caller's job, running or kept. Raises NotFound, which never tells whether another caller has it."""
         job = self._jobs.get(job_id) or self._results.find(job_id)
-        if job is None or job.caller.id != caller.id:
+        if job is None or job.is_deleted or job.caller.id != caller.id:
             seconds = self.settings.result_seconds
             raise NotFound(
                 "job_not_found",
@@ -102,8 +102,17 @@ class Jobs:
     def of(self, caller: Caller) -> list[Job]:
         """This caller's jobs that can be found, newest first."""
         known = {job.id: job for job in (*self._results, *self._jobs.values())}
-        mine = [job for job in known.values() if job.caller.id == caller.id]
+        mine = [job for job in known.values() if job.caller.id == caller.id and not job.is_deleted]
         return sorted(mine, key=lambda job: job.accepted_at, reverse=True)
+
+    def delete(self, job: Job) -> None:
+        """Cancel a job that runs, and let go of its pictures; let go of all of one that has ended by itself."""
+        if job.cancel():
+            job.drop_pictures()
+        elif job.state != "cancelled":
+            job.set_deleted()
+            self._results.drop(job.id)
+            self._replays.forget(job)
 
     def joined(self, caller: Caller, options: JobOptions) -> Job | None:
         """The job that the same request made before, running or kept. Raises KeyReused."""
@@ -307,13 +316,17 @@ class Jobs:
         self._places.give_back()
         if job.stopped_at is not None and job.error is not None:
             self.metrics.cancel_seconds.labels(job.error.code).observe(job.clock() - job.stopped_at)
-        if job.is_kept and not self.stopping:
+        if job.is_kept and self.settings.result_seconds and not self.stopping:
             self._results.put(job.id, job, job.log.num_bytes)
         else:
-            self._replays.forget(job)
+            self._drop(job)
         self.turns.leave(job)
         if self.is_idle:
             self._check_books()
+
+    def _drop(self, job: Job) -> None:
+        self._replays.forget(job)
+        job.set_dropped()
 
     async def stop(self) -> None:
         """End what still runs: jobs that nobody waits for on a connection. Returns when all are gone."""

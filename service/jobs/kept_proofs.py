@@ -25,6 +25,9 @@ class KeptProofs(ResultCache[str]):
         self.put(reference, proof, len(proof))
         return reference
 
+    def forget(self, job_id: str) -> None:
+        self.drop(PREFIX + job_id)
+
     def resolve(self, text: str) -> str:
         """The proof itself, of a reference or of a proof. Raises BadRequest for a reference to none."""
         if not text.startswith(PREFIX):

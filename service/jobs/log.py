@@ -65,6 +65,12 @@ class EventLog:
         """All that is kept of what has happened so far."""
         return iter(self._entries)
 
+    def drop_pictures(self) -> None:
+        """Leave gaps where portraits and previews were."""
+        self._entries = [entry for entry in self._entries if not _num_bytes(entry.event)]
+        self._num_steps = sum(isinstance(entry.event, Stepped) for entry in self._entries)
+        self.num_bytes = 0
+
     async def follow(self, after: int = 0) -> AsyncGenerator[Logged, None]:
         """Every event with a greater id than `after`, as they come; it ends after the job's end."""
         while True:

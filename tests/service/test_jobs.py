@@ -12,7 +12,7 @@ from service.errors import BadPicture, DeadlineExceeded, JobCancelled, JobFailed
 from service.jobs.log import Ended, EventLog, Queued
 from service.jobs.options import JobOptions
 from tests.orders import order_of
-from tests.service.jobs_harness import JobsHarness, caller, check_ended_once, run_jobs
+from tests.service.jobs_harness import JobsHarness, caller, check_ended_once, run_jobs, settled
 from tests.service.some_job import some_job, some_summary
 from tests.service.virtual_workers import VirtualWorkers
 from tests.virtual_time import run_virtually
@@ -624,3 +624,34 @@ class TestBooks:
         [record] = logged
         assert set(record.fields[name]) == {"counted", "found"}
         assert all(isinstance(number, int | float) for pair in record.fields.values() for number in pair.values())
+
+
+def test_a_running_job_that_is_deleted_keeps_its_record_and_none_of_its_pictures():
+    async def scenario(harness):
+        job = harness.accept(images=3, keep=True)
+        while not job.portraits:
+            await asyncio.sleep(0.05)
+        harness.jobs.delete(job)
+        harness.jobs.delete(job)  # again is no error
+        await settled(harness.jobs)
+        return job, harness.jobs.find(job.id, ANONYMOUS), harness.figure("held_bytes", kind="results")
+
+    job, found, num_bytes = run_jobs(scenario, VirtualWorkers(max_rows=1))
+    assert found is job
+    assert (job.state, job.portraits, num_bytes) == ("cancelled", [], 0)
+    assert not any(isinstance(logged.event, Portrait) for logged in job.log)
+    check_ended_once(job)
+
+
+def test_a_job_that_is_deleted_between_its_end_and_its_workers_letting_go_is_not_kept():
+    async def scenario(harness):
+        job, gone = harness.accept(keep=True), []
+        job.when_over(lambda: harness.jobs.delete(job))
+        job.when_dropped(lambda: gone.append("at the end"))
+        await settled(harness.jobs)
+        job.when_dropped(lambda: gone.append("at once"))
+        with pytest.raises(NotFound):
+            harness.jobs.find(job.id, ANONYMOUS)
+        return gone, harness.jobs.of(ANONYMOUS)
+
+    assert run_jobs(scenario) == (["at the end", "at once"], [])

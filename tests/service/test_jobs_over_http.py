@@ -175,14 +175,40 @@ async def test_delete_cancels_at_the_next_step_and_again_is_no_error():
     assert service.cancelled == [first.json()["id"]]
 
 
-async def test_cancelling_a_finished_job_leaves_its_images():
-    async def scenario(client):
-        accepted = await post(client, **ASYNC)
-        await get_until(client, accepted.json()["id"], "succeeded")
-        return await client.delete(accepted.headers["location"])
+@pytest.mark.parametrize("prompt", ["a person", "FAIL:no_face:caller"])
+async def test_delete_of_an_ended_job_leaves_nothing_of_it(prompt):
+    service = build_service()
 
-    answer = await run_in(build_service(), scenario)
-    assert (answer.json()["status"], len(answer.json()["images"])) == ("succeeded", 1)
+    async def scenario(client):
+        key = {"Idempotency-Key": "once"}
+        accepted = await post(client, f"prompt={prompt}", **ASYNC, **key)
+        job = accepted.headers["location"]
+        ended = await get_until(client, accepted.json()["id"], "failed" if "FAIL" in prompt else "succeeded")
+        deleted = await client.delete(job)
+        gone = [await client.get(job), await client.get(f"{job}/events"), await client.delete(job)]
+        again = await post(client, f"prompt={prompt}", **ASYNC, **key)
+        return ended["status"], deleted, gone, (accepted.json()["id"], again.json()["id"])
+
+    status, deleted, gone, ids = await run_in(service, scenario)
+    assert (deleted.status_code, deleted.json()["status"], deleted.json()["images"]) == (200, status, [])
+    assert deleted.json()["kept_seconds"] == 0
+    assert [answer.status_code for answer in gone] == [404] * 3
+    assert ids[0] != ids[1]  # the key is free again
+
+
+async def test_with_an_expiry_of_zero_nothing_is_kept_after_the_end():
+    service = build_service(result_seconds=0.0)
+
+    async def scenario(client):
+        accepted = await post(client, **ASYNC, **{"Idempotency-Key": "once"})
+        events = await client.get(accepted.json()["links"]["events"])
+        await until(lambda: service.front.jobs.is_idle)
+        return events, await client.get(accepted.headers["location"])
+
+    events, later = await run_in(service, scenario)
+    assert parse_events(events.text)[-1][0] == "done"
+    assert later.status_code == 404
+    assert service.figure("held_bytes", kind="results") == 0
 
 
 async def test_who_waits_for_a_job_that_another_request_cancels_is_told_so():

@@ -8,7 +8,7 @@ import contextlib
 from typing import Any
 
 import msgspec
-from litestar import Request, get, post, put
+from litestar import Request, delete, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
@@ -129,6 +129,22 @@ async def cog_cancel(
     return {}
 
 
+@delete(
+    "/predictions/{prediction_id:str}",
+    operation_id="cogDelete",
+    summary="Cancel a prediction, or delete an ended one",
+    status_code=204,
+)
+async def cog_delete(
+    request: AnyRequest,
+    front: NamedDependency[Front],
+    parts: NamedDependency[PredictionParts],
+    prediction_id: FromPath[str],
+) -> None:
+    """Ours. Of an ended prediction nothing stays, and its id is free again."""
+    front.delete(parts.predictions.find(prediction_id, caller_of(request.scope)).job)
+
+
 async def _create(request: AnyRequest, front: Front, parts: PredictionParts, body: PredictionRequest) -> Prediction:
     owner, _, name = front.settings.cog_model.partition("/")
     model = PUBLISHED.named(owner, name)
@@ -170,7 +186,7 @@ def _check_accept(request: AnyRequest) -> None:
 COG = Surface(
     name="Cog",
     about="The root of a Cog container, for one model.",
-    routes=[cog_root, cog_health, cog_predict, cog_put, cog_cancel],
+    routes=[cog_root, cog_health, cog_predict, cog_put, cog_cancel, cog_delete],
     paths=["/predictions"],
     refusals=COG_SHAPE,
     parts={"parts": PredictionParts.of},

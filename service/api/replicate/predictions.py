@@ -65,11 +65,9 @@ class Predictions:
         self._being_named: dict[tuple[str, str], asyncio.Event] = {}
 
     def add(self, prediction: Prediction) -> Prediction:
-        """Remember it; forget those whose jobs are gone, so that there are never more of them than jobs."""
-        gone = [key for key, one in self._predictions.items() if not self._is_there(one.job)]
-        for key in gone:
-            del self._predictions[key]
+        """Remember it for as long as its job can be found."""
         self._predictions[prediction.job.caller.id, prediction.id] = prediction
+        prediction.job.when_dropped(lambda: self._forget(prediction))
         return prediction
 
     @contextlib.asynccontextmanager
@@ -95,15 +93,13 @@ class Predictions:
 
     def of(self, caller: Caller) -> list[Prediction]:
         """Newest first."""
-        mine = [one for one in self._predictions.values() if one.job.caller.id == caller.id]
-        return [one for one in reversed(mine) if self._is_there(one.job)]
+        known = reversed(self._predictions.values())
+        return [one for one in known if one.job.caller.id == caller.id and not one.job.is_deleted]
 
-    def _is_there(self, job: Job) -> bool:
-        try:
-            self._jobs.find(job.id, job.caller)
-        except NotFound:
-            return False
-        return True
+    def _forget(self, prediction: Prediction) -> None:
+        key = (prediction.job.caller.id, prediction.id)
+        if self._predictions.get(key) is prediction:  # and not another one under the caller's own id
+            del self._predictions[key]
 
 
 def prediction_object(

@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from litestar import Request, get, post
+from litestar import Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
@@ -132,6 +132,22 @@ async def cancel_prediction(
     return _answer(request, prediction)
 
 
+@delete(
+    "/v1/predictions/{prediction_id:str}",
+    operation_id="deletePrediction",
+    summary="Cancel a prediction, or delete an ended one",
+    status_code=204,
+)
+async def delete_prediction(
+    request: AnyRequest,
+    front: NamedDependency[Front],
+    parts: NamedDependency[PredictionParts],
+    prediction_id: FromPath[str],
+) -> None:
+    """Ours: Replicate deletes by its web page alone. Of an ended prediction nothing stays, output and id included."""
+    front.delete(parts.predictions.find(prediction_id, caller_of(request.scope)).job)
+
+
 @get("/v1/predictions/{prediction_id:str}/stream", operation_id="streamPrediction", summary="A prediction's stream")
 async def stream_prediction(
     request: AnyRequest,
@@ -216,7 +232,7 @@ REPLICATE = Surface(
     about="For the `replicate` client: `replicate.Client(base_url=...)`.",
     routes=[
         *(create_prediction, create_model_prediction, create_deployment_prediction, list_predictions, get_prediction),
-        *(cancel_prediction, stream_prediction, get_published_model, list_versions, get_version),
+        *(cancel_prediction, delete_prediction, stream_prediction, get_published_model, list_versions, get_version),
         *(create_file, list_files, get_file, delete_file, get_webhook_secret),
     ],
     parts={"parts": PredictionParts.of},

@@ -2,12 +2,14 @@
 
 import asyncio
 import base64
+import gc
 
 import pytest
 
 from scripts.fronts.fake_worker import Script
 from service.access.caller import ANONYMOUS
 from service.api.replicate.files import Files, read_uri
+from service.api.replicate.predictions import Prediction
 from service.errors import ServiceError
 from tests.service.clients import PICTURE, calling, one
 from tests.service.harness import SELFIE, build_service, client_of, until
@@ -85,6 +87,36 @@ async def test_cancelling_gives_the_whole_prediction_and_touches_no_other():
     assert (cancelled["id"], cancelled["status"], again["status"]) == (first["id"], "canceled", "canceled")
     assert other["status"] == "processing"
     assert service.cancelled[0] == first["id"]
+
+
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [(("POST", OWN), "/v1/predictions/{id}"), (("PUT", "/predictions/mine-1"), "/predictions/mine-1")],
+    ids=["replicate", "cog"],
+)
+async def test_delete_of_an_ended_prediction_leaves_nothing_of_it(make, place):
+    service = build_service(cog_model="proofsheet/portraits")
+    async with client_of(service) as client:
+        made = (await client.request(*make, json=own(), headers=WAIT)).json()
+        place = place.format(id=made["id"])
+        first, again = await client.delete(place), await client.delete(place)
+        later = await client.get(f"/v1/predictions/{made['id']}")
+        listed = (await client.get("/v1/predictions")).json()["results"]
+        made_again = (await client.request(*make, json=own(), headers=WAIT)).json()
+    assert made["status"] == made_again["status"] == "succeeded"
+    assert [answer.status_code for answer in (first, again, later)] == [204, 404, 404]
+    assert listed == []
+    assert len(service.fakes[0].orders) == 2
+
+
+async def test_a_prediction_goes_with_its_job_and_does_not_keep_the_pictures():
+    service = build_service(result_seconds=0.05)
+    async with client_of(service) as client:
+        made = (await client.post(OWN, json=own(), headers=WAIT)).json()
+        async with asyncio.timeout(5):
+            while (await client.get(made["urls"]["get"])).status_code != 404:
+                await asyncio.sleep(0.01)
+        assert not any(isinstance(thing, Prediction) and thing.id == made["id"] for thing in gc.get_objects())
 
 
 async def test_cancel_after_ends_a_prediction_as_canceled():
