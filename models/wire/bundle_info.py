@@ -5,7 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from models.wire.filled_sampling import FilledSampling
-from models.wire.groups import Framing, size_text
+from models.wire.groups import Framing, Placing, size_text
 
 
 class FileInfo(Struct, frozen=True, kw_only=True):
@@ -79,3 +79,8 @@ class BundleInfo(Struct, frozen=True, kw_only=True):
             guidance=self.default_guidance,
             strength=self.default_strength,
         )
+
+    @property
+    def placing(self) -> Placing:
+        """Where it puts a face of which nothing is said."""
+        return Placing(framing=self.default_framing)

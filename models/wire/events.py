@@ -5,7 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from models.wire.filled_sampling import FilledSampling
-from models.wire.groups import ImageFormat
+from models.wire.groups import ImageFormat, Placing
 
 
 class FaceReport(Struct, frozen=True, kw_only=True):
@@ -68,14 +68,15 @@ class Timings(Struct, frozen=True, kw_only=True):
 class Started(Struct, frozen=True, kw_only=True, tag="started"):
     """The photos passed, the identity is encoded and the job's first row has joined the batch.
 
-    `sampling` is the order's as filled in; size and steps are those of the pictures to come: a final's are larger and
-    more than its preview's were.
+    `sampling` and `placing` are the order's as filled in. Size and steps are those of the pictures to come: a final's
+    are larger and more than its preview's were.
     """
 
     job_id: str
     faces: list[FaceReport]
     adapter: str
     sampling: FilledSampling
+    placing: Placing
     warnings: list[JobWarning] = []
     identity: bytes | None = None  # opaque, if the job `wants_identity`; also holds how a pose photo's face stood
 

@@ -13,7 +13,7 @@ from models.weights.manifest import FinalSpec
 from models.wire.bundle_info import BundleInfo
 from models.wire.events import Failed
 from models.wire.filled_sampling import FilledSampling
-from models.wire.groups import Placing, merge, size_text
+from models.wire.groups import merge, size_text
 from models.wire.order import Final, Order
 from models.worker.job import JobRefused
 
@@ -69,7 +69,7 @@ def fill(order: Order, bundle: Bundle) -> FilledOrder:
     scene = Scene(
         words=order.words,
         sampling=_sampling(order, bundle, stack),
-        placing=merge(order.placing, Placing(framing=info.default_framing)),
+        placing=merge(order.placing, info.placing),
     )
     plan = make_plan(scene.sampling.sampler, scene.sampling.steps, _process(bundle.process, scene.sampling.gamma))
     final = _final(order, order.final, bundle, scene) if order.final is not None else None

@@ -235,6 +235,7 @@ def _started(
         faces=reports,
         adapter=filled.stack.adapter.name,
         sampling=filled.sampling,
+        placing=filled.scene.placing,
         warnings=warnings,
         identity=identity,
     )

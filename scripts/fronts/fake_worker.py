@@ -162,6 +162,7 @@ class FakeWorker:
                 faces=[GOOD_FACE] * len(job.photos.selfies),
                 adapter=job.adapter or BUNDLE.default_adapter,
                 sampling=msgspec.structs.replace(merge(job.sampling, BUNDLE.sampling), size=_size(job)),
+                placing=merge(job.placing, BUNDLE.placing),
                 warnings=list(self._script.warnings),
                 identity=IDENTITY if job.wants_identity else None,
             )

@@ -163,7 +163,13 @@ class ProofTokens(CallerTokens):
 
 def _in_full(order: Order, started: Started) -> Order:
     """With what the worker filled in, so that other defaults make no other picture."""
-    return msgspec.structs.replace(order, identity=started.identity, adapter=started.adapter, sampling=started.sampling)
+    return msgspec.structs.replace(
+        order,
+        identity=started.identity,
+        adapter=started.adapter,
+        sampling=started.sampling,
+        placing=started.placing,
+    )
 
 
 def _decode(kind: Kind, payload: bytes, layout: type[K]) -> K:

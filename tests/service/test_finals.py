@@ -80,6 +80,22 @@ async def test_the_worker_is_told_the_same_plan_the_same_seed_and_no_selfie():
     assert (body["images"][0]["width"], body["images"][0]["seed"], body["adapter"]) == (512, 8, "instantid")
 
 
+@pytest.mark.parametrize(
+    ("query", "frozen"),
+    [("", "front"), ("adapter=instantid", "front"), ("adapter=instantid&framing=closer", "closer")],
+)
+async def test_other_defaults_of_the_bundle_change_no_final_of_an_older_proof(query, frozen, monkeypatch):
+    service = build_service()
+
+    async def scenario(client):
+        proof = await proof_of(client, query)
+        monkeypatch.setattr(fake_worker, "BUNDLE", msgspec.structs.replace(BUNDLE, default_framing="wider"))
+        return await client.post("/v1/finals", json={"proof": proof})
+
+    assert (await run_in(service, scenario)).status_code == 200
+    assert service.fakes[0].orders[-1].placing.framing == frozen
+
+
 async def test_the_styles_name_and_figures_come_along():
     service = build_service()
 

@@ -101,7 +101,15 @@ class VirtualWorkers:
                 return
             job.first_step_at = now
             sampling = msgspec.structs.replace(BUNDLE.sampling, sampler="euler", steps=steps, size="256x256")
-            job.events.put_nowait(Started(job_id=order.job_id, faces=[], adapter="photomaker-v2", sampling=sampling))
+            job.events.put_nowait(
+                Started(
+                    job_id=order.job_id,
+                    faces=[],
+                    adapter="photomaker-v2",
+                    sampling=sampling,
+                    placing=order.placing,
+                )
+            )
         job.steps[row] += 1
         self.image_steps += 1
         self.last_step_at[order.job_id] = now

@@ -18,10 +18,10 @@ from models.worker.preparation import Preparer
 from tests.models.running import picture_of, pixels_of, portrait_order
 
 
-def made(harness, request):
-    harness.worker.receive(request)
-    harness.wait(Done, request.job_id)
-    return [message for message in harness.of(request.job_id) if isinstance(message, Portrait)]
+def made(harness, order):
+    harness.worker.receive(order)
+    harness.wait(Done, order.job_id)
+    return [message for message in harness.of(order.job_id) if isinstance(message, Portrait)]
 
 
 def enrolled(harness, astronaut):
@@ -63,6 +63,12 @@ def test_a_token_makes_the_same_picture_as_its_selfies_to_the_bit(harness, astro
     assert done.timings.face_ms == 0
     assert done.timings.identity_ms < 2  # it is about 0.1 on two cores; the bound is our promise
     assert harness.wait(Started, "token").faces == []
+
+
+@pytest.mark.parametrize(("framing", "told"), [(None, "front"), ("closer", "closer")])
+def test_started_tells_where_the_face_goes_with_the_bundles_default_filled_in(harness, astronaut, framing, told):
+    made(harness, portrait_order(astronaut, framing=framing))
+    assert harness.wait(Started, "job").placing.framing == told
 
 
 def test_an_identity_is_sent_only_where_it_is_wanted(harness, astronaut):

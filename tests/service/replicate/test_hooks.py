@@ -9,6 +9,7 @@ from replicate.webhook import WebhookSigningSecret
 
 from models.wire.events import Done, Portrait, Started, Stepped
 from models.wire.filled_sampling import FilledSampling
+from models.wire.groups import Placing
 from scripts.fronts.fake_worker import TIMINGS
 from service.api.replicate.catalogue import OWN
 from service.api.replicate.hooks import Hooks, Throttle
@@ -21,7 +22,7 @@ from tests.service.some_job import some_job
 from tests.service.test_webhooks import Receiver
 
 SAMPLING = FilledSampling(size="256x256", steps=4, sampler="euler", guidance=1.0, strength=1.0)
-STARTED = Started(job_id="j", faces=[], adapter="a", sampling=SAMPLING)
+STARTED = Started(job_id="j", faces=[], adapter="a", sampling=SAMPLING, placing=Placing())
 PORTRAIT = Portrait(job_id="j", index=0, seed=0, format="png", width=256, height=256, data=b"picture")
 
 
