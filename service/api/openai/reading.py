@@ -1,6 +1,6 @@
 """The body of an images request: OpenAI's multipart form, or its JSON with the pictures as data: URLs."""
 
-import asyncio
+from functools import partial
 from typing import Any, cast
 
 from service.api.body.arriving import arriving
@@ -22,7 +22,7 @@ from service.api.openai.fields import (
     refuse_unknown,
 )
 from service.errors import BadRequest
-from service.memory import wipe
+from service.memory import in_thread, wipe
 
 EDIT = Expected(
     kinds=("multipart", "json"),
@@ -32,7 +32,7 @@ EDIT = Expected(
     blank_fields=blank_fields(ImagesFields, PortraitForm),
     has_inline_pictures=True,
 )
-GENERATION = Expected(kinds=("json",), refuse_unknown=refuse_unknown, has_inline_pictures=True)
+GENERATION = Expected(kinds=("json",), refuse_unknown=refuse_unknown)
 OF_FINALS = frozenset(
     {"proof", "prompt", "output_format", "output_compression", "response_format", "stream", "partial_images", "user"}
 )
@@ -50,7 +50,7 @@ async def read_edit(request: HttpRequest, limits: UploadLimits) -> tuple[ImagesR
         selfies = received.photos(SELFIES.name)
         if received.is_text or (entries is None and (selfies or asked.ours.identity is not None)):
             return asked, selfies
-    return asked, await asyncio.to_thread(read_entries, entries, limits)  # which wipes what it refuses
+    return asked, await in_thread(partial(read_entries, entries, limits), lambda pictures: pictures)
 
 
 async def read_generation(request: HttpRequest, limits: UploadLimits) -> tuple[ImagesRequest, FinalForm | None]:

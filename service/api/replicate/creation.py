@@ -1,8 +1,8 @@
 """From a prediction's request to its running job, for Replicate's routes and for Cog's."""
 
-import asyncio
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,7 +27,7 @@ from service.api.replicate.requests import PREDICTION, PredictionRequest, read_r
 from service.api.replicate.translation import Translated
 from service.errors import BadRequest, ServiceError
 from service.jobs.options import JobOptions
-from service.memory import wipe
+from service.memory import in_thread, wipe
 
 LONGEST_WAIT_SECONDS = 60.0
 SHOWN_LENGTH = 64  # longer texts among the inputs are somebody's words or pictures
@@ -72,13 +72,15 @@ async def _create(request: AnyRequest, front: Front, parts: PredictionParts, res
     if hook is not None:
         await front.webhooks.check_target(hook[0])
     translated = resolved.model.read(resolved.request.input, front.jobs.warm().bundle)
-    upload = await asyncio.to_thread(_fetch, request, front, parts, translated)
+    upload = await in_thread(partial(_fetch, request, front, parts, translated), lambda upload: upload.files)
     try:
         options = _options(request, front, upload, resolved)
     except BaseException:
         wipe(upload.files)
         raise
     job = await place(request, front, upload, options)
+    if (known := parts.predictions.of_job(job)) is not None:  # sent again, under its Idempotency-Key
+        return known
     prediction = Prediction(
         id=resolved.request.id or job.id,
         job=job,

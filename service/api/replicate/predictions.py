@@ -91,6 +91,11 @@ class Predictions:
         self._jobs.find(prediction.job.id, caller)
         return prediction
 
+    def of_job(self, job: Job) -> Prediction | None:
+        """The one that was made of this job before."""
+        mine = (one for one in self._predictions.values() if one.job is job)
+        return next(mine, None)
+
     def of(self, caller: Caller) -> list[Prediction]:
         """Newest first."""
         known = reversed(self._predictions.values())

@@ -10,7 +10,7 @@ from replicate.webhook import WebhookSigningSecret
 from models.wire.events import Done, Portrait, Started, Stepped
 from models.wire.filled_sampling import FilledSampling
 from models.wire.groups import Placing
-from scripts.fronts.fake_worker import TIMINGS
+from scripts.fronts.fake_worker import TIMINGS, Script
 from service.api.replicate.catalogue import OWN
 from service.api.replicate.hooks import Hooks, Throttle
 from service.api.replicate.predictions import Prediction
@@ -93,3 +93,26 @@ async def test_the_real_package_believes_what_arrives(old):
     [(_, headers, body)] = receiver.requests
     ReplicateWebhooks.validate(headers=headers, body=body.decode(), secret=WebhookSigningSecret(**secret), tolerance=60)
     assert (json.loads(body)["id"], json.loads(body)["status"]) == (prediction_id, "succeeded")
+
+
+@pytest.mark.parametrize("path", ["/v1/models/proofsheet/portraits/predictions", "/predictions"])
+@pytest.mark.parametrize("ended", [True, False], ids=["after its end", "while it runs"])
+async def test_a_prediction_that_is_sent_again_is_told_of_once(path, ended):
+    receiver = Receiver(200)
+    key, script = {"Idempotency-Key": '"again"', "Prefer": "respond-async"}, Script(step_seconds=0.0 if ended else 0.05)
+
+    service = build_service(webhook_loopback=True, cog_model="proofsheet/portraits", script=script)
+    async with receiver.listening() as port, client_of(service) as client:
+        hook = {"webhook": f"http://127.0.0.1:{port}/hook", "webhook_events_filter": ["completed"]}
+        body = {"input": {"image": PICTURE, "prompt": "a woman"}, **hook}
+        first = await client.post(path, json=body, headers=key)
+        if ended:
+            await until(lambda: receiver.requests)
+        again = await client.post(path, json=body, headers=key)
+        assert again.headers["idempotency-replayed"] == "true"
+        assert again.json()["id"] == first.json()["id"]
+        await until(lambda: receiver.requests)
+        other = await client.post(path, json=body, headers={"Prefer": "respond-async"})
+        await until(lambda: any(other.json()["id"].encode() in body for _, _, body in receiver.requests))
+    told = [json.loads(body)["id"] for _, _, body in receiver.requests]
+    assert told == [first.json()["id"], other.json()["id"]]
