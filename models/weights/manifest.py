@@ -5,7 +5,7 @@ downloads. Paths are relative to the weights folder; those of the embedded bundl
 """
 
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
 
@@ -14,7 +14,7 @@ import msgspec
 from models.adapters.registry import RegisteredSpec, entries
 from models.engine.plan import MAX_STEPS
 from models.weights.errors import WeightsError
-from models.wire.groups import Framing
+from models.wire.groups import Framing, Guidance, LoraName, LoraScale, SamplerName, SizeText, Steps, Strength, size_text
 
 PACKAGE = Path(__file__).resolve().parent
 NO_PROFILES = "leave it out: a file belongs to the bundles whose parts name it"
@@ -188,6 +188,31 @@ class BundleSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             if not any(width * h == height * w and width > w for w, h in self.sizes):
                 raise ValueError(f"the final size {width}x{height} is no enlargement of any of the bundle's sizes")
 
+    def wrong_defaults(self) -> Iterator[str]:
+        """A sentence about each default that no caller could ask for: a proof repeats them as if its caller had."""
+        said: list[tuple[str, Any, Any]] = [
+            ("steps", Steps, self.steps),
+            ("guidance", Guidance, self.guidance),
+            ("strength", Strength, self.strength),
+            *(("a size", SizeText, size_text(size)) for size in self.sizes),
+            *(("a sampler", SamplerName, name) for name in self.samplers),
+            *(("a style LoRA's name", LoraName, lora.name) for lora in self.style_loras),
+            *((f"the scale of the style LoRA {lora.name!r}", LoraScale, lora.scale) for lora in self.style_loras),
+        ]
+        for what, bounds, value in said:
+            try:
+                msgspec.convert(value, bounds)
+            except msgspec.ValidationError:
+                [meta] = bounds.__metadata__
+                pattern = f" ({meta.pattern})" if meta.pattern else ""
+                yield f"{what} is {value!r}, and must be {meta.description}{pattern}"
+        if self.steps > self.max_steps:
+            yield f"steps is {self.steps}, over its own max_steps of {self.max_steps}"
+        if self.size not in self.sizes:
+            yield f"size is {size_text(self.size)}, which is none of its sizes"
+        if self.sampler not in self.samplers:
+            yield f"sampler is {self.sampler!r}, which is none of its samplers"
+
     def parts(self, *, faces: bool = True) -> list[str]:
         """Every folder or file that this bundle reads."""
         folders = [self.unet, self.vae, self.text_encoder, self.text_encoder_2, self.tokenizer, self.tokenizer_2]
@@ -254,6 +279,7 @@ def read_manifest(path: Path = DEFAULT_MANIFEST) -> Manifest:
     included = [_convert(path.parent / name, _read_toml(path.parent / name), _FileList) for name in manifest.include]
     published = [file for repository in manifest.repositories for file in repository.weight_files()]
     files = [*manifest.files, *(f for part in included for f in part.files), *published]
+    _refuse_wrong_defaults(path, manifest.bundles)
     _refuse_strange_paths(path, files)
     _refuse_stated_profiles(path, files)
     return msgspec.structs.replace(manifest, files=files).with_profiles()
@@ -295,6 +321,12 @@ def _refuse_missing_adapters(path: Path, bundles: Any) -> None:
                 f"{path}: bundle {name!r} lists no adapters{f' (unknown here: {unknown})' if unknown else ''}: write "
                 f"adapters = [...], the default first, each as one of {entries()}"
             )
+
+
+def _refuse_wrong_defaults(manifest: Path, bundles: Mapping[str, BundleSpec]) -> None:
+    for name, bundle in bundles.items():
+        if wrong := "; ".join(bundle.wrong_defaults()):
+            raise WeightsError(f"{manifest}: bundle {name!r}: {wrong}")
 
 
 def _refuse_stated_profiles(manifest: Path, files: Iterable[WeightFile]) -> None:

@@ -122,6 +122,55 @@ def test_adapters_that_can_not_be_are_refused_with_how_they_are_written(tmp_path
         read_manifest(tmp_path / "manifest.toml")
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "why"),
+    [
+        ("steps = 4", "steps = 51", "steps is 51, and must be a whole number from 1 to 50"),
+        ("guidance = 1.0", "guidance = 30.0", "guidance is 30.0, and must be a number from 0 to 20"),
+        ("strength = 0.8", "strength = 1.5", r"strength is 1\.5, and must be a number from 0"),
+        (
+            "scale = 1.0",
+            "scale = 3.0",
+            r"the scale of the style LoRA 'film' is 3\.0, and must be a number from -2 to 2",
+        ),
+        ('name = "film"', 'name = "my film"', "a style LoRA's name is 'my film', and must be the name of a style LoRA"),
+        ('sampler = "euler"', 'sampler = "unipc"', "sampler is 'unipc', which is none of its samplers"),
+        ("size = [256, 256]", "size = [264, 264]", "size is 264x264, which is none of its sizes"),
+        ("sizes = [[256, 256]]", "sizes = [[256, 256], [8, 8]]", "a size is '8x8', and must be width x height"),
+        ("max_steps = 50", "max_steps = 3", "steps is 4, over its own max_steps of 3"),
+    ],
+    ids=lambda text: text if "=" in text else "",
+)
+def test_defaults_that_no_caller_could_ask_for_are_refused(tmp_path, ours, theirs, why):
+    bundle = """
+[bundles.own]
+title = "Own"
+unet = "u"
+vae = "v"
+text_encoder = "t"
+text_encoder_2 = "t2"
+tokenizer = "k"
+tokenizer_2 = "k2"
+scheduler = "s"
+adapters = [{ type = "photomaker", path = "a" }]
+style_loras = [{ name = "film", path = "f", scale = 1.0 }]
+steps = 4
+max_steps = 50
+guidance = 1.0
+strength = 0.8
+sampler = "euler"
+size = [256, 256]
+sizes = [[256, 256]]
+"""
+    files = "".join(entry(part) for part in ("u", "v", "t", "t2", "k", "k2", "s", "a", "f"))
+    (tmp_path / "manifest.toml").write_text(bundle + files)
+    assert read_manifest(tmp_path / "manifest.toml").bundles["own"].steps == 4
+    assert ours in bundle
+    (tmp_path / "manifest.toml").write_text(bundle.replace(ours, theirs) + files)
+    with pytest.raises(WeightsError, match=f"bundle 'own': {why}"):
+        read_manifest(tmp_path / "manifest.toml")
+
+
 def test_a_manifest_from_before_adapters_were_a_list_is_told_how_to_write_them(tmp_path):
     former = 'photomaker = ["a.bin"]\ninstantid = "b.bin"\nidentity_net = "net"\nface_spaces = { instantid = "c" }'
     (tmp_path / "manifest.toml").write_text(re.sub(r"adapters = \[\n.*?\n\]", former, BUNDLE, flags=re.S))
