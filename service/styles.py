@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 import msgspec
 from msgspec import Meta, Struct
 
-from models.wire.groups import Guidance, Sampling, Strength
+from models.wire.groups import Guidance, Sampling, Strength, merge
 from models.wire.weighting import PromptSyntaxError, words_of
 from service.errors import BadRequest
 
@@ -45,8 +45,8 @@ class Style(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def sampling(self) -> Sampling:
-        """Its defaults, as a request says its own."""
-        return Sampling(strength=self.strength, guidance=self.guidance)
+        """Those of its fields that are a sampling's."""
+        return merge(self, Sampling())
 
     def prompt_for(self, subject: str) -> str:
         return self.prompt.replace(PLACE, subject)

@@ -99,8 +99,8 @@ class Delivery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def merge(said: Struct, default: G) -> G:
-    """`default` with all that `said`, whose fields it has too, does not leave open as None; field by field."""
-    given = {name: value for name in said.__struct_fields__ if (value := getattr(said, name)) is not None}
+    """`default` with all of its fields that `said` has too and does not leave open as None."""
+    given = {name: value for name in default.__struct_fields__ if (value := getattr(said, name, None)) is not None}
     return msgspec.structs.replace(default, **given)
 
 
