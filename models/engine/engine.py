@@ -119,6 +119,13 @@ class Engine(Generic[C]):
     def num_rows(self) -> int:
         return self.num_running + self.num_waiting + len(self._decoding)
 
+    def rows(self) -> list[Row[C]]:
+        """Those that are here to stay: cancelled ones leave at the next tick."""
+        return [row for row in self._all_rows() if row.job_id not in self._cancelled]
+
+    def _all_rows(self) -> list[Row[C]]:
+        return [*self._scheduler, *(row for row, _ in self._decoding)]
+
     def add(self, row: Row[C]) -> None:
         """Queue a row; it joins at the next tick of its key that has room."""
         self._num_owed += 1
@@ -176,8 +183,7 @@ class Engine(Generic[C]):
         cancelled = self._remove(lambda row: row.job_id in self._cancelled) if self._cancelled else []
         expired = self._remove(lambda row: now >= row.deadline) if now >= self._next_deadline else []
         if now >= self._next_deadline:
-            rows = (*self._scheduler, *(row for row, _ in self._decoding))
-            self._next_deadline = min((row.deadline for row in rows), default=math.inf)
+            self._next_deadline = min((row.deadline for row in self._all_rows()), default=math.inf)
         self._cancelled.clear()
         return [*((row, "cancelled") for row in cancelled), *((row, "expired") for row in expired)]
 

@@ -17,16 +17,18 @@ import torch
 
 from models.bundle.bundle import Bundle
 from models.engine.decoding import decoding_on
-from models.engine.engine import Engine, Exit, FinishedRow, TickReport
+from models.engine.engine import BooksError, Engine, Exit, FinishedRow, TickReport
 from models.engine.rows import Row
 from models.finish.encoding import encode_image, encode_preview
 from models.finish.presenting import present
+from models.sdxl.conditioning import RowConditioning
 from models.wire.events import Done, Dropped, Failed, Portrait, Stepped
 from models.wire.messages import Cancel, FromWorker, Shutdown, ToWorker
 from models.wire.order import Order
 from models.wire.reports import Broken, Figures, Ready, SpeedInfo, Tick
 from models.wire.setup import Setup
 from models.worker.devices import choose_device, describe_error, device_name, exit_on_cuda_fault, use_device
+from models.worker.held_jobs import HeldJobs
 from models.worker.job import Fault, JobRefused, WorkerJob
 from models.worker.loading import WorkerParts, load_parts
 from models.worker.preparation import Prepared, Preparer
@@ -39,12 +41,24 @@ MAX_JOBS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class _Encoded:
-    """One picture has left the finishing thread."""
+class _NotPrepared:
+    """A job has left the preparation thread without rows. `failed` is None if it had ended before its turn."""
 
     job: WorkerJob
-    portrait: Portrait
+    failed: Failed | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """One picture has left the finishing thread, or what became of it."""
+
+    job: WorkerJob
+    index: int
+    outcome: Portrait | Failed
     seconds: float
+
+
+_Inward = ToWorker | Prepared | _NotPrepared | _Encoded  # what the inbox has
 
 
 class WorkerFailed(Exception):
@@ -62,14 +76,31 @@ class Worker:
         self._send_unlocked = send
         self._send_lock = threading.Lock()
         self._clock = clock
-        self._inbox: queue.SimpleQueue[ToWorker | Prepared | _Encoded | Failed] = queue.SimpleQueue()
-        self._jobs: dict[str, WorkerJob] = {}
+        self._inbox: queue.SimpleQueue[_Inward] = queue.SimpleQueue()
+        self._jobs = HeldJobs()
+        self._engines: dict[str, Engine[RowConditioning]] = {}
         self._ticks: list[Tick] = []
         self._figures_due = 0.0
         self._stopping = False
 
     def receive(self, message: ToWorker) -> None:
         self._inbox.put(message)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of any job is here."""
+        return self._jobs.is_idle and not any(engine.has_work for engine in self._engines.values())
+
+    def check_books(self) -> None:
+        """Check that every job is in one place, every row belongs to a job, and the engines' own books are right.
+
+        For the thread of `run` between two ticks, or when it has ended. Raises BooksError.
+        """
+        for engine in self._engines.values():
+            engine.check_books()
+        rows = (row for engine in self._engines.values() for row in engine.rows())
+        if wrong := list(self._jobs.discrepancies(rows)):
+            raise BooksError("; ".join(wrong))
 
     def run(self) -> None:
         """Load, warm, serve. What can't be loaded is told as Broken, and the call returns. Raises WorkerFailed."""
@@ -154,17 +185,16 @@ class Worker:
 
     def _serve(self, bundle: Bundle) -> None:
         while not self._stopping:
-            had_jobs = bool(self._jobs)
+            was_idle = self.is_idle
             self._read_inbox()
             for engine in self._engines.values():
                 if engine.has_work:
                     self._tick(engine, bundle)
-            if had_jobs and not self._jobs:
+            if self.is_idle and not was_idle:
                 bundle.forget()
-                for engine in self._engines.values():
-                    engine.check_books()
+                self.check_books()
             self._send_figures(bundle)
-        for job in list(self._jobs.values()):
+        for job in self._jobs:
             self._end(
                 job, _failure(job, "worker_stopping", "The service is stopping; send the request again.", "capacity")
             )
@@ -180,17 +210,20 @@ class Worker:
         except queue.Empty:
             pass
 
-    def _handle(self, message: ToWorker | Prepared | _Encoded | Failed) -> None:
+    def _handle(self, message: _Inward) -> None:
         match message:
             case Order():
                 self._accept(message)
             case Prepared():
+                self._jobs.end_preparation(message.job)
                 self._start(message)
+            case _NotPrepared():
+                self._jobs.end_preparation(message.job)
+                if message.failed is not None:
+                    self._end(message.job, message.failed)
             case _Encoded():
+                self._jobs.end_encoding(message.job, message.index)
                 self._deliver(message)
-            case Failed():
-                if job := self._jobs.get(message.job_id):
-                    self._end(job, message)
             case Cancel():
                 self._cancel(message.job_id)
             case Shutdown():
@@ -204,24 +237,27 @@ class Worker:
             message = f"The worker holds {MAX_JOBS} jobs; try again shortly."
             self._send(_failure(job, "worker_full", message, "capacity"))
             return
-        self._jobs[order.job_id] = job
+        self._jobs.accept(job)
         self._preparing.submit(self._prepare, job)
 
     def _prepare(self, job: WorkerJob) -> None:
-        """On the preparation thread: whatever happens, something for the inbox comes out."""
+        """On the preparation thread: whatever happens, one message for the inbox comes out."""
+        self._inbox.put(self._prepared(job))
+
+    def _prepared(self, job: WorkerJob) -> Prepared | _NotPrepared:
+        if job.has_ended:
+            return _NotPrepared(job, None)
+        if self._clock() >= job.deadline:
+            return _NotPrepared(job, _expired(job))
         try:
-            if job.has_ended:
-                return
-            if self._clock() >= job.deadline:
-                self._inbox.put(_expired(job))
-                return
-            self._inbox.put(self._preparer.prepare(job))
+            return self._preparer.prepare(job)
         except JobRefused as refused:
-            self._inbox.put(refused.failed)
+            return _NotPrepared(job, refused.failed)
         except Exception as error:
             exit_on_cuda_fault(error)
             log.error("preparation of %s failed: %s", _in_log(job.order), describe_error(error))
-            self._inbox.put(_failure(job, "preparation_failed", "The photo could not be processed.", "worker"))
+            failed = _failure(job, "preparation_failed", "The photo could not be processed.", "worker")
+            return _NotPrepared(job, failed)
 
     def _start(self, prepared: Prepared) -> None:
         job = prepared.job
@@ -255,7 +291,7 @@ class Worker:
             )
 
     def _tell_step(self, row: Row, report: TickReport, bundle: Bundle) -> None:
-        job = self._jobs.get(row.job_id)
+        job = self._jobs.find(row.job_id)
         if job is None:
             return
         if job.watch.first_step_began is None:
@@ -276,19 +312,24 @@ class Worker:
         self._send(msgspec.structs.replace(step, preview=picture))
 
     def _finish(self, finished: FinishedRow) -> None:
-        job = self._jobs.get(finished.row.job_id)
+        job = self._jobs.find(finished.row.job_id)
         if job is not None:
             job.watch.decode += finished.decode_seconds
+            self._jobs.begin_encoding(job, finished.row.index)
             self._finishing.submit(self._encode, job, finished)
 
     def _encode(self, job: WorkerJob, finished: FinishedRow) -> None:
-        """On the finishing thread."""
+        """On the finishing thread: whatever happens, one message for the inbox comes out."""
+        began = self._clock()
+        outcome = self._encoded(job, finished)
+        self._inbox.put(_Encoded(job, finished.row.index, outcome, self._clock() - began))
+
+    def _encoded(self, job: WorkerJob, finished: FinishedRow) -> Portrait | Failed:
         try:
-            began = self._clock()
             order, delivery = job.order, job.order.delivery
             pixels = present(finished.pixels, job.size, delivery.mark)
             data = encode_image(pixels, delivery.format, delivery.quality, self._encode_jpeg)
-            portrait = Portrait(
+            return Portrait(
                 job_id=order.job_id,
                 index=finished.row.index,
                 seed=finished.row.seed,
@@ -297,23 +338,25 @@ class Worker:
                 height=pixels.shape[0],
                 data=data,
             )
-            self._inbox.put(_Encoded(job, portrait, self._clock() - began))
         except Exception as error:
             log.error("encoding of %s failed: %s", _in_log(job.order), describe_error(error))
-            self._inbox.put(_failure(job, "encoding_failed", "The picture could not be encoded.", "worker"))
+            return _failure(job, "encoding_failed", "The picture could not be encoded.", "worker")
 
     def _deliver(self, encoded: _Encoded) -> None:
         job = encoded.job
         if job.has_ended:
             return
+        if isinstance(encoded.outcome, Failed):
+            self._end(job, encoded.outcome)
+            return
         job.watch.encode += encoded.seconds
-        self._send(encoded.portrait)
-        job.open_images.discard(encoded.portrait.index)
+        self._send(encoded.outcome)
+        job.open_images.discard(encoded.index)
         if not job.open_images:
             self._end(job, Done(job_id=job.order.job_id, timings=job.watch.timings(self._clock())))
 
     def _let_go(self, row: Row, reason: Exit) -> None:
-        job = self._jobs.get(row.job_id)
+        job = self._jobs.find(row.job_id)
         if job is None:
             return
         match reason:
@@ -333,7 +376,7 @@ class Worker:
 
     def _cancel(self, job_id: str) -> None:
         """No end is sent for a cancelled job, but that it makes no more steps: messages are read between ticks."""
-        if job := self._jobs.get(job_id):
+        if job := self._jobs.find(job_id):
             self._end(job, None)
         self._send(Dropped(job_id=job_id))
 
@@ -342,7 +385,7 @@ class Worker:
         if job.has_ended:
             return
         job.has_ended = True
-        self._jobs.pop(job.order.job_id, None)
+        self._jobs.remove(job)
         if not isinstance(message, Done):
             for engine in self._engines.values():
                 engine.cancel(job.order.job_id)

@@ -70,3 +70,4 @@ class Harness:
         self.worker.receive(Shutdown())
         self._thread.join(WAIT_SECONDS)
         assert not self._thread.is_alive()
+        self.worker.check_books()

@@ -74,14 +74,15 @@ def test_both_loras_are_fused_into_plain_weights(weights_dir, golden):
     key = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
     expected = base + maker[f"{stem}.up.weight"] @ maker[f"{stem}.down.weight"]
     expected = expected + 0.5 * kohya[f"{key}.lora_up.weight"] @ kohya[f"{key}.lora_down.weight"]  # alpha 1, rank 2
-    fused = bundle.stacks["photomaker"].denoiser._unet.state_dict()[name]
+    [unet] = bundle.stacks["photomaker"].denoiser.modules()
+    fused = unet.state_dict()[name]
     torch.testing.assert_close(fused, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_no_module_keeps_a_tensor_without_storage(weights_dir):
     bundle = load(weights_dir)
     stack = bundle.stacks["photomaker"]
-    modules = [stack.denoiser._unet, bundle.decoder._vae, stack.adapter._encoder, *stack.adapter._text._encoders]
+    modules = [*stack.denoiser.modules(), *bundle.decoder.modules(), *stack.adapter.modules()]
     tensors = [t for m in modules for t in (*m.parameters(), *m.buffers())]
     assert tensors
     assert not any(t.is_meta for t in tensors)

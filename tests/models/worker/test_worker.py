@@ -18,6 +18,7 @@ from models.adapters.adapter import Identity
 from models.engine.engine import Engine
 from models.engine.rows import Row
 from models.faces.face import Face
+from models.finish.encoding import encode_image
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.denoiser import Denoiser
 from models.wire.events import Done, Dropped, Failed, Portrait, Started, Stepped
@@ -27,7 +28,7 @@ from models.wire.reports import Broken, Figures, Ready
 from models.worker.__main__ import feed
 from models.worker.devices import use_device
 from models.worker.job import WorkerJob
-from models.worker.preparation import Prepared
+from models.worker.preparation import Prepared, Preparer
 from models.worker.worker import Worker, WorkerFailed, _preview_pixels
 from tests.models.running import Harness, picture_of, pixels_of, portrait_order
 
@@ -65,17 +66,22 @@ def test_every_thread_of_a_worker_enters_its_device(setup, monkeypatch):
     assert {device for _, device in entered} == {torch.device("cpu")}
 
 
-def test_threads_beside_the_engine_s_leave_the_cores_to_it(setup, monkeypatch):
+def test_threads_beside_the_engine_s_leave_the_cores_to_it(setup, astronaut, monkeypatch):
     """More OpenMP threads than cores, and libgomp has none of them spin."""
-    computing, real = [], Engine.tick
-    monkeypatch.setattr(Engine, "tick", lambda engine: (computing.append(torch.get_num_threads()), real(engine))[1])
+    threads = {}
+
+    def noting(work, name):
+        return lambda *given: (threads.setdefault(name, torch.get_num_threads()), work(*given))[1]
+
     harness = Harness(msgspec.structs.replace(setup, threads=3))
     harness.wait(Ready)
-    pools = (harness.worker._preparing, harness.worker._finishing)
-    beside = [pool.submit(torch.get_num_threads).result() for pool in pools]
+    monkeypatch.setattr(Engine, "tick", noting(Engine.tick, "engine"))
+    monkeypatch.setattr(Preparer, "prepare", noting(Preparer.prepare, "preparation"))
+    monkeypatch.setattr("models.worker.worker.encode_image", noting(encode_image, "encoding"))
+    harness.worker.receive(portrait_order(astronaut))
+    harness.wait(Done)
     harness.stop()
-    assert set(computing) == {3}
-    assert beside == [1, 1]
+    assert threads == {"engine": 3, "preparation": 1, "encoding": 1}
 
 
 def test_a_thread_takes_the_gpu_that_it_is_told_and_no_other(monkeypatch):
@@ -156,7 +162,7 @@ def test_a_cancelled_job_is_said_to_be_dropped_sends_nothing_more_and_frees_its_
     time.sleep(0.1)
     assert len(harness.of("long")) == count
     assert not any(isinstance(m, (Done, Failed)) for m in harness.of("long"))
-    assert not harness.worker._jobs
+    assert harness.worker.is_idle
 
 
 def test_a_passed_deadline_ends_the_job_as_expired(harness, astronaut):
@@ -216,12 +222,12 @@ def test_a_noncommercial_face_analyzer_needs_the_operators_word(setup):
 
 
 def failing_with(error):
-    """A network's `predict` that raises."""
+    """A method that raises."""
 
-    def predict(*_):
+    def fail(*_):
         raise error
 
-    return predict
+    return fail
 
 
 def test_an_engine_failure_ends_its_jobs_and_the_worker_lives(harness, astronaut, monkeypatch):
@@ -234,12 +240,14 @@ def test_an_engine_failure_ends_its_jobs_and_the_worker_lives(harness, astronaut
     harness.wait(Done, "good")
 
 
-def test_when_no_job_is_left_the_engines_check_their_books(harness, astronaut, monkeypatch):
+@pytest.mark.parametrize("books", [Engine, Worker], ids=["the engines'", "the worker's"])
+def test_when_no_job_is_left_the_books_are_checked(harness, astronaut, monkeypatch, books):
     checked = threading.Event()
-    monkeypatch.setattr(Engine, "check_books", lambda _: checked.set())
-    harness.worker.receive(portrait_order(astronaut))
-    harness.wait(Done)
-    assert checked.wait(5)
+    with monkeypatch.context() as planted:
+        planted.setattr(books, "check_books", lambda _: checked.set())
+        harness.worker.receive(portrait_order(astronaut))
+        harness.wait(Done)
+        assert checked.wait(5)
 
 
 def test_a_device_out_of_memory_says_so_and_asks_to_try_again(harness, astronaut, monkeypatch):
@@ -311,18 +319,11 @@ def test_who_reads_the_messages_keeps_none(astronaut):
     assert channel.left == []
 
 
-def test_a_failed_preparation_is_logged_with_its_job_and_trace(harness, astronaut, caplog):
-    class Broken:
-        def prepare(self, _job):
-            raise RuntimeError("a secret prompt")
-
-    preparer, harness.worker._preparer = harness.worker._preparer, Broken()
+def test_a_failed_preparation_is_logged_with_its_job_and_trace(harness, astronaut, caplog, monkeypatch):
+    monkeypatch.setattr(Preparer, "prepare", failing_with(RuntimeError("a secret prompt")))
     traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
-    try:
-        harness.worker.receive(portrait_order(astronaut, "traced", traceparent=traceparent))
-        assert harness.wait(Failed, "traced").code == "preparation_failed"
-    finally:
-        harness.worker._preparer = preparer
+    harness.worker.receive(portrait_order(astronaut, "traced", traceparent=traceparent))
+    assert harness.wait(Failed, "traced").code == "preparation_failed"
     assert f"preparation of job traced (trace {traceparent}) failed: RuntimeError at" in caplog.text
     assert "secret" not in caplog.text
 

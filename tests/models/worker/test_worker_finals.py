@@ -46,7 +46,7 @@ def test_an_enrolment_judges_and_encodes_and_draws_nothing(harness, astronaut):
     assert [report.verdict for report in started.faces] == ["ok"]
     assert 50 < len(identity) < 1000
     assert harness.wait(Done, "enrolment").timings.steps_ms == 0
-    assert not harness.worker._jobs
+    assert harness.worker.is_idle
 
 
 def test_a_bad_photo_is_refused_at_enrolment(harness, astronaut):
@@ -119,8 +119,7 @@ def test_a_cancelled_final_leaves_from_its_second_phase(harness, astronaut):
     harness.wait_until(lambda: sum(isinstance(message, Stepped) for message in harness.of("final")) >= 2 * 4)
     harness.worker.receive(Cancel(job_id="final"))
     made(harness, portrait_order(astronaut, "next"))
-    assert not harness.worker._jobs
-    assert not any(engine.has_work for engine in harness.worker._engines.values())
+    assert harness.worker.is_idle
 
 
 def test_the_previews_latents_are_made_again_to_the_bit(setup, astronaut):
