@@ -30,7 +30,7 @@ STREAM = {"Accept": "text/event-stream"}
 OWN = {"input": {"images": [PICTURE, PICTURE], "prompt": "a woman"}}
 
 
-def service(*warnings):
+def warning_service(*warnings):
     return build_service(script=Script(warnings=warnings))
 
 
@@ -49,23 +49,23 @@ def data_of(text, name):
     ],
 )
 async def test_an_answer_in_json_has_the_warning_with_its_pairs(path, sent):
-    async with client_of(service(WARNING)) as client:
+    async with client_of(warning_service(WARNING)) as client:
         answer = await client.post(path, **sent)
     assert answer.status_code == 200
     assert answer.json()["warnings"] == SHOWN
 
 
 async def test_a_plain_picture_names_the_codes_in_a_header():
-    async with client_of(service(WARNING)) as client:
+    async with client_of(warning_service(WARNING)) as client:
         warned = await client.post("/v1/portraits", files=TWO, headers={"Accept": "image/jpeg"})
-    async with client_of(service()) as client:
+    async with client_of(warning_service()) as client:
         plain = await client.post("/v1/portraits", files=TWO, headers={"Accept": "image/jpeg"})
     assert warned.headers["x-warnings"] == "identities_disagree"
     assert "x-warnings" not in plain.headers
 
 
 async def test_streams_and_jobs_have_it_too():
-    async with client_of(service(WARNING)) as client:
+    async with client_of(warning_service(WARNING)) as client:
         events = await client.post("/v1/portraits", files=TWO, headers=STREAM)
         images = await client.post("/v1/images/edits", files=TWO, data={"prompt": "a woman", "stream": "true"})
         later = await client.post("/v1/portraits", files=TWO, headers={"Prefer": "respond-async"})
@@ -79,7 +79,7 @@ async def test_streams_and_jobs_have_it_too():
 @pytest.mark.parametrize("path", ["/v1/models/proofsheet/portraits/predictions", "/predictions"])
 async def test_a_prediction_has_it_in_its_logs(path):
     values = OWN if "models" in path else {"input": {"input_image": PICTURE, "prompt": "a man img"}}
-    async with client_of(service(WARNING)) as client:
+    async with client_of(warning_service(WARNING)) as client:
         answer = await client.post(path, json=values, headers={"Prefer": "wait"})
         stream = await client.get(answer.json()["urls"]["stream"]) if "models" in path else None
     assert WARNING.message in answer.json()["logs"].splitlines()
@@ -87,7 +87,7 @@ async def test_a_prediction_has_it_in_its_logs(path):
 
 
 async def test_an_answer_without_warnings_has_an_empty_list():
-    async with client_of(service()) as client:
+    async with client_of(warning_service()) as client:
         answer = await client.post("/v1/portraits", files=TWO)
         stream = await client.post("/v1/images/edits", files=TWO, data={"prompt": "a woman", "stream": "true"})
     assert answer.json()["warnings"] == []
@@ -108,15 +108,15 @@ async def test_an_answer_without_warnings_has_an_empty_list():
     ],
 )
 async def test_who_wants_to_be_refused_instead_can_say_so(path, sent):
-    house = service()
-    async with client_of(house) as client:
+    service = warning_service()
+    async with client_of(service) as client:
         assert (await client.post(path, **sent)).status_code in (200, 201)
         assert (await client.post("/v1/portraits", files=TWO)).status_code == 200
-    assert [order.disagreeing for order in house.fakes[0].orders] == ["refuse", "warn"]
+    assert [order.disagreeing for order in service.fakes[0].orders] == ["refuse", "warn"]
 
 
 async def test_warnings_are_counted_by_their_code():
-    house = service(WARNING)
-    async with client_of(house) as client:
+    service = warning_service(WARNING)
+    async with client_of(service) as client:
         await client.post("/v1/portraits", files=TWO)
-    assert house.figure("warnings_total", code="identities_disagree") == 1
+    assert service.figure("warnings_total", code="identities_disagree") == 1
