@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from service.arrival import Pace
+from service.wanted import wanted
 
 PREFIX = "PROOFSHEET_"
 CogModel = Literal["tencentarc/photomaker", "zsxkib/instant-id", "proofsheet/portraits"]
@@ -190,7 +191,11 @@ def load_settings(environ: Mapping[str, str], flags: Mapping[str, str] | None = 
     keys = {env_key(name): name for name in Settings.names()}
     _refuse_unknown(texts, keys)
     hints = get_type_hints(Settings, include_extras=True)
-    values = {keys[key]: _convert(key, text, hints[keys[key]]) for key, text in texts.items()}
+    flagged = {env_key(name): f"--{name.replace('_', '-')}, " for name in flags or {}}
+    values = {
+        keys[key]: _convert(text, hints[keys[key]], flagged.get(key, "") + f"{key}={text!r}")
+        for key, text in texts.items()
+    }
     settings = Settings(**values)
     if settings.deadline_seconds > settings.max_deadline_seconds:
         raise SettingsError(
@@ -230,13 +235,13 @@ def _refuse_unknown(texts: Mapping[str, str], keys: Mapping[str, str]) -> None:
         raise SettingsError(f"{key}: there is no such setting{hint}")
 
 
-def _convert(key: str, text: str, hint: Any) -> Any:
-    wanted = hint.__origin__
-    if text == "" and type(None) in getattr(wanted, "__args__", ()):
+def _convert(text: str, hint: Any, told: str) -> Any:
+    """Raises SettingsError, of a setting that is `told` so."""
+    kind = hint.__origin__
+    if text == "" and type(None) in getattr(kind, "__args__", ()):
         return None
-    value: object = [part.strip() for part in text.split(",") if part.strip()] if wanted == tuple[str, ...] else text
+    value: object = [part.strip() for part in text.split(",") if part.strip()] if kind == tuple[str, ...] else text
     try:
         return msgspec.convert(value, hint, strict=False)
-    except msgspec.ValidationError as error:
-        name = getattr(wanted, "__name__", None) if isinstance(wanted, type) else str(wanted)
-        raise SettingsError(f"{key}={text!r}: wanted {name or wanted}: {error}") from None
+    except msgspec.ValidationError:
+        raise SettingsError(f"{told}: wanted {wanted(hint)}") from None

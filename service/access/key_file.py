@@ -35,7 +35,13 @@ KEY_SHAPE = re.compile(KEY_PREFIX + r"([0-9a-z]{8})_([A-Za-z0-9_-]{43})")
 SECRET_BYTES = 32
 
 KeyId = Annotated[str, Meta(pattern="^[0-9a-z]{8}$")]
-CallerName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$")]
+CallerName = Annotated[
+    str,
+    Meta(
+        pattern="^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$",
+        description="1 to 64 letters, digits, . and -, with no space, a letter or digit first: my-shop",
+    ),
+]
 Moment = Annotated[datetime, Meta(tz=True)]
 
 

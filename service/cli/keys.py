@@ -1,7 +1,9 @@
 """`proofsheet keys add | list | revoke`: what an operator does with the file of API keys."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import click
 import msgspec
@@ -10,6 +12,7 @@ from service.access.caller import SCOPES
 from service.access.key_file import KeyEntry, KeysError, add_key, key_paths, make_service_secret, parse_keys, revoke_key
 from service.cli.options import fail, read_settings, setting_options
 from service.settings import env_key
+from service.wanted import wanted
 
 NO_HASH = "0" * 64
 
@@ -50,11 +53,19 @@ def add_command(
         entry = msgspec.convert(fields, KeyEntry)
         key = add_key(path, make_service_secret(secret_path), entry)
     except msgspec.ValidationError as error:
-        fail(str(error))
+        fail(_what_is_wrong(fields, error))
     except (OSError, KeysError) as error:
         fail(f"{path}: {_reason(error)}")
     click.echo(key)
     click.echo("This is the only time that the key is shown: only a hash of it is kept.", err=True)
+
+
+def _what_is_wrong(fields: dict[str, Any], error: msgspec.ValidationError) -> str:
+    """By the path at the end of msgspec's own message, which is for programmers."""
+    name = re.findall(r"\w+", str(error))[-1]
+    if name not in fields:
+        return str(error)
+    return f"{name} {fields[name]!r}: wanted {wanted(get_type_hints(KeyEntry, include_extras=True)[name])}"
 
 
 @keys_command.command(name="list")

@@ -274,6 +274,65 @@ async def test_a_format_is_known_by_all_its_words(word):
     assert replicates.json()["output"][0].startswith("data:image/jpeg;")
 
 
+# ---- refusals that say what to do
+
+PHOTO = b"\xff\xd8\xff" + SELFIE
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "query", "words"),
+    [
+        (PHOTO, URLENCODED, "style=outdoor", "The body is a JPEG picture, and its Content-Type says something else"),
+        (PHOTO, FORM, "", "The body is a JPEG picture, and its Content-Type says something else"),
+        (PHOTO, JSON, "", "The body is a JPEG picture, and its Content-Type says something else"),
+        (b'{"n": 2}', URLENCODED, "", "The body is JSON, and its Content-Type says something else"),
+        (b'{"image": "AA=="}', URLENCODED, "", "name application/json"),
+        (b"image=abc", URLENCODED, "", "with curl, -F image=@selfie.jpg sends a file, and JSON takes base64"),
+        (b"image=@selfie.jpg", URLENCODED, "", "with curl, -F image=@selfie.jpg sends a file"),
+        (form(part('name="pose"', b"front"), IMAGE), FORM, "", "for selfie, front, "),
+        (b"pose=front", URLENCODED, "", "the field is 'framing'."),
+        (SELFIE, JPEG, "pose=front", "the field is 'framing'."),
+        (b'{"pose": "front"}', JSON, "", "the field is 'framing'."),
+        (b'{"pose": "slight-left"}', JSON, "", "the field is 'framing'."),
+    ],
+)
+async def test_a_body_that_is_meant_otherwise_is_told_how_to_be_sent(content, headers, query, words):
+    with pytest.raises(BadRequest) as caught:
+        await read(content, headers, query)
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize("kind", ["file", "text", "json"])
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("file", "image"),
+        ("photo", "image"),
+        ("images[]", "image"),
+        ("imgae", "image"),
+        ("num_images", "n"),
+        ("num_outputs", "n"),
+        ("num_inference_steps", "steps"),
+        ("guidance_scale", "guidance"),
+        ("width", "size"),
+        ("output_format", "format"),
+        ("model", "adapter"),
+    ],
+)
+async def test_the_name_that_other_interfaces_have_is_answered_with_ours(name, near, kind):
+    file_name = '; filename="a.jpg"' if kind == "file" else ""
+    content = form(part(f'name="{name}"{file_name}', SELFIE)) if kind != "json" else json.dumps({name: "1"}).encode()
+    with pytest.raises(BadRequest, match="unknown_field") as caught:
+        await read(content, JSON if kind == "json" else FORM)
+    assert caught.value.message.endswith(f"did you mean '{near}'?")
+
+
+async def test_a_large_picture_that_is_sent_as_a_form_is_told_how_to_be_sent():
+    with pytest.raises(TooLarge) as caught:
+        await read_upload(request_of([], URLENCODED["Content-Type"], length=4_000_000), PortraitForm, UploadLimits())
+    assert "(Content-Type: image/...)" in caught.value.message
+
+
 # ---- pictures in JSON
 
 PLAIN = base64.b64encode(SELFIE).decode()

@@ -39,12 +39,23 @@ def test_a_flag_wins_over_the_environment():
         ("PROOFSHEET_DEADLINE_SECONDS", "-1", "> 0"),
         ("PROOFSHEET_MAX_JOBS", "0", ">= 1"),
         ("PROOFSHEET_DEVICES", ",", "length >= 1"),
+        ("PROOFSHEET_COMPILE", "yes", "wanted one of off, blocks, full$"),
+        ("PROOFSHEET_FACE_SIDE", "5", "wanted int, a whole number >= 128 and <= 640, a multiple of 32$"),
+        ("PROOFSHEET_THREADS", "x", "wanted int, a whole number$"),
     ],
 )
 def test_a_wrong_value_is_refused_with_key_value_and_wanted_type(key, value, wanted):
     with pytest.raises(SettingsError, match=wanted) as refusal:
         load_settings({key: value})
     assert str(refusal.value).startswith(f"{key}={value!r}")
+
+
+@pytest.mark.parametrize(("flag", "value"), [("port", "abc"), ("max_jobs", "many"), ("compile", "yes")])
+def test_a_wrong_flag_is_named_as_it_was_written(flag, value):
+    with pytest.raises(SettingsError) as refusal:
+        load_settings({}, {flag: value})
+    assert str(refusal.value).startswith(f"--{flag.replace('_', '-')}, PROOFSHEET_{flag.upper()}={value!r}: wanted ")
+    assert "typing" not in str(refusal.value)
 
 
 def test_an_unknown_key_is_refused_with_the_nearest():

@@ -31,6 +31,7 @@ class FileField:
     other_names: tuple[str, ...] = ()
     several: bool = False
     missing: str = "image_missing"  # the code of a refusal where it is empty, or no file
+    words: tuple[str, ...] = ()  # that callers send in place of it, and that belong elsewhere
     advice: str = ""  # for who sends a text; begins with what ends the sentence before
 
     @property

@@ -53,6 +53,8 @@ def _texts(field: FileField, name: str, value: Any) -> Iterator[Named]:
         if not isinstance(one, str):
             message = f"'{label}' must be a picture as a text: base64, or a data: URL (data:image/jpeg;base64,...)."
             raise BadRequest.of_field("invalid_field", label, message)
+        if one in field.words:
+            raise BadRequest.of_field(field.missing, label, f"'{label}' is a word, not a photo{field.advice or '.'}")
         if not one.strip():
             raise BadRequest.of_field(field.missing, label, f"The picture in '{label}' is empty.")
         yield field, label, one

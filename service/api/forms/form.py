@@ -13,7 +13,7 @@ from service.api.forms.values import read_fields, unknown_field
 
 SELFIES = FileField(name="image", other_names=("image[]",), purpose="for the selfies", several=True)
 TO_FRAME = f"; for {', '.join(get_args(Framing))} the field is 'framing'."
-POSE = FileField(name="pose", purpose="for a pose photo", advice=TO_FRAME)
+POSE = FileField(name="pose", purpose="for a pose photo", words=get_args(Framing), advice=TO_FRAME)
 NO_SELFIE = "There is no selfie: send one to eight files named 'image'."
 
 

@@ -55,7 +55,10 @@ def test_list_and_revoke_show_every_key_and_never_a_secret(path: str) -> None:
     ("arguments", "says"),
     [
         (["add", "shop"], "say which file holds the keys: --keys FILE, or PROOFSHEET_KEYS"),
-        (["add", "two words", "--keys", "PATH"], "caller"),
+        (
+            ["add", "two words", "--keys", "PATH"],
+            "caller 'two words': wanted 1 to 64 letters, digits",
+        ),
         (["add", "shop", "--keys", "PATH", "--weight", "0"], "weight"),
         (["add", "shop", "--keys", "PATH", "--images-per-minute", "-3"], "images_per_minute"),
         (["add", "shop", "--keys", "PATH", "--scope", "all"], "'all' is not one of 'admin', 'final', 'preview'"),
