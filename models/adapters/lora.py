@@ -1,7 +1,8 @@
 """Low-rank updates, read from their published key formats and fused into plain weights at load.
 
 Known formats (`lora_names`): diffusers attention processors (PhotoMaker), diffusers/PEFT, and kohya with either
-diffusers' or Stability's block names, text encoders included. Convolutions are LoCon: a full-size kernel down, 1x1 up.
+diffusers' or Stability's block names, text encoders included; `lora_file` reads them. Convolutions are LoCon: a
+full-size kernel down, 1x1 up.
 Fusing is W + s*(alpha/rank)*up@down in float32 (arXiv 2106.09685), no alpha meaning alpha = rank; afterwards nothing
 of the LoRA is left but the weights.
 """

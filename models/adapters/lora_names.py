@@ -1,8 +1,9 @@
 """What the published LoRA formats call the modules of an SDXL model.
 
 A module is known here by its diffusers path under its component: `unet.down_blocks.1...`, `text_encoder....`,
-`text_encoder_2....`. Trainers write that path with dots (diffusers, PEFT) or underscores (kohya), or they write the
-path of Stability's own code, whose UNet counts blocks through (`input_blocks.4.1` is `down_blocks.1.attentions.0`).
+`text_encoder_2....`. Trainers write that path with dots (diffusers, PEFT) or underscores (kohya), or, perhaps below
+`diffusion_model`, the path of Stability's own code, whose UNet counts blocks through (`input_blocks.4.1` is
+`down_blocks.1.attentions.0`).
 """
 
 import re
@@ -13,6 +14,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 
 Part = Literal["down", "up", "alpha"]
+COMPONENTS = ("unet", "text_encoder", "text_encoder_2")
 
 _KOHYA_STEMS = {
     "lora_unet": "unet",
@@ -23,15 +25,24 @@ _KOHYA_STEMS = {
 _KOHYA = re.compile(
     r"^(?P<stem>lora_unet|lora_te[12]?)_(?P<name>\w+)\.(?P<part>lora_down\.weight|lora_up\.weight|alpha)$"
 )
-_DOTTED = re.compile(
-    r"^(?:base_model\.model\.)?(?:(?P<component>unet|text_encoder_2|text_encoder)\.)?(?P<name>.+?)"
-    r"\.(?P<part>lora_A\.weight|lora_B\.weight|lora(?:_linear_layer)?\.(?:down|up)\.weight|alpha)$"
+_DOTTED = re.compile(  # PEFT's own dumps have the adapter's name before `weight`
+    r"^(?!lora_)(?:base_model\.model\.)?(?:(?P<component>unet|(?:model\.)?diffusion_model|text_encoder_2|text_encoder)\.)?"
+    r"(?P<name>.+?)\.(?:(?P<part>lora_A|lora_B|lora_down|lora_up|lora(?:_linear_layer)?\.(?:down|up))"
+    r"(?:\.default(?:_\d+)?)?\.weight|alpha)$"
 )
 _PROCESSOR = re.compile(
     r"^(?:(?P<component>unet|text_encoder_2|text_encoder)\.)?(?P<name>.+?)(?:\.processor)?"
     r"\.to_(?P<which>q|k|v|out)_lora\.(?P<part>down|up)\.weight$"
 )
-_PARTS: dict[str, Part] = {"lora_A": "down", "lora_B": "up", "down": "down", "up": "up", "alpha": "alpha"}
+_PARTS: dict[str, Part] = {
+    "lora_A": "down",
+    "lora_B": "up",
+    "lora_down": "down",
+    "lora_up": "up",
+    "down": "down",
+    "up": "up",
+    "alpha": "alpha",
+}
 _SGM_RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",
@@ -67,7 +78,9 @@ def split_key(key: str) -> tuple[str, str, Part]:
         component = match["component"] or "unet"
         return component, f"{match['name']}.{_projection(component, match['which'])}", _PARTS[match["part"]]
     if match := _DOTTED.match(key):
-        return match["component"] or "unet", match["name"], _part(match["part"])
+        component = match["component"] or "unet"
+        is_unet = component.endswith("diffusion_model")
+        return "unet" if is_unet else component, match["name"], _part(match["part"] or "alpha")
     raise KeyError(key)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from models.adapters.lora import LoraError, Updates, check_lora, read_lora
+from models.adapters.lora import LoraError, Updates, check_lora
+from models.adapters.lora_file import read_lora_file
 from models.adapters.lora_names import ModuleNames
 
 
@@ -40,7 +40,7 @@ class StyleLoras:
         """The LoRA's updates, on the device; from the disk if it has not been used lately."""
         with self._lock:
             if name not in self._ready:
-                updates = read_lora(load_file(self._files[name]), self._names)
+                updates = read_lora_file(self._files[name], self._names)
                 self._ready[name] = {path: update.to(self._device) for path, update in updates.items()}
             self._ready.move_to_end(name)
             while len(self._ready) > self._max_ready:

@@ -11,7 +11,8 @@ from torch import nn
 from models.adapters.adapter import Adapter
 from models.adapters.applied_lora import AppliedLora
 from models.adapters.loading import LoadedAdapter
-from models.adapters.lora import Updates, check_lora, fuse_loras, part_of, read_lora
+from models.adapters.lora import Updates, check_lora, fuse_loras, part_of
+from models.adapters.lora_file import read_lora_file
 from models.adapters.lora_names import ModuleNames
 from models.adapters.spec import AdapterSpec
 from models.adapters.style_loras import StyleLoras
@@ -120,7 +121,7 @@ class Loader:
         names, loras = ModuleNames(models), list[tuple[Updates, float]]()
         for lora in self._spec.loras:
             with about(lora.path):
-                updates = read_lora(self._reader.lora(lora.path), names)
+                updates = read_lora_file(self._root / lora.path, names)
                 check_lora(models, updates)
                 loras.append((updates, lora.scale))
         return loras

@@ -6,13 +6,14 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTokenizer
 
 from models.bundle.modules import Place, build_control_net, meta_unet
 from models.bundle.streaming import read_tensors
 from models.bundle.tuning import Tuner
+from models.engine.finite import NOT_FINITE, first_not_finite
 from models.sdxl.control import ControlNet
 from models.weights.checkpoints import read_checkpoint
 from models.weights.errors import WeightsError
@@ -33,10 +34,17 @@ def about(*paths: str) -> Iterator[None]:
         yield
     except UnfitFile:
         raise
-    except (KeyError, OSError, RuntimeError, ValueError) as error:
+    except (KeyError, OSError, RuntimeError, ValueError, SafetensorError) as error:
         text = str(error)
         shown = f"{text[:LONGEST]}{' ...' if len(text) > LONGEST else ''}"
         raise UnfitFile(f"{' and '.join(paths)}: {shown}") from error
+
+
+def _finite(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As they are. Raises ValueError naming the first that holds a NaN or an infinity."""
+    if (name := first_not_finite(tensors)) is not None:
+        raise ValueError(f"{name} {NOT_FINITE}: get the file anew, or one that was trained with success")
+    return tensors
 
 
 class BundleReader:
@@ -68,13 +76,13 @@ class BundleReader:
             raise WeightsError(
                 f"the manifest lists {len(found)} .safetensors files under {folder}; exactly one is needed"
             )
-        return read_tensors(self._root / found[0], self.place.device)
+        with about(found[0]):
+            return _finite(read_tensors(self._root / found[0], self.place.device))
 
     def checkpoint(self, path: str) -> dict[str, Tensor]:
-        return read_checkpoint(self._root, path, self._digests[path])
-
-    def lora(self, path: str) -> dict[str, Tensor]:
-        return load_file(self._root / path)
+        tensors = read_checkpoint(self._root, path, self._digests[path])
+        with about(path):
+            return _finite(tensors)
 
     def tokenizers(self) -> tuple[CLIPTokenizer, CLIPTokenizer]:
         """Fresh ones on every call: adapters teach theirs a trigger word."""

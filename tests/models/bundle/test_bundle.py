@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from models.adapters.lora import fuse_loras, read_lora
 from models.adapters.lora_names import ModuleNames
@@ -203,3 +203,26 @@ def test_fusing_keeps_the_dtype_and_accumulates_in_float32(golden):
     name = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.weight"
     assert half.state_dict()[name].dtype == torch.bfloat16
     torch.testing.assert_close(half.state_dict()[name].float(), exact.state_dict()[name], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "base/unet/diffusion_pytorch_model.fp16.safetensors",
+        "base/vae/diffusion_pytorch_model.fp16.safetensors",
+        "base/text_encoder_2/model.fp16.safetensors",
+        "distillation/lora.safetensors",
+        "photomaker/photomaker-v1.bin",
+    ],
+)
+def test_a_weight_that_is_no_number_stops_the_start_by_the_names_of_file_and_tensor(weights_dir, name):
+    path = weights_dir / name
+    state = torch.load(path, weights_only=True) if path.suffix == ".bin" else load_file(path)
+    inner = state["id_encoder"] if path.suffix == ".bin" else state
+    key = next(key for key, tensor in inner.items() if tensor.is_floating_point() and tensor.dim() > 1)
+    inner[key] = inner[key].clone()
+    inner[key][0, 0] = torch.nan
+    torch.save(state, path) if path.suffix == ".bin" else save_file(state, path)
+    (weights_dir / "manifest.toml").write_text(MANIFEST + manifest_files(weights_dir))
+    with pytest.raises(WeightsError, match=rf"{re.escape(name)}.*{re.escape(key)} holds a number that is not finite"):
+        load(weights_dir)
