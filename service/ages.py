@@ -5,8 +5,10 @@ import re
 _UNITS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _TEENS = ("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_VALUES = {word: number for number, word in enumerate((*_UNITS, *_TEENS), start=1)}
-_VALUES |= {word: 10 * number for number, word in enumerate(_TENS, start=2)}
+_VALUES = {
+    **{word: number for number, word in enumerate((*_UNITS, *_TEENS), start=1)},
+    **{word: 10 * number for number, word in enumerate(_TENS, start=2)},
+}
 _GAP = r"[\s\-‐-―]*"
 _WORD = rf"(?:(?:{'|'.join(_TENS)})(?:[\s-]+(?:{'|'.join(_UNITS[:9])}))?|{'|'.join(reversed((*_UNITS, *_TEENS)))})"
 _NUMBER = rf"(?<![\w.,])(?:\d{{1,3}}(?:[.,]\d)?|{_WORD})(?![\d])"

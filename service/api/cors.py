@@ -69,7 +69,8 @@ class Cors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        sent = {name: value for name, value in scope["headers"] if name.startswith((b"origin", b"access-control-"))}
+        fields: Fields = scope["headers"]
+        sent = {name: value for name, value in fields if name.startswith((b"origin", b"access-control-"))}
         origin = sent.get(b"origin")
         if origin is not None and scope["method"] == "OPTIONS" and b"access-control-request-method" in sent:
             return await self._answer_preflight(sent, origin, send)

@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, ImageCms
+from PIL import Image, ImageChops, ImageCms, PngImagePlugin
 
 from service.decoders.content import ACCEPTED, READABLE, name_content
 from service.decoders.outline import JPEG_END, Outline, outline
@@ -156,7 +156,7 @@ def check_size(size: tuple[int, int], limits: ImageLimits) -> None:
 
 def load(image: Image.Image, is_cut: bool) -> bool:
     """Whether pixels are missing. Raises what the codec does if it gives none."""
-    if is_cut and image.format == "PNG" and not image.info.get("interlace"):
+    if is_cut and isinstance(image, PngImagePlugin.PngImageFile) and not image.info.get("interlace"):
         with contextlib.suppress(OSError):
             image.load()
         image.tile = []  # what was read has been read
