@@ -71,7 +71,7 @@ class Cors:
             return await self._app(scope, receive, send)
         fields: Fields = scope["headers"]
         sent = {name: value for name, value in fields if name.startswith((b"origin", b"access-control-"))}
-        origin = sent.get(b"origin")
+        origin: bytes | None = sent.get(b"origin")
         if origin is not None and scope["method"] == "OPTIONS" and b"access-control-request-method" in sent:
             return await self._answer_preflight(sent, origin, send)
 
@@ -79,7 +79,7 @@ class Cors:
             if message["type"] == "http.response.start":
                 noted = record_of(scope).headers
                 noted["Vary"] = ", ".join([*filter(None, [noted.get("Vary")]), "Origin"])
-                if origin in self._origins:
+                if origin is not None and origin in self._origins:
                     message["headers"] = [*message.get("headers", []), *_readable_by(origin)]
             await send(message)
 
