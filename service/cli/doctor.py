@@ -12,7 +12,7 @@ from typing import Any
 from service.settings import Settings
 from service.workers.process import worker_environment
 
-COMMAND = (sys.executable, "-m", "models.doctor")
+COMMAND = (sys.executable, "-P", "-m", "models.doctor")
 TIMEOUT_SECONDS = 120
 SHOWN_FILES = 6
 

@@ -7,7 +7,7 @@ import sys
 from service.settings import Settings
 from service.workers.process import worker_environment
 
-COMMAND = (sys.executable, "-m", "models.weights.fetch")
+COMMAND = (sys.executable, "-P", "-m", "models.weights.fetch")
 OFFLINE = "HF_HUB_OFFLINE"
 
 

@@ -27,7 +27,7 @@ from service.frames import Frames
 
 START_SECONDS = 20.0  # 0.2 s on an idle machine; generous, because a busy one is no reason to fail
 CHUNK_BYTES = 256 * 1024  # keeps the transport's own copy of a selfie small
-COMMAND = (sys.executable, "-s", "-B", "-m", "service.decoders.decoder")
+COMMAND = (sys.executable, "-P", "-s", "-B", "-m", "service.decoders.decoder")
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 # Nothing of the front's own environment: no secrets, and no LIBHEIF_SECURITY_LIMITS=OFF. Every block over 128 kB is
@@ -38,6 +38,7 @@ ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "131072",
     "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONPATH": str(PACKAGE_ROOT),
 }
 
 

@@ -25,10 +25,16 @@ from service.settings import PREFIX
 
 logger = logging.getLogger("proofsheet.worker")
 
-WORKER_COMMAND = (sys.executable, "-m", "models.worker")
+WORKER_COMMAND = (sys.executable, "-P", "-m", "models.worker")
 SOCKET_BUFFER_BYTES = 1 << 20
-# Keeps libraries from downloading weights and reporting usage.
-SILENCE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "ORT_DISABLE_TELEMETRY": "1"}
+# Keeps libraries from downloading weights and reporting usage, and processes that they start from importing what lies
+# in the working folder.
+SILENCE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "PYTHONSAFEPATH": "1",
+}
 EXIT_SECONDS = 2.0  # a worker whose socket closed has this long to exit by itself
 
 
@@ -128,12 +134,15 @@ def _take(frames: Frames, body: bytearray, on_message: Callable[[FromWorker], No
 
 
 def worker_environment() -> dict[str, str]:
-    """This process's environment without our settings, with `models` importable from anywhere."""
+    """This process's environment without our settings, with `models` importable from anywhere, and from nowhere else.
+
+    An empty or relative entry of PYTHONPATH is the working folder, or lies in it.
+    """
     environment = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
     assert models.__file__ is not None
     root = str(Path(models.__file__).parent.parent)
-    known = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = f"{root}{os.pathsep}{known}" if known else root
+    known = [folder for folder in environment.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(folder)]
+    environment["PYTHONPATH"] = os.pathsep.join([root, *known])
     return environment | openmp_environment(environment) | SILENCE
 
 
