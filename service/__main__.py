@@ -81,7 +81,7 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
     settings = read_settings(flags)
     styles, word_list = read_styles(settings), read_word_list(settings)
     secrets, tracer = read_secrets(settings), read_tracer(settings)
-    set_up_logging()
+    set_up_logging(settings.log_level.upper())
     forbid_core_dumps()
     keep_freed_pages()
     try:

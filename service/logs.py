@@ -32,14 +32,14 @@ QUIET = ("uvicorn", "httpx2")  # one line per request, and with it a webhook's a
 
 
 def set_up_logging(level: str = "INFO") -> None:
-    """Everything in this process to stderr; the lines of QUIET from WARNING up."""
+    """Everything in this process from `level` up to stderr; the lines of QUIET from WARNING up, at least."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # No line shows these, and to find them takes as long as to write it (Logging HOWTO, "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 def describe_exception(error: BaseException) -> str:

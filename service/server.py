@@ -22,8 +22,10 @@ import uvicorn
 from litestar import Litestar
 
 from service.arrival import Arrival
+from service.entry import INTERRUPTED, interrupt
 from service.jobs.jobs import Jobs
 from service.lingering import LingeringTransport
+from service.metrics import package_version
 from service.offers import OfferlessProtocol
 from service.settings import Settings
 from service.workers.protocol import Workers
@@ -114,13 +116,17 @@ def protocol_with_deadlines(settings: Settings) -> type[OfferlessProtocol]:
 
 
 class FrontServer(uvicorn.Server):
-    """Announces its address and its warmth, stops admitting at the first signal, and ends with status 0 or 1."""
+    """Announces its address and its warmth, stops admitting at the first signal, and has an exit status.
+
+    0 after a drain, 1 when the service can't go on, 130 when Ctrl-C came before it was warm.
+    """
 
     def __init__(
         self, config: uvicorn.Config, jobs: Jobs, workers: Workers, address: str, ready_file: Path | None
     ) -> None:
         super().__init__(config)
-        self.failed = False
+        self.status = 0
+        self._is_warm = False
         self._jobs = jobs
         self._workers = workers
         self._address = address
@@ -131,18 +137,29 @@ class FrontServer(uvicorn.Server):
         started = time.monotonic()
         await super().startup(sockets)
         if not self.started:
-            self.failed = True
+            self.status = 1
             return
         click.echo(f"listening on {self._address}")
+        logger.info("listening", extra={"fields": {"address": self._address, "version": package_version()}})
         self._tasks = [asyncio.create_task(self._announce(started)), asyncio.create_task(self._watch_workers())]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        began = time.monotonic()
         self._jobs.stopping = True
         for task in self._tasks:
             task.cancel()
+        if self.status != INTERRUPTED:
+            logger.info("stopping", extra={"fields": {"jobs": self._jobs.in_flight}})
         await super().shutdown(sockets)
+        what = "interrupted before it was ready" if self.status == INTERRUPTED else "stopped"
+        fields = {"status": self.status, "seconds": round(time.monotonic() - began, 2)}
+        logger.info(what, extra={"fields": fields})
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig == signal.SIGINT and not self.started:
+            interrupt(sig, frame)  # no job can be there yet
+        if sig == signal.SIGINT and not self._is_warm:
+            self.status = INTERRUPTED
         self._jobs.stopping = True
         super().handle_exit(sig, frame)
 
@@ -161,15 +178,18 @@ class FrontServer(uvicorn.Server):
 
     async def _announce(self, started: float) -> None:
         await self._workers.wait_ready()
-        line = f"ready in {time.monotonic() - started:.1f} s"
+        self._is_warm = True
+        seconds = time.monotonic() - started
+        line = f"ready in {seconds:.1f} s"
         click.echo(line)
+        logger.info("ready", extra={"fields": {"seconds": round(seconds, 1)}})
         if self._ready_file is not None:
             await asyncio.to_thread(self._ready_file.write_text, f"{self._address}\n{line}\n")
 
     async def _watch_workers(self) -> None:
         reason = await self._workers.gave_up()
         click.echo(f"giving up: {reason}", err=True)
-        self.failed = True
+        self.status = 1
         self.should_exit = True
 
 
@@ -201,7 +221,7 @@ def listen(settings: Settings) -> socket.socket:
 async def serve(
     app: Litestar, settings: Settings, workers: Workers, bound: socket.socket, ready_file: Path | None = None
 ) -> int:
-    """Serve until a signal; the exit status: 0 after a drain, 1 when the service can't go on."""
+    """Serve until a signal; the exit status, as FrontServer has it."""
     server = make_server(app, settings, workers, bound.getsockname()[1], ready_file)
     await server.serve([bound])
-    return 1 if server.failed else 0
+    return server.status

@@ -144,6 +144,12 @@ class Settings(Struct, frozen=True, kw_only=True):
     preview_side: Annotated[
         Annotated[int, Meta(ge=64)] | None, Meta(description="Longest side of a delivered preview, in pixels.")
     ] = None
+    log_level: Annotated[
+        Literal["info", "warning", "error"],
+        Meta(
+            description="The least of a log line, here and in workers: info, which has every request, warning or error."
+        ),
+    ] = "info"
     header_seconds: Annotated[float, Meta(gt=0, description="A connection's time to send its headers.")] = 5.0
     body_seconds: Annotated[float, Meta(gt=0, description="A request's time to send its whole body.")] = 300.0
     body_pause_seconds: Annotated[float, Meta(gt=0, description="How long a body may stop coming.")] = 15.0

@@ -21,4 +21,5 @@ class Setup(Struct, frozen=True, kw_only=True, tag="setup"):
     graphs: bool = True  # record calls at warm-up and play them; CUDA alone
     compile: Literal["off", "blocks", "full"] = "off"
     fp8: bool = False
+    log_level: Literal["info", "warning", "error"] = "info"
     compile_cache: str | None = None  # a folder of this user's own

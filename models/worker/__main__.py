@@ -1,7 +1,9 @@
 """`python -m models.worker --fd N --tray-socket M`: speak frames over an inherited socket until told to stop."""
 
 import logging
+import os
 import socket
+import sys
 import threading
 
 import click
@@ -21,9 +23,13 @@ def main(fd: int, trays: int) -> None:
     setup = channel.read()
     if not isinstance(setup, Setup):
         raise click.ClickException(f"the first message must be setup, got {type(setup).__name__}")
+    logging.getLogger().setLevel(setup.log_level.upper())
     worker = Worker(setup, channel.write)
     threading.Thread(target=feed, args=(channel, worker), name="reader", daemon=True).start()
     worker.run()
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)  # to take torch apart takes a second, and gives back nothing that the system does not
 
 
 def feed(channel: Channel, worker: Worker) -> None:

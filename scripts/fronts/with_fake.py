@@ -7,6 +7,7 @@ import sys
 from functools import partial
 
 from service.__main__ import main
+from service.entry import end_on_interrupt
 from service.workers.process import launch_process
 from service.workers.protocol import Launcher
 
@@ -17,5 +18,6 @@ def fake_process(*arguments: str) -> Launcher:
 
 
 if __name__ == "__main__":
+    end_on_interrupt()
     divider = sys.argv.index("--")
     main(sys.argv[divider + 1 :], prog_name="proofsheet", obj=fake_process(*sys.argv[1:divider]))

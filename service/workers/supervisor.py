@@ -88,8 +88,8 @@ class Supervisor:
         assert self.images_held >= 0
 
     async def stop(self) -> None:
-        """Shutdown, then SIGTERM, then SIGKILL, each with its time."""
-        self.state, self.ready = "stopped", None
+        """Shutdown, then SIGTERM, then SIGKILL, each with its time. One that still loads hears no Shutdown."""
+        is_loading, self.state, self.ready = self.ready is None, "stopped", None
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -97,6 +97,8 @@ class Supervisor:
             return
         link, self._link = self._link, None
         link.send(Shutdown())
+        if is_loading:
+            link.terminate()
         for harder in (link.terminate, link.kill):
             done, _ = await asyncio.wait({link.closed}, timeout=self._policy.stop_seconds)
             if done:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -229,9 +230,44 @@ def test_the_process_announces_itself_serves_within_its_memory_and_ends_with_sta
         assert httpx.get(f"{address}/readyz").status_code == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-        errors = process.stderr.read()
+        lines = [json.loads(line) for line in process.stderr]
     assert resident < 100
-    assert "Traceback" not in errors
+    assert [(line["message"], line["level"]) for line in lines] == [
+        (message, "info") for message in ("listening", "ready", "stopping", "stopped")
+    ]
+    assert lines[0]["address"] == address
+    assert (lines[2]["jobs"], lines[3]["status"]) == (0, 0)
+    assert lines[3]["seconds"] < 5  # some tenths of a second where nothing else runs
+
+
+def test_with_a_higher_log_level_start_stop_and_requests_are_no_lines(tmp_path):
+    with front_process(tmp_path, "--log-level", "warning") as (process, _):
+        address = read_address(process)
+        process.stdout.readline()
+        assert httpx.get(f"{address}/v1/styles").status_code == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert process.stderr.read() == ""
+
+
+def test_ctrl_c_while_the_models_load_ends_the_process_with_one_line_and_status_130(tmp_path):
+    with front_process(tmp_path, fake=["--start-seconds", "60"]) as (process, _):
+        read_address(process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        first, *rest = [json.loads(line)["message"] for line in process.stderr]
+    assert (first, rest) == ("listening", ["interrupted before it was ready"])
+
+
+def test_ctrl_c_while_modules_are_imported_ends_the_process_with_one_line_and_status_130():
+    code = "from service.entry import end_on_interrupt as end; end(); print(flush=True); import time; time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert process.stderr.read() == "proofsheet: interrupted\n"
 
 
 def test_a_running_job_survives_sigterm_and_the_process_then_ends_with_status_0(tmp_path):
