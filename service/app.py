@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 from service.access.guard import Guard
 from service.access.quota import Quotas
 from service.api.body.limits import UploadLimits
+from service.api.codes import codes
 from service.api.cors import Cors
 from service.api.envelope import Envelope
 from service.api.front import Front
@@ -109,6 +110,7 @@ def create_app(
         logging_config=None,  # ours is set up once, by the process; Litestar's would log nothing of a 500
         debug=False,  # a traceback page would show callers' values
     )
+    metrics_page.start_at_zero((code for known in codes().values() for code in known), len(settings.devices))
     app.state.front = front
     app.state.surfaces = surfaces
     handler: ASGIApp = HeadAsGet(app.asgi_handler)

@@ -6,13 +6,14 @@ job's timings arrive by message and end on the same page.
 
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as open_metrics
 
 from models.wire.events import FaceReport, JobWarning, Timings
+from models.wire.groups import ImageFormat
 from models.wire.reports import Figures
 
 M = TypeVar("M", Counter, Gauge, Histogram)
@@ -25,6 +26,8 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 
 STEP_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
 WORKER_STAGES = ("face", "identity", "text", "steps", "decode", "encode")
 STAGES = ("upload", "decode_upload", *WORKER_STAGES, "worker")
+WEBHOOK_OUTCOMES = ("delivered", "refused", "gave_up", "dropped")
+TOKEN_KINDS = ("identity", "proof")
 
 
 def package_version() -> str:
@@ -40,7 +43,8 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self.registry = registry
-        ProcessCollector(namespace="proofsheet", registry=registry)
+        ProcessCollector(registry=registry)  # process_resident_memory_bytes, ..., as every dashboard knows them
+        ProcessCollector(namespace="proofsheet", registry=registry)  # the names of our first releases
         self.requests = Counter(
             "proofsheet_requests_total",
             "Requests by outcome: ok, caller_error, no_capacity, deadline, failed, disconnected.",
@@ -114,7 +118,7 @@ class Metrics:
         self.finals = Counter("proofsheet_finals_total", "Finals delivered.", ["format"], registry=registry)
         self.tokens = Counter(
             "proofsheet_tokens_opened_total",
-            "Sealed tokens that callers sent back, by kind: identity, proof.",
+            f"Sealed tokens that callers sent back, by kind: {', '.join(TOKEN_KINDS)}.",
             ["kind"],
             registry=registry,
         )
@@ -126,7 +130,7 @@ class Metrics:
         )
         self.webhooks = Counter(
             "proofsheet_webhooks_total",
-            "Webhook events that ended, by outcome: delivered, refused, gave_up, dropped.",
+            f"Webhook events that ended, by outcome: {', '.join(WEBHOOK_OUTCOMES)}.",
             ["outcome"],
             registry=registry,
         )
@@ -142,8 +146,23 @@ class Metrics:
         )
         self.build_info.labels(package_version()).set(1)
         self._children: dict[Any, Any] = {}
-        for stage in STAGES:
-            self._child(self.stage_seconds, stage)  # on the page from the start
+        for metric, values in (
+            (self.stage_seconds, STAGES),
+            (self.images, get_args(ImageFormat)),
+            (self.finals, get_args(ImageFormat)),
+            (self.tokens, TOKEN_KINDS),
+            (self.webhooks, WEBHOOK_OUTCOMES),
+            (self.faces, ("ok",)),
+        ):
+            for value in values:
+                self._child(metric, value)
+
+    def start_at_zero(self, codes: Iterable[str], num_workers: int) -> None:
+        """Put counters on the page before they count: Prometheus takes one that begins at 1 for no increase."""
+        for code in codes:
+            self._child(self.rejections, code)
+        for number in range(num_workers):
+            self._child(self.worker_restarts, str(number))
 
     def page(self) -> bytes:
         """The text in Prometheus' own format."""

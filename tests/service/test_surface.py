@@ -6,9 +6,14 @@ import logging
 import re
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
+from models.wire.groups import ImageFormat
+from service.api.codes import codes
+from service.jobs.sealing import Kind
+from service.jobs.webhooks import Outcome
 from service.logs import JsonLines
 from tests.service.harness import JPEG, SELFIE, build_service, client_of
 
@@ -103,6 +108,21 @@ async def test_the_openapi_document_describes_the_upload_the_answers_and_the_pro
 async def test_no_page_that_loads_scripts_from_elsewhere_is_served(path):
     answer = await get(path)
     assert answer.status_code == 404 or "html" not in answer.headers["content-type"]
+
+
+async def test_counters_are_on_the_page_at_zero_from_the_start_and_the_process_has_its_standard_names():
+    async with client_of(build_service(devices=("cpu", "cpu")), warm=False) as client:
+        page = await client.get("/metrics")
+    lines = dict(line.rsplit(" ", 1) for line in page.text.splitlines() if not line.startswith("#"))
+    at_zero = {name for name, value in lines.items() if float(value) == 0}
+    assert {f'proofsheet_worker_restarts_total{{worker="{number}"}}' for number in (0, 1)} <= at_zero
+    known = [code for meanings in codes().values() for code in meanings]
+    assert {f'proofsheet_rejections_total{{reason="{code}"}}' for code in known} <= at_zero
+    assert {f'proofsheet_webhooks_total{{outcome="{one}"}}' for one in get_args(Outcome)} <= at_zero
+    assert {f'proofsheet_tokens_opened_total{{kind="{kind}"}}' for kind in get_args(Kind)} <= at_zero
+    assert {f'proofsheet_finals_total{{format="{one}"}}' for one in get_args(ImageFormat)} <= at_zero
+    for name in ("resident_memory_bytes", "cpu_seconds_total", "open_fds", "start_time_seconds"):
+        assert float(lines[f"process_{name}"]) > 0
 
 
 async def test_the_metrics_page_shows_a_jobs_way_and_the_workers_figures():
