@@ -2,13 +2,15 @@
 # Proofsheet on an NVIDIA GPU; needs a driver for CUDA 13 (580 or newer) and the NVIDIA container toolkit.
 #
 #     docker build -t proofsheet .
-#     docker run --rm --gpus all -p 8000:8000 -v proofsheet-weights:/weights proofsheet
+#     docker run --rm --gpus all -p 127.0.0.1:8000:8000 -v proofsheet-weights:/weights -e PROOFSHEET_INSECURE=true proofsheet
+#
+# PROOFSHEET_COMPILE needs a compiler in it: --build-arg PACKAGES="gcc libc6-dev python3-dev"
 #
 # `base` is the CUDA runtime alone. cuBLAS, cuDNN, cuFFT and the rest come with torch's wheels, at the versions torch
 # was built with, and onnxruntime-gpu shares them; the larger images would only store them a second time.
 ARG CUDA_IMAGE=nvidia/cuda:13.0.2-base-ubuntu24.04
 
-# hadolint global ignore=DL3008
+# hadolint global ignore=DL3008,SC2086
 FROM ${CUDA_IMAGE} AS python
 ENV DEBIAN_FRONTEND=noninteractive
 RUN apt-get update \
@@ -43,6 +45,10 @@ RUN /opt/proofsheet/bin/pip wheel --disable-pip-version-check --no-deps --wheel-
 
 # ---- what runs
 FROM python
+ARG PACKAGES=""
+RUN test -z "$PACKAGES" || { apt-get update \
+    && apt-get install -y --no-install-recommends $PACKAGES \
+    && rm -rf /var/lib/apt/lists/*; }
 LABEL org.opencontainers.image.title="Proofsheet" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin proofsheet \

@@ -1,6 +1,10 @@
 """torch.compile for our networks: the repeated blocks once for all sizes, or a whole call for every shape."""
 
+import os
+import shutil
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +19,30 @@ from models.engine.runners import Call
 VARIANTS = 256
 
 Compiler = Callable[..., Any]  # as torch.compile is called
+
+# What torch.compile writes for a CPU is C++; what Triton starts its kernels with is C, a module of Python's.
+COMPILERS = {"cpu": ("CXX", ("g++", "clang++")), "cuda": ("CC", ("gcc", "clang"))}
+
+
+class CompilerMissing(Exception):
+    """torch.compile was asked for, and can't work here. The text is for the operator."""
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raises CompilerMissing at once, and not with the first compiled call, which comes after all weights are read."""
+    variable, usual = COMPILERS.get(device.type, COMPILERS["cuda"])
+    named = os.environ.get(variable)
+    if not any(shutil.which(name) for name in ([named] if named else usual)):
+        names = f"{named}, which {variable} names," if named else " or ".join(usual)
+        raise CompilerMissing(
+            f"--compile needs a compiler, and {names} is not on PATH: install it (the container image takes "
+            '--build-arg PACKAGES="gcc libc6-dev python3-dev"), or leave out --compile'
+        )
+    if device.type == "cuda" and not Path(sysconfig.get_path("include"), "Python.h").exists():
+        raise CompilerMissing(
+            "--compile needs Python's headers, and Python.h is not there: install the package python3-dev, or leave "
+            "out --compile"
+        )
 
 
 def compile_blocks(net: nn.Module, compiler: Compiler = torch.compile) -> int:

@@ -13,6 +13,7 @@ from models.faces.analyzers import NAMES, licence_of, load_analyzer
 from models.faces.face import FaceAnalyzer
 from models.finish.jpeg import ON_CPU, JpegEncoder
 from models.finish.jpeg_choice import choose_jpeg_encoder
+from models.sdxl.compiling import check_compiler
 from models.sdxl.speed import EAGER, Speed
 from models.weights.errors import WeightsError
 from models.weights.manifest import DEFAULT_MANIFEST, PACKAGE, faces_folder, read_manifest
@@ -33,8 +34,10 @@ class WorkerParts:
 
 
 def load_parts(setup: Setup) -> WorkerParts:
-    """Raises WeightsError or FacesUnavailable with a message for the operator."""
+    """Raises WeightsError, FacesUnavailable or CompilerMissing with a message for the operator."""
     device = choose_device(setup.device)
+    if setup.compile != "off":
+        check_compiler(device)
     cv2.setNumThreads(1)  # others would spin after every call, for as long as a JPEG takes: see DECISIONS.md
     if setup.threads:
         torch.set_num_threads(setup.threads)

@@ -8,7 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend
 
 from models.bundle.modules import EXACT
-from models.sdxl.compiling import compile_blocks, compiled
+from models.sdxl.compiling import CompilerMissing, check_compiler, compile_blocks, compiled
 from models.sdxl.denoiser import Denoiser
 from models.sdxl.kernels import Kernel, _preferring, use_kernel
 from scripts.golden.instantid import InstantIDFolder
@@ -98,3 +98,33 @@ class Only:
 
     def __call__(self, inputs):
         return self._call(inputs)
+
+
+@pytest.mark.parametrize(
+    ("device", "variable", "named"),
+    [("cpu", "CXX", None), ("cuda", "CC", None), ("cpu", "CXX", "my-c++"), ("cuda", "CC", "nowhere/cc")],
+)
+def test_without_a_compiler_a_start_is_refused_with_what_is_missing(monkeypatch, tmp_path, device, variable, named):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(variable, raising=False)
+    if named is not None:
+        monkeypatch.setenv(variable, named)
+    with pytest.raises(CompilerMissing, match="install it") as refused:
+        check_compiler(torch.device(device))
+    assert (named or {"cpu": "g++", "cuda": "gcc"}[device]) in str(refused.value)
+
+
+@pytest.mark.parametrize(("device", "compiler"), [("cpu", "g++"), ("cpu", "clang++"), ("cuda", "gcc")])
+def test_with_a_compiler_only_the_headers_can_be_missing(monkeypatch, tmp_path, device, compiler):
+    path = tmp_path / compiler
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o700)
+    for variable in ("CC", "CXX"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    if device == "cuda":
+        with pytest.raises(CompilerMissing, match=r"Python\.h"):
+            check_compiler(torch.device(device))
+    (tmp_path / "Python.h").touch()
+    check_compiler(torch.device(device))
