@@ -263,6 +263,11 @@ async def test_a_wrong_number_in_json_is_told_by_what_is_wrong(fields, words):
 
 @pytest.mark.parametrize("word", ["jpg", "JPG", "jpeg", "JPEG", "image/jpg", "image/jpeg", "Image/JPEG"])
 async def test_a_format_is_known_by_all_its_words(word):
+    assert (await read(SELFIE, JPEG, f"format={word}")).form.delivery.format == "jpeg"
+
+
+async def test_a_format_is_known_by_all_its_words_on_every_surface():
+    word = "JPG"
     raw, listed, theirs, replicates = await calling(
         ("POST", "/v1/portraits", {"content": SELFIE, "headers": JPEG, "params": {"format": word}}),
         ("POST", "/v1/portraits", {"json": {"image": PICTURE, "format": word}}),

@@ -75,26 +75,27 @@ async def test_head_is_counted_by_its_route():
     assert service.figure("requests_total", route="/v1/styles", outcome="ok") == 1
 
 
-@pytest.mark.parametrize(
-    ("accept", "kind", "parse"),
-    [
-        (None, "text/plain; version=0.0.4; charset=utf-8", parse_metrics),
-        ("*/*", "text/plain; version=0.0.4; charset=utf-8", parse_metrics),
-        ("text/plain;version=0.0.4", "text/plain; version=0.0.4; charset=utf-8", parse_metrics),
-        ("application/openmetrics-text;q=0", "text/plain; version=0.0.4; charset=utf-8", parse_metrics),
-        (
-            PROMETHEUS_ASKS,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            parse_open_metrics,
-        ),
-        (
-            "application/openmetrics-text; version=nonsense",
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            parse_open_metrics,
-        ),
-    ],
-)
-async def test_the_metrics_page_is_of_the_type_that_is_asked_for(accept, kind, parse):
-    answer = await one("GET", "/metrics", headers={} if accept is None else {"Accept": accept})
-    assert answer.headers["content-type"] == kind
-    assert {family.name for family in parse(answer.text)} >= {"proofsheet_ready", "proofsheet_queue_depth"}
+PAGES = [
+    (None, "text/plain; version=0.0.4; charset=utf-8", parse_metrics),
+    ("*/*", "text/plain; version=0.0.4; charset=utf-8", parse_metrics),
+    ("text/plain;version=0.0.4", "text/plain; version=0.0.4; charset=utf-8", parse_metrics),
+    ("application/openmetrics-text;q=0", "text/plain; version=0.0.4; charset=utf-8", parse_metrics),
+    (
+        PROMETHEUS_ASKS,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        parse_open_metrics,
+    ),
+    (
+        "application/openmetrics-text; version=nonsense",
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        parse_open_metrics,
+    ),
+]
+
+
+async def test_the_metrics_page_is_of_the_type_that_is_asked_for():
+    calls = [("GET", "/metrics", {"headers": {} if accept is None else {"Accept": accept}}) for accept, *_ in PAGES]
+
+    for (accept, kind, parse), answer in zip(PAGES, await calling(*calls), strict=True):
+        assert answer.headers["content-type"] == kind, accept
+        assert {family.name for family in parse(answer.text)} >= {"proofsheet_ready", "proofsheet_queue_depth"}
