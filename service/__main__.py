@@ -3,6 +3,7 @@
 proofsheet serve | generate SELFIE ... | fetch PROFILE | doctor | keys add|list|revoke
 """
 
+import json
 import sys
 from pathlib import Path
 from socket import socket
@@ -11,6 +12,8 @@ import click
 import msgspec
 import uvloop
 
+from models.weights.errors import WeightsError
+from models.weights.starting import check_start
 from models.wire.setup import Setup
 from service.api.forms.portrait import PortraitForm
 from service.app import create_app
@@ -81,6 +84,8 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
     settings = read_settings(flags)
     styles, word_list = read_styles(settings), read_word_list(settings)
     secrets, tracer = read_secrets(settings), read_tracer(settings)
+    if launcher is None:
+        refuse_start_without_weights(settings)
     set_up_logging(settings.log_level.upper())
     forbid_core_dumps()
     keep_freed_pages()
@@ -108,6 +113,8 @@ def generate_command(
     fields = {name: value for name, value in options.items() if name not in names and value is not None}
     try:
         form = PortraitForm.read(fields, from_text=True)
+        if launcher is None:
+            refuse_start_without_weights(settings)
         output.mkdir(parents=True, exist_ok=True)
         workers = build_workers(settings, launcher or launch_process, Metrics())
         parts = (settings, workers, build_decoders(settings), read_styles(settings), read_word_list(settings))
@@ -121,8 +128,9 @@ def generate_command(
 
 
 @main.command(name="doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object in place of lines.")
 @setting_options("bundle", "manifest", "weights_dir", "faces_dir", "face_side")
-def doctor_command(**flags: str | None) -> None:
+def doctor_command(as_json: bool, **flags: str | None) -> None:
     """Say what is installed, which weights are here, and what is missing. Status 1 if the bundle can't run."""
     settings = read_settings(flags)
     click.echo("looking ...", err=True)
@@ -130,7 +138,7 @@ def doctor_command(**flags: str | None) -> None:
         found = examine(settings)
     except DoctorError as error:
         fail(str(error))
-    for line in report(found):
+    for line in [json.dumps(found)] if as_json else report(found):
         click.echo(line)
     sys.exit(0 if is_usable(found, settings.bundle) else 1)
 
@@ -197,6 +205,20 @@ def read_secrets(settings: Settings) -> Secrets:
         refuse_open_network(settings)
         return open_secrets(settings)
     except (SettingsError, SecretsError) as error:
+        fail(str(error))
+
+
+def refuse_start_without_weights(settings: Settings) -> None:
+    """Fails with one sentence for weights that a worker would find missing seconds later."""
+    try:
+        check_start(
+            settings.bundle,
+            manifest_path=None if settings.manifest is None else Path(settings.manifest),
+            weights_dir=None if settings.weights_dir is None else Path(settings.weights_dir),
+            faces=settings.face_analyzer is None and settings.faces_dir is None,
+            accept_noncommercial=settings.accept_noncommercial,
+        )
+    except WeightsError as error:
         fail(str(error))
 
 

@@ -17,7 +17,7 @@ from models.sdxl.speed import EAGER, Speed
 from models.sdxl.vae import Decoder
 from models.weights.errors import WeightsError
 from models.weights.integrity import verify
-from models.weights.manifest import BundleSpec, FinalSpec, Manifest, refuse_noncommercial, root_of
+from models.weights.manifest import BundleSpec, FinalSpec, Manifest, folder_of, refuse_noncommercial, root_of
 from models.wire.bundle_info import AdapterInfo, BundleInfo, FileInfo, FinalInfo, LoraInfo
 
 __all__ = ["Bundle", "Stack", "load_bundle"]
@@ -74,10 +74,11 @@ def load_bundle(
     files = manifest.files_of(spec, faces=faces)
     for file in refuse_noncommercial(name, files, accept=accept_noncommercial):
         log.warning("bundle %s: %s (%s) is accepted for non-commercial use only", name, file.path, file.licence)
-    infos = verify(files, root, manifest.files)
+    infos = verify(files, root, manifest.files, profile=name)
     try:
         tuner = Tuner(speed, place.device, place.dtype)
-        loaded = Loader(spec, root, infos, place, tuner).load()
+        folders = {file.path: folder_of(file, root) for file in files}
+        loaded = Loader(spec, root, infos, place, tuner, folders).load()
     except WeightsError:
         raise
     except (KeyError, OSError, RuntimeError, ValueError) as error:

@@ -1,6 +1,6 @@
 """From verified files to modules: everything that one bundle keeps warm."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from models.sdxl.folded import fold
 from models.sdxl.text import TextEncoders
 from models.sdxl.vae import Decoder
 from models.weights.errors import WeightsError
-from models.weights.manifest import BundleSpec
+from models.weights.manifest import BundleSpec, Lora
 from models.wire.bundle_info import FileInfo
 
 
@@ -52,7 +52,16 @@ class Modules:
 class Loader:
     """Reads one bundle's components; lives for one call. Raises what its parts raise, naming keys and files."""
 
-    def __init__(self, spec: BundleSpec, root: Path, files: Sequence[FileInfo], place: Place, tuner: Tuner) -> None:
+    def __init__(
+        self,
+        spec: BundleSpec,
+        root: Path,
+        files: Sequence[FileInfo],
+        place: Place,
+        tuner: Tuner,
+        folders: Mapping[str, Path] | None = None,
+    ) -> None:
+        """`folders` has, by path, those files that may lie below another folder than `root`: LoRAs."""
         if tuner.speed.fp8 and spec.style_loras:
             raise WeightsError(
                 f"style LoRAs can't be applied to fp8 weights, and this bundle has {len(spec.style_loras)}, like "
@@ -61,6 +70,7 @@ class Loader:
         self._tuner = tuner
         self._spec = spec
         self._root = root
+        self._folders = folders or {}
         self._reader = BundleReader(spec, root, files, place, tuner)
         self._fused: list[tuple[Updates, float]] = []  # the bundle's LoRAs, for every UNet and the text encoders
 
@@ -121,7 +131,7 @@ class Loader:
         names, loras = ModuleNames(models), list[tuple[Updates, float]]()
         for lora in self._spec.loras:
             with about(lora.path):
-                updates = read_lora_file(self._root / lora.path, names)
+                updates = read_lora_file(self._path_of(lora), names)
                 check_lora(models, updates)
                 loras.append((updates, lora.scale))
         return loras
@@ -135,9 +145,12 @@ class Loader:
         }
 
     def _style_loras(self, encoders: dict[str, nn.Module]) -> StyleLoras | None:
-        files = {lora.name: self._root / lora.path for lora in self._spec.style_loras}
+        files = {lora.name: self._path_of(lora) for lora in self._spec.style_loras}
         models = {"unet": self._reader.outline, **encoders}
         return StyleLoras(files, models, self._reader.place.device) if files else None
+
+    def _path_of(self, lora: Lora) -> Path:
+        return self._folders.get(lora.path, self._root) / lora.path
 
     def _vae(self, part: str) -> AutoencoderKL | AutoencoderTiny:
         vae = build_vae(self._reader.config(part), self._reader.state(part), self._reader.place)

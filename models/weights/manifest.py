@@ -1,7 +1,8 @@
 """The manifest: which files make a bundle, where each is published, what its bytes are and under which terms.
 
-`manifest.toml` is data, not code: an operator can replace it. A bundle is also the profile that `proofsheet fetch`
-downloads. Paths are relative to the weights folder; those of the embedded bundle are relative to this package.
+`manifest.toml` is data, not code: an operator can replace it, or write one that says only what is added (`extending`).
+A bundle is also the profile that `proofsheet fetch` downloads. Paths are relative to the weights folder; those of the
+embedded bundle are relative to this package, and what an operator adds to it lies beside their manifest.
 """
 
 import tomllib
@@ -14,6 +15,7 @@ import msgspec
 from models.adapters.registry import RegisteredSpec, entries
 from models.engine.plan import MAX_STEPS
 from models.weights.errors import WeightsError
+from models.weights.extending import extended, is_extension
 from models.wire.groups import Framing, Guidance, LoraName, LoraScale, SamplerName, SizeText, Steps, Strength, size_text
 
 PACKAGE = Path(__file__).resolve().parent
@@ -56,6 +58,7 @@ class WeightFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     profiles: tuple[str, ...] = ()  # once read, the bundles that have it
     remote: Remote | None = None  # where `fetch` gets it; of the archive, if it comes in one
     member: str | None = None  # its name in that archive
+    beside: str | None = None  # once read, the folder of the operator's manifest that lists it
 
     @property
     def format(self) -> Format:
@@ -274,15 +277,28 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def read_manifest(path: Path = DEFAULT_MANIFEST) -> Manifest:
     """Raises WeightsError naming the file and the field."""
     table = _read_toml(path)
+    table = extended(path, table, _read_toml(DEFAULT_MANIFEST) if is_extension(path, table) else {})
     _refuse_missing_adapters(path, table.get("bundles"))
     manifest = _convert(path, table, Manifest)
-    included = [_convert(path.parent / name, _read_toml(path.parent / name), _FileList) for name in manifest.include]
+    lists = [_included(path.parent, name) for name in manifest.include]
+    included = [_convert(name, _read_toml(name), _FileList) for name in lists]
     published = [file for repository in manifest.repositories for file in repository.weight_files()]
-    files = [*manifest.files, *(f for part in included for f in part.files), *published]
+    files = [*_placed(path, manifest.files), *(f for part in included for f in part.files), *published]
     _refuse_wrong_defaults(path, manifest.bundles)
     _refuse_strange_paths(path, files)
     _refuse_stated_profiles(path, files)
     return msgspec.structs.replace(manifest, files=files).with_profiles()
+
+
+def _included(folder: Path, name: str) -> Path:
+    """Beside the manifest, or else ours: a copy of our manifest names lists that stayed here."""
+    return PACKAGE / name if not (folder / name).is_file() and (PACKAGE / name).is_file() else folder / name
+
+
+def _placed(path: Path, files: Iterable[WeightFile]) -> list[WeightFile]:
+    """Files that an operator's manifest lists may lie beside it."""
+    folder = path.resolve().parent
+    return [file if folder == PACKAGE else msgspec.structs.replace(file, beside=str(folder)) for file in files]
 
 
 class _FileList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -368,8 +384,14 @@ def faces_folder(faces_dir: str | Path | None, weights_dir: Path | None) -> Path
     return weights_dir / FACES if weights_dir is not None else None
 
 
+def folder_of(file: WeightFile, root: Path) -> Path:
+    """What the file's path is relative to: `root`, but for what an operator adds to the embedded bundle."""
+    is_added = root == PACKAGE and file.beside is not None and not (root / file.path).is_file()
+    return Path(file.beside) if is_added and file.beside else root
+
+
 def missing_files(files: Iterable[WeightFile], root: Path) -> list[WeightFile]:
-    return [file for file in files if not (root / file.path).is_file()]
+    return [file for file in files if not (folder_of(file, root) / file.path).is_file()]
 
 
 def refuse_noncommercial(name: str, files: Iterable[WeightFile], *, accept: bool) -> list[WeightFile]:

@@ -19,9 +19,11 @@ from models.bundle.bundle import Bundle
 from models.engine.decoding import decoding_on
 from models.engine.engine import BooksError, Engine, Exit, FinishedRow, TickReport
 from models.engine.rows import Row
+from models.faces.files import FacesUnavailable
 from models.finish.encoding import encode_image, encode_preview
 from models.finish.presenting import present
 from models.sdxl.conditioning import RowConditioning
+from models.weights.errors import WeightsError
 from models.wire.events import Done, Dropped, Failed, Portrait, Stepped
 from models.wire.messages import Cancel, FromWorker, Shutdown, ToWorker
 from models.wire.order import Order
@@ -110,6 +112,9 @@ class Worker:
         ):
             try:
                 bundle = self._load()
+            except (WeightsError, FacesUnavailable) as error:  # which say it all
+                self._send(Broken(message=str(error)))
+                return
             except Exception as error:
                 log.exception("the worker can't start")
                 self._send(Broken(message=f"{type(error).__name__}: {error}"))

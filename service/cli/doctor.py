@@ -65,6 +65,11 @@ def report(found: dict[str, Any]) -> Iterator[str]:
 
 def _bundle(bundle: dict[str, Any]) -> Iterator[str]:
     yield f"  {_mark(bundle['present'])} {bundle['name']}: {bundle.get('title', '')}"
+    if verdict := bundle.get("verdict"):
+        yield f"       verdict: {verdict}"
+    if bundle.get("gpu_bytes"):
+        gpu, cpu = (f"{bundle[f'{device}_bytes'] / 1e9:.2g} GB" for device in ("gpu", "cpu"))
+        yield f"       memory: weights take about {gpu} of a GPU's, or {cpu} of a CPU's, before pictures are computed"
     for adapter in bundle.get("adapters", []):
         own, shared = (f"{adapter[f'{whose}_bytes'] / 1e6:,.0f} MB" for whose in ("own", "shared"))
         yield f"       adapter {adapter['name']}: {own} of its own, {shared} shared"

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.models.faces import face_graphs
 
 
@@ -26,8 +28,13 @@ def test_a_complete_bundle_is_present_and_a_lost_file_is_named_with_its_origin(w
     assert bundle["missing"] == ["base/unet/config.json (from made by a test)"]
 
 
-def test_without_a_weights_folder_the_command_that_fills_one_is_told():
-    bundles = {bundle["name"]: bundle for bundle in examine()["bundles"]}
+@pytest.fixture(scope="module")
+def usual():
+    return examine()
+
+
+def test_without_a_weights_folder_the_command_that_fills_one_is_told(usual):
+    bundles = {bundle["name"]: bundle for bundle in usual["bundles"]}
     assert bundles["tiny"]["present"]
     assert bundles["commercial"]["how"].startswith("proofsheet fetch commercial --weights-dir FOLDER")
 
@@ -40,8 +47,8 @@ def test_a_broken_manifest_is_a_finding(tmp_path):
     assert "manifest.toml" in finding["how"]
 
 
-def test_the_face_analyzers_are_listed_with_their_terms():
-    faces = {face["name"]: face for face in examine()["faces"]}
+def test_the_face_analyzers_are_listed_with_their_terms(usual):
+    faces = {face["name"]: face for face in usual["faces"]}
     assert faces["bundled"]["present"]
     assert faces["insightface:buffalo_l"]["commercial"] == "no"
     assert "folder" in faces["yunet"]["problem"]
@@ -52,3 +59,23 @@ def test_a_face_detector_says_where_it_looks_first(tmp_path):
     faces = {face["name"]: face for face in examine("--faces-dir", str(tmp_path), "--face-side", "320")["faces"]}
     assert faces["yunet"]["sides"] == [320, 640]
     assert faces["bundled"]["sides"] == []
+
+
+def test_every_bundle_has_a_verdict_and_the_memory_that_it_will_need(usual):
+    bundles = {bundle["name"]: bundle for bundle in usual["bundles"]}
+    assert bundles["tiny"]["verdict"] == "ready"
+    assert bundles["commercial"]["verdict"] == "19 files are missing"
+    assert "--accept-noncommercial" in bundles["research"]["verdict"]
+    assert 6e9 < bundles["commercial"]["gpu_bytes"] < 9e9
+    assert bundles["commercial"]["cpu_bytes"] == 2 * bundles["commercial"]["gpu_bytes"]
+
+
+def test_a_package_that_is_not_installed_is_a_finding():
+    package = "onnxruntime"
+    code = f"import sys, runpy; sys.modules['{package}'] = None; runpy.run_module('models.doctor', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    [faces] = found["faces"]
+    assert f"the package {package} is not installed" in faces["problem"]
+    tiny = next(bundle for bundle in found["bundles"] if bundle["name"] == "tiny")
+    assert f"the package {package} is not installed" in tiny["verdict"]

@@ -1,5 +1,6 @@
 """`proofsheet generate` and `proofsheet doctor`, as a person at a terminal meets them."""
 
+import json
 import subprocess
 import sys
 
@@ -155,3 +156,25 @@ def test_a_doctor_that_fails_itself_is_an_error_with_its_last_line():
 def test_a_doctor_is_read_from_its_last_line():
     code = "print('a warning'); print('{\"python\": \"3\"}')"
     assert examine(Settings(), command=(sys.executable, "-c", code)) == {"python": "3"}
+
+
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["generate", __file__]])
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--bundle", "nope"], "bundle 'nope' is not in the manifest"),
+        (["--bundle", "commercial", "--weights-dir", "/nowhere"], "proofsheet fetch commercial"),
+        (["--bundle", "research"], "may not be used commercially"),
+    ],
+)
+def test_weights_that_can_t_be_served_end_the_start_with_one_sentence(tmp_path, monkeypatch, command, options, why):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, [*command, *options])
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert why in result.output
+
+
+def test_doctor_prints_json_for_a_program(monkeypatch):
+    monkeypatch.setattr("service.__main__.examine", lambda _settings: FOUND)
+    result = CliRunner().invoke(main, ["doctor", "--json"])
+    assert json.loads(result.stdout) == FOUND
