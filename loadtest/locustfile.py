@@ -4,7 +4,8 @@
 
 Every answer is timed from the moment its request was *due*. A service (or this generator) that falls behind
 therefore shows up in the latencies, instead of delaying the requests that would have measured it.
-Exits 1 when too few of the offered requests were answered within the objective; a refusal is a miss too.
+Exits 1 when too few of the offered requests were answered within the objective; a refusal is a miss too. The last line
+is one JSON object in every case; its `failed` says what was not good enough.
 """
 
 import argparse
@@ -39,6 +40,7 @@ class Scorecard:
         self.answered_ms: list[float] = []
         self.misses: dict[str, int] = {}
         self.lags_ms: list[float] = []
+        self.figures: dict[str, object] = {}  # of the run, once it was judged
 
     def record(self, response_time: float, exception: Exception | None, **_: object) -> None:
         if exception is None:
@@ -50,19 +52,27 @@ class Scorecard:
         offered = max(self.planned, len(self.answered_ms) + sum(self.misses.values()))
         within = sum(ms <= self.options.slo_ms for ms in self.answered_ms) / offered if offered else 0.0
         lag = percentile(self.lags_ms, 0.99) if self.lags_ms else 0.0
-        figures = {
+        failed: list[str] = []
+        if within < self.options.within:
+            failed.append(f"{within:.2%} within {self.options.slo_ms:g} ms, wanted {self.options.within:.2%}")
+        if lag > self.options.max_lag_ms:
+            failed.append(f"requests left {lag:.1f} ms late: this machine is too busy to measure with")
+        for reason in failed:
+            print(f"FAILED: {reason}", flush=True)
+            environment.process_exit_code = 1
+        self.figures = {
             "offered": offered,
             "answered": len(self.answered_ms),
             "misses": self.misses,
             "within_slo": round(within, 4),
             **{f"p{q}_ms": round(percentile(self.answered_ms, q / 100), 1) for q in (50, 95, 99) if self.answered_ms},
             "send_lag_p99_ms": round(lag, 2),
+            "failed": failed,
         }
-        print(json.dumps(figures), flush=True)
-        if within < self.options.within:
-            fail(environment, f"{within:.2%} within {self.options.slo_ms:g} ms, wanted {self.options.within:.2%}")
-        if lag > self.options.max_lag_ms:
-            fail(environment, f"requests left {lag:.1f} ms late: this machine is too busy to measure with")
+
+    def tell(self, **_: object) -> None:
+        """After all that locust prints itself."""
+        print(json.dumps(self.figures), flush=True)
 
 
 class PortraitUser(FastHttpUser):
@@ -151,11 +161,7 @@ def set_up(environment: Environment, **_: object) -> None:
     PortraitUser.scorecard = scorecard = Scorecard(environment.parsed_options)
     environment.events.request.add_listener(scorecard.record)
     environment.events.quitting.add_listener(scorecard.judge)
-
-
-def fail(environment: Environment, reason: str) -> None:
-    print(f"FAILED: {reason}", flush=True)
-    environment.process_exit_code = 1
+    environment.events.quit.add_listener(scorecard.tell)
 
 
 def is_image(response: ResponseContextManager) -> bool:

@@ -18,6 +18,7 @@ scripts/speed_table.py makes the table of speed of what lies there. One JSON obj
 it on the CPU, on tiny networks: it tests this script and measures nothing.
 """
 
+import ctypes
 import datetime
 import json
 import os
@@ -73,6 +74,16 @@ def plans(parts: Sequence[str], shapes: Shapes, compile: str, cache: str) -> Ite
         yield "ours, eager", ours | {"cases": single, "compile": "off", "graphs": False}
     if "compiled" in parts:
         yield "stock, compiled", stock | {"kind": "stock-compiled", "cases": single[:1]}
+
+
+def has_gpu() -> bool:
+    """Asks the driver: torch would take seconds to be imported, only to say no."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int()
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
 def in_process(plan: Block, seconds: float) -> Block:
@@ -207,6 +218,10 @@ def main(
     wanted = parts.split(",")
     if unknown := set(wanted) - set(PARTS):
         raise click.BadParameter(f"{', '.join(sorted(unknown))}; there are {', '.join(PARTS)}", param_hint="--parts")
+    if not toy and not has_gpu():
+        raise click.ClickException(
+            "this measures an NVIDIA GPU, and the driver finds none here; --toy tries it without"
+        )
     shapes, launch = (TOY, as_toy) if toy else (FULL, in_fresh_process)
     result = run(wanted, shapes, launch, "off" if toy else compile_, budget)
     if not result["blocks"]:

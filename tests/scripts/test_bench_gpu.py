@@ -26,6 +26,19 @@ def case(adapter, size, batch, p50):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("arguments", [[], ["--parts", "compare"], ["--budget", "10"]])
+def test_without_a_gpu_it_stops_at_once_with_a_sentence(monkeypatch, arguments):
+    monkeypatch.setattr(bench_gpu.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(bench_gpu, "run", None)  # nothing is started
+    told = CliRunner().invoke(bench_gpu.main, arguments)
+    assert told.exit_code == 1
+    assert told.output == "Error: this measures an NVIDIA GPU, and the driver finds none here; --toy tries it without\n"
+
+
+def refuse(name):
+    raise OSError(f"{name}: cannot open shared object file")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own
