@@ -15,6 +15,7 @@ from service.api.body.limits import UploadLimits
 from service.api.codes import codes
 from service.api.cors import Cors
 from service.api.envelope import Envelope
+from service.api.forwarded import Forwarded
 from service.api.front import Front
 from service.api.head import HeadAsGet
 from service.api.openapi.plugin import openapi_config
@@ -116,7 +117,7 @@ def create_app(
     handler: ASGIApp = HeadAsGet(app.asgi_handler)
     if settings.cors_origins:
         handler = Cors(handler, settings.cors_origins)
-    app.asgi_handler = Envelope(handler, metrics_page, tracer)
+    app.asgi_handler = Forwarded(Envelope(handler, metrics_page, tracer), settings.trusted_proxies)
     return app
 
 

@@ -73,10 +73,10 @@ class ServiceError(Exception):
             headers=dict(self.headers),
         )
 
-    def problem(self, request_id: str) -> dict[str, Any]:
-        """The RFC 9457 body."""
+    def problem(self, request_id: str, prefix: str = "") -> dict[str, Any]:
+        """The RFC 9457 body; `prefix` stands before our paths in the caller's address."""
         body: dict[str, Any] = {
-            "type": self.problem_type or f"/docs/errors#{self.code}",
+            "type": self.problem_type or f"{prefix}/docs/errors#{self.code}",
             "title": self.title,
             "status": self.status,
             "code": self.code,

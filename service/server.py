@@ -205,6 +205,7 @@ def make_server(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # ours are read by service/api/forwarded.py
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=settings.drain_seconds,
     )
@@ -213,9 +214,10 @@ def make_server(
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A bound socket. Raises OSError when the address is taken."""
+    """A bound socket, of both families where the host is `::`. Raises OSError when the address is taken."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    both = settings.host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((settings.host, settings.port), family=family, backlog=2048, dualstack_ipv6=both)
 
 
 async def serve(

@@ -119,6 +119,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     cors_origins: Annotated[
         tuple[str, ...], Meta(description="Origins whose pages may read answers, as https://shop.example.")
     ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses and networks of proxies whose X-Forwarded-Proto, -Host and -Prefix are believed."),
+    ] = ("127.0.0.1", "::1")
     webhook_loopback: Annotated[
         bool, Meta(description="Let webhooks go to this machine too, over http or https: for tests.")
     ] = False
@@ -214,6 +218,14 @@ def load_settings(environ: Mapping[str, str], flags: Mapping[str, str] | None = 
                 f"{env_key('cors_origins')}: {origin!r} is no origin; wanted scheme, host and port as a browser sends "
                 "them, with no path and no pattern: https://shop.example, http://localhost:5173"
             )
+    for proxy in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as error:
+            raise SettingsError(
+                f"{env_key('trusted_proxies')}: {proxy!r} is no address and no network ({error}); wanted 10.0.0.5 or "
+                "10.0.0.0/8 or fd00::/8"
+            ) from None
     return settings
 
 

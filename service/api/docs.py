@@ -11,6 +11,7 @@ from service.access.guard import OPEN
 from service.api.codes import Meanings, codes
 from service.api.openapi.plugin import DocumentPlugin
 from service.api.openapi.statuses import STATUSES
+from service.api.record import record_of
 
 Json = dict[str, Any]
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -26,22 +27,26 @@ AnyRequest = Request[Any, Any, Any]
 @get("/openapi.json", operation_id="openapi", summary="The OpenAPI document", opt=OPEN)
 async def openapi_json(request: AnyRequest) -> dict[str, Any]:
     """This interface, all surfaces of it; `Input` and `Output` are those of the model at Cog's root."""
-    return document_of(request)
+    return document_of(request) | {"servers": [{"url": record_of(request.scope).prefix or "/"}]}
 
 
 @get("/docs", include_in_schema=False, opt=OPEN)
 async def docs(request: AnyRequest) -> Response[str]:
     """The page."""
-    text = page(document_of(request))
+    text = page(document_of(request), record_of(request.scope).prefix)
     return Response(text, media_type=MediaType.HTML, headers={"Content-Security-Policy": POLICY})
 
 
 @get("/docs/errors", include_in_schema=False, opt=OPEN)
-async def docs_errors() -> Response[str]:
+async def docs_errors(request: AnyRequest) -> Response[str]:
     """Where the `type` of a problem leads: what its code means. The problem itself has the sentence."""
     by_status = "".join(_codes(status, meanings) for status, meanings in codes().items())
     body = "<h1>Refusals and failures</h1>" + _text(ERRORS) + by_status
-    return Response(_framed("Errors", body), media_type=MediaType.HTML, headers={"Content-Security-Policy": POLICY})
+    return Response(
+        _framed("Errors", body, record_of(request.scope).prefix),
+        media_type=MediaType.HTML,
+        headers={"Content-Security-Policy": POLICY},
+    )
 
 
 @get("/docs/style.css", include_in_schema=False, opt=OPEN, sync_to_thread=False)
@@ -60,24 +65,26 @@ def document_of(request: AnyRequest) -> Json:
     return next(plugin for plugin in config.render_plugins if isinstance(plugin, DocumentPlugin)).whole(request.app)
 
 
-def page(document: Json) -> str:
-    """The whole document as HTML. Everything in it is ours, and is escaped all the same."""
+def page(document: Json, prefix: str = "") -> str:
+    """The whole document as HTML, with `prefix` before our paths. All in it is ours, and is escaped all the same."""
     info, tags = document["info"], document["tags"]
     groups = [_group(document, tag) for tag in tags]
     links = "".join(f'<li><a href="#{escape(tag["name"])}">{escape(tag["name"])}</a></li>' for tag in tags)
     return _framed(
         info["title"],
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>{_text(info['description'])}"
-        '<p>For machines: <a href="/openapi.json">openapi.json</a></p>'
+        f'<p>For machines: <a href="{escape(prefix)}/openapi.json">openapi.json</a></p>'
         f"<nav><ul>{links}</ul></nav>{''.join(groups)}",
+        prefix,
     )
 
 
-def _framed(title: str, body: str) -> str:
+def _framed(title: str, body: str, prefix: str) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{escape(title)}</title><link rel="stylesheet" href="/docs/style.css"></head><body>{body}</body></html>'
+        f'<title>{escape(title)}</title><link rel="stylesheet" href="{escape(prefix)}/docs/style.css"></head>'
+        f"<body>{body}</body></html>"
     )
 
 

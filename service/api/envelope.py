@@ -9,6 +9,7 @@ from typing import Any, cast
 from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
 
 from service.access.caller import SCOPE_KEY
+from service.api.forwarded import prefix_of
 from service.api.record import KEY, RequestRecord
 from service.metrics import Metrics
 from service.telemetry import IdsOnly, Span, Tracer
@@ -37,7 +38,7 @@ class Envelope:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         tracer = self._quiet_tracer if scope["path"] in PROBES else self._tracer
         span = tracer.begin(_header(scope, b"traceparent"), _header(scope, b"tracestate"))
-        record = RequestRecord(_header(scope, b"x-request-id"), span.trace)
+        record = RequestRecord(_header(scope, b"x-request-id"), span.trace, prefix_of(scope))
         scope[KEY] = record  # pyright: ignore[reportGeneralTypeIssues] - a key of our own in the scope
 
         async def send_wrapped(message: Message) -> None:

@@ -160,7 +160,7 @@ class EventStream:
                 return "done", DoneEvent(id=job.id, model=summary.model, style=summary.style, timings_ms=timings)
             case Ended():  # after the headers are out a failure is an event, not a status
                 self._record.code = event.error.code
-                return "error", event.error.problem(self._record.request_id)
+                return "error", event.error.problem(self._record.request_id, self._record.prefix)
 
 
 async def _next(events: AsyncGenerator[Logged, None]) -> Logged | None:

@@ -45,7 +45,8 @@ class JobAnswer(Struct, frozen=True, kw_only=True):
     links: JobLinks
 
 
-def job_answer(job: Job, request_id: str, kept_seconds: float) -> JobAnswer:
+def job_answer(job: Job, request_id: str, kept_seconds: float, prefix: str = "") -> JobAnswer:
+    """`prefix` stands before our paths in the caller's address."""
     return JobAnswer(
         id=job.id,
         status=job.state,
@@ -62,13 +63,14 @@ def job_answer(job: Job, request_id: str, kept_seconds: float) -> JobAnswer:
         faces=job.started.faces if job.started is not None else [],
         warnings=job.started.warnings if job.started is not None else [],
         timings_ms=timings_answer(job, job.timings, job.total_ms) if job.timings is not None else None,
-        error=job.error.problem(request_id) if job.error is not None else None,
-        links=links(job),
+        error=job.error.problem(request_id, prefix) if job.error is not None else None,
+        links=links(job, prefix),
     )
 
 
-def links(job: Job) -> JobLinks:
-    return JobLinks(self_=f"/v1/jobs/{job.id}", events=f"/v1/jobs/{job.id}/events")
+def links(job: Job, prefix: str) -> JobLinks:
+    place = f"{prefix}/v1/jobs/{job.id}"
+    return JobLinks(self_=place, events=f"{place}/events")
 
 
 def rounded(seconds: float | None) -> float | None:

@@ -19,10 +19,10 @@ class JobEnded(Struct, frozen=True, kw_only=True):
     data: JobAnswer
 
 
-def tell_end(webhooks: Webhooks, target: str, job: Job, request_id: str, kept_seconds: float) -> None:
+def tell_end(webhooks: Webhooks, target: str, job: Job, request_id: str, kept_seconds: float, prefix: str = "") -> None:
     """To be called at the job's end. Waits for nothing."""
     name = f"job.{job.state}"
-    data = msgspec.structs.replace(job_answer(job, request_id, kept_seconds), images=[])
+    data = msgspec.structs.replace(job_answer(job, request_id, kept_seconds, prefix), images=[])
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     body = msgspec.json.encode(JobEnded(type=name, timestamp=now, data=data))
     webhooks.deliver(target, name, body, caller_id=job.caller.id)

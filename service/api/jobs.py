@@ -62,7 +62,7 @@ def job_response(
     job: Job, record: RequestRecord, front: Front, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> ASGIResponse:
     record.job_id = job.id
-    answer = job_answer(job, record.request_id, front.settings.result_seconds)
+    answer = job_answer(job, record.request_id, front.settings.result_seconds, record.prefix)
     if job.is_deleted:
         answer = msgspec.structs.replace(answer, images=[], kept_seconds=0.0)
     body = msgspec.json.encode(answer)
@@ -73,7 +73,7 @@ def accepted_response(job: Job, record: RequestRecord, front: Front, preferences
     """202: the job runs on, and here is where to ask for it, and when first."""
     wait = math.ceil(job.eta_seconds or 1.0)
     record.headers["Preference-Applied"] = preferences.applied
-    headers = {"Location": links(job).self_, "Retry-After": str(min(max(wait, 1), 60))}
+    headers = {"Location": links(job, record.prefix).self_, "Retry-After": str(min(max(wait, 1), 60))}
     return job_response(job, record, front, status=202, headers=headers)
 
 

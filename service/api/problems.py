@@ -50,7 +50,8 @@ def answer_service_error(request: AnyRequest, error: ServiceError) -> Response[b
         headers["Retry-After"] = str(error.retry_after_seconds)
     if error.closes_connection:
         headers["Connection"] = "close"
-    body = error.problem(record_of(request.scope).request_id)
+    record = record_of(request.scope)
+    body = error.problem(record.request_id, record.prefix)
     return problem_response(request, error.status, body, headers)
 
 
@@ -76,13 +77,14 @@ def answer_bug(request: AnyRequest, error: Exception) -> Response[bytes]:
 
 
 def _plain_problem(request: AnyRequest, status: int, code: str, title: str, detail: str) -> dict[str, Any]:
+    record = record_of(request.scope)
     return {
-        "type": f"/docs/errors#{code}",
+        "type": f"{record.prefix}/docs/errors#{code}",
         "title": title,
         "status": status,
         "code": code,
         "detail": detail,
-        "request_id": record_of(request.scope).request_id,
+        "request_id": record.request_id,
     }
 
 

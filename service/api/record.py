@@ -19,10 +19,11 @@ KEY = "proofsheet_record"
 class RequestRecord:
     """One per request, made by the envelope and found by `record_of`."""
 
-    def __init__(self, request_id: str | None, trace: Trace | None = None) -> None:
+    def __init__(self, request_id: str | None, trace: Trace | None = None, prefix: str = "") -> None:
         given = request_id is not None and SANE_ID.fullmatch(request_id) is not None
         self.request_id: str = request_id if given and request_id else secrets.token_hex(8)
         self.trace = trace or continue_trace(None)
+        self.prefix = prefix  # of our paths in the caller's address
         self.started = time.perf_counter()
         self.stages: dict[str, float] = {}  # name -> milliseconds, in the order they ended
         self.status = 0

@@ -113,7 +113,7 @@ def enter(
         job.when_over(lambda: add_job_span(front.tracer, job))
     if (target := options.webhook) is not None:
         kept = front.settings.result_seconds
-        job.when_over(lambda: tell_end(front.webhooks, target, job, record.request_id, kept))
+        job.when_over(lambda: tell_end(front.webhooks, target, job, record.request_id, kept, record.prefix))
     job.attach()
     record.job_id = job.id
     return job

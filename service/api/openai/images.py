@@ -86,7 +86,7 @@ async def _answer(request: AnyRequest, asked: ImagesRequest, job: Job, kind: Kin
 def _problem(record: RequestRecord, error: ServiceError) -> dict[str, Any]:
     """A failure after the headers are out; it is noted as an answer's would be."""
     record.code = error.code
-    return error.problem(record.request_id)
+    return error.problem(record.request_id, record.prefix)
 
 
 OPENAI = Surface(

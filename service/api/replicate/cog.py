@@ -40,10 +40,10 @@ PUBLISHED = PublishedModels()
 class CogRoot(Struct, frozen=True, kw_only=True):
     """Where the rest is."""
 
-    docs_url: str = "/docs"
-    openapi_url: str = "/openapi.json"
-    predictions_url: str = "/predictions"
-    health_check_url: str = "/health-check"
+    docs_url: str
+    openapi_url: str
+    predictions_url: str
+    health_check_url: str
     model: str
     version: str
 
@@ -62,9 +62,17 @@ class CogHealth(Struct, frozen=True, kw_only=True):
 
 
 @get("/", operation_id="cogRoot", summary="What is where", opt=OPEN)
-async def cog_root(front: NamedDependency[Front]) -> CogRoot:
+async def cog_root(request: AnyRequest, front: NamedDependency[Front]) -> CogRoot:
     """The addresses that a Cog container tells at its root."""
-    return CogRoot(model=front.settings.cog_model, version=package_version())
+    prefix = record_of(request.scope).prefix
+    return CogRoot(
+        docs_url=f"{prefix}/docs",
+        openapi_url=f"{prefix}/openapi.json",
+        predictions_url=f"{prefix}/predictions",
+        health_check_url=f"{prefix}/health-check",
+        model=front.settings.cog_model,
+        version=package_version(),
+    )
 
 
 @get("/health-check", operation_id="cogHealth", summary="The state, for Cog's clients", opt=OPEN)
