@@ -41,8 +41,8 @@ AnyRequest = Request[Any, Any, Any]
 )
 async def create_final(request: AnyRequest, front: NamedDependency[Front]) -> ASGIApp:
     """The same person in the same composition: the preview is made again, and then refined, enlarged and unmarked."""
+    record_of(request.scope).headers["Vary"] = "Accept, Prefer"
     accepted = choose_form(request.headers.get("accept"))
-    record_of(request.scope).headers["Vary"] = "Prefer"
     require(caller_of(request.scope), "final")
     form = (await receive(request, front, FinalForm, accepted.defaults)).form
     answer_form = accepted.form_for(1, form.delivery.format)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from service.access.guard import ADMIN, OPEN
 from service.api.accept import is_named
 from service.api.front import Front
+from service.api.record import record_of
 from service.errors import NoCapacity
 from service.metrics import OPEN_METRICS, PROMETHEUS, package_version
 from service.workers.protocol import WorkerStatus
@@ -66,6 +67,7 @@ def health(front: NamedDependency[Front]) -> HealthAnswer:
 @get("/metrics", opt=ADMIN, include_in_schema=False, sync_to_thread=False)
 def metrics(request: AnyRequest, front: NamedDependency[Front]) -> Response[bytes]:
     """The page that Prometheus reads; as OpenMetrics for who asks for that by name."""
+    record_of(request.scope).headers["Vary"] = "Accept"
     if is_named(OPEN_METRICS, request.headers.get("accept")):
         return Response(front.metrics.open_page(), media_type=f"{OPEN_METRICS}; version=1.0.0; charset=utf-8")
     return Response(front.metrics.page(), media_type=PROMETHEUS)  # to which Litestar adds the charset

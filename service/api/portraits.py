@@ -31,8 +31,8 @@ AnyRequest = Request[Any, Any, Any]
 )
 async def create_portraits(request: AnyRequest, front: NamedDependency[Front]) -> ASGIApp:
     """Make portraits of the person in the selfies."""
+    record_of(request.scope).headers["Vary"] = "Accept, Prefer"
     accepted = choose_form(request.headers.get("accept"))
-    record_of(request.scope).headers["Vary"] = "Prefer"
     upload = await receive(request, front, PortraitForm, accepted.defaults)
     try:
         form = accepted.form_for(upload.form.n, upload.form.delivery.format)

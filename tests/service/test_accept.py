@@ -4,6 +4,8 @@ import pytest
 
 from service.api.accept import choose_form
 from service.errors import NotAcceptable
+from tests.service.clients import PICTURE, one
+from tests.service.harness import JPEG, SELFIE, build_service
 
 NAVIGATION = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
 OLD_NAVIGATION = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -125,3 +127,24 @@ def test_a_page_that_may_not_be_json_can_not_be_had(header):
 def test_several_pictures_are_refused_where_nothing_else_is_accepted(header, num_images):
     with pytest.raises(NotAcceptable, match="one_image_only"):
         choose_form(header).form_for(num_images, "png")
+
+
+@pytest.mark.parametrize("headers", [{}, {"Accept": "image/png"}, {"Accept": "text/html"}, {"Prefer": "respond-async"}])
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/v1/portraits", {"content": SELFIE, "headers": JPEG}),
+        ("/v1/finals", {"json": {"proof": "proof.of-a-picture"}}),
+        ("/predictions", {"json": {"input": {"image": PICTURE, "prompt": "a woman"}}}),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+async def test_an_answer_that_depends_on_accept_or_prefer_says_so_whichever_it_is(path, sent, headers):
+    service = build_service(cog_model="proofsheet/portraits")
+    answer = await one("POST", path, service=service, **sent | {"headers": sent.get("headers", {}) | headers})
+    assert answer.headers["vary"] == "Accept, Prefer"
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/openmetrics-text"])
+async def test_the_page_of_metrics_depends_on_accept(accept):
+    assert (await one("GET", "/metrics", headers={"Accept": accept})).headers["vary"] == "Accept"

@@ -140,6 +140,6 @@ async def test_what_an_answer_depends_on_is_named_in_one_vary() -> None:
     async with client_of(build_service(cors_origins=(ORIGIN,))) as client:
         foreign = await client.post("/v1/portraits", content=SELFIE, headers=JPEG | {"Origin": "https://evil.example"})
         plain = await client.get("/livez")
-    assert foreign.headers.get_list("vary") == ["Prefer, Origin"]
+    assert foreign.headers.get_list("vary") == ["Accept, Prefer, Origin"]
     assert plain.headers.get_list("vary") == ["Origin"]
     assert not [name for name in foreign.headers if name.startswith("access-control-")]

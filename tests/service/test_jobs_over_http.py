@@ -48,7 +48,7 @@ async def test_respond_async_answers_202_with_the_jobs_place_and_the_images_come
     assert accepted.status_code == 202
     assert accepted.headers["location"] == f"/v1/jobs/{accepted.json()['id']}" == accepted.json()["links"]["self"]
     assert accepted.headers["preference-applied"] == "respond-async"
-    assert accepted.headers["vary"] == "Prefer"
+    assert accepted.headers["vary"] == "Accept, Prefer"
     assert int(accepted.headers["retry-after"]) >= 1
     assert (accepted.json()["status"], accepted.json()["position"]) in (("queued", 1), ("running", 0))
     assert accepted.json()["images"] == []

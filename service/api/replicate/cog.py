@@ -186,6 +186,7 @@ def _answer(
 
 
 def _check_accept(request: AnyRequest) -> None:
+    record_of(request.scope).headers["Vary"] = "Accept, Prefer"
     if request.headers.get("accept", "").lower().startswith("text/event-stream"):
         message = "No stream comes from here: create with Prefer: respond-async and read /v1/predictions/{id}/stream."
         raise NotAcceptable("not_acceptable", message)
