@@ -107,7 +107,7 @@ def create_app(
         middleware=[DefineMiddleware(Guard, keys=secrets.keys, quotas=front.quotas)],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=[running],
-        openapi_config=openapi_config(surfaces, settings.cog_model),
+        openapi_config=openapi_config(surfaces, settings),
         logging_config=None,  # ours is set up once, by the process; Litestar's would log nothing of a 500
         debug=False,  # a traceback page would show callers' values
     )

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from service.api.front import Front
 from service.api.refusals import PROBLEM_SHAPE, RefusalShape
+from service.settings import Settings
 
 Schemas = dict[str, dict[str, Any]]
 
@@ -21,7 +22,7 @@ class Part(Protocol):
         ...
 
 
-def no_schemas(_cog_model: str) -> Schemas:
+def no_schemas(_settings: Settings) -> Schemas:
     return {}
 
 
@@ -40,7 +41,7 @@ class Surface:
     paths: Sequence[str] = ()
     parts: Mapping[str, Callable[[Front], Part]] = field(default_factory=dict[str, Callable[[Front], Part]])
     structs: Sequence[type[Struct]] = ()
-    schemas: Callable[[str], Schemas] = no_schemas
+    schemas: Callable[[Settings], Schemas] = no_schemas
     operations: Callable[[], Schemas] = dict
 
     @property

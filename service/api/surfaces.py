@@ -26,7 +26,7 @@ PORTRAITS = Surface(
     about="Our own interface.",
     routes=[create_portraits, create_identity, create_final, get_job, follow_job, cancel_job],
     structs=STRUCTS,
-    schemas=lambda _cog_model: {"Problem": PROBLEM_SCHEMA},
+    schemas=lambda _settings: {"Problem": PROBLEM_SCHEMA},
 )
 OPERATION = Surface(
     name="Operation",

@@ -28,7 +28,8 @@ CHECKED = [
         "response_schema_conformance",
     )
 ]
-DOCUMENT = whole_document(build_service().app, SURFACES, "tencentarc/photomaker")
+SERVICE = build_service()
+DOCUMENT = whole_document(SERVICE.app, SURFACES, SERVICE.settings)
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = {result.ok().definition.raw["operationId"]: result.ok() for result in SCHEMA.get_all_operations()}
 KEPT_TO = [(name, GenerationMode.POSITIVE) for name in OPERATIONS]

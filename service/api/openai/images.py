@@ -96,6 +96,6 @@ OPENAI = Surface(
     paths=["/v1/images"],
     refusals=OPENAI_SHAPE,
     structs=STRUCTS,
-    schemas=lambda _cog_model: {"OpenAIError": ERROR},
+    schemas=lambda _settings: {"OpenAIError": ERROR},
     operations=operations,
 )

@@ -9,15 +9,16 @@ from service.api.openapi.pieces import REFERENCE, media, reference
 from service.api.openapi.statuses import MAKING, READING, STATUSES
 from service.api.refusals import PROBLEM
 from service.api.surface import Surface, shape_at
+from service.settings import Settings
 
 Json = dict[str, Any]
 
 
-def complete(document: Json, surfaces: Sequence[Surface], cog_model: str) -> None:
-    """Changes the document in place. `cog_model` is the one whose inputs Cog's root takes."""
+def complete(document: Json, surfaces: Sequence[Surface], settings: Settings) -> None:
+    """Changes the document in place."""
     structs = [struct for surface in surfaces for struct in surface.structs]
     _, schemas = msgspec.json.schema_components(structs, ref_template=REFERENCE)
-    document["components"]["schemas"] |= schemas | _merged(surface.schemas(cog_model) for surface in surfaces)
+    document["components"]["schemas"] |= schemas | _merged(surface.schemas(settings) for surface in surfaces)
     document["paths"] = {path: ways for path, ways in document["paths"].items() if not path.startswith("/schema")}
     more = _merged(surface.operations() for surface in surfaces)
     groups = {name: surface.name for surface in surfaces for name in surface.operation_ids}

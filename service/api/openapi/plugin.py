@@ -13,6 +13,7 @@ from service.api.openapi.completion import complete
 from service.api.openapi.keys import add_keys
 from service.api.surface import Surface
 from service.metrics import package_version
+from service.settings import Settings
 
 DESCRIPTION = """One selfie in, new portraits out, in seconds and with no training.
 
@@ -24,10 +25,10 @@ Selfies are held in memory while a request runs and are never written or logged.
 class DocumentPlugin(JsonRenderPlugin):
     """The document as JSON."""
 
-    def __init__(self, surfaces: Sequence[Surface], cog_model: str) -> None:
+    def __init__(self, surfaces: Sequence[Surface], settings: Settings) -> None:
         super().__init__()
         self._surfaces = surfaces
-        self._cog_model = cog_model
+        self._settings = settings
         self._whole: dict[str, Any] | None = None  # it is the same for every request, and takes some milliseconds
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
@@ -36,25 +37,25 @@ class DocumentPlugin(JsonRenderPlugin):
     def whole(self, app: Litestar) -> dict[str, Any]:
         """The document of this one application."""
         if self._whole is None:
-            self._whole = whole_document(app, self._surfaces, self._cog_model)
+            self._whole = whole_document(app, self._surfaces, self._settings)
         return self._whole
 
 
-def whole_document(app: Litestar, surfaces: Sequence[Surface], cog_model: str) -> dict[str, Any]:
+def whole_document(app: Litestar, surfaces: Sequence[Surface], settings: Settings) -> dict[str, Any]:
     """What Litestar derives of the routes, and all that it can't."""
     document = app.openapi_schema.to_schema()
-    complete(document, surfaces, cog_model)
+    complete(document, surfaces, settings)
     add_keys(document, app)
     return document
 
 
-def openapi_config(surfaces: Sequence[Surface], cog_model: str) -> OpenAPIConfig:
+def openapi_config(surfaces: Sequence[Surface], settings: Settings) -> OpenAPIConfig:
     """The document at /schema/openapi.json; the page that shows it is our own (/docs)."""
     return OpenAPIConfig(
         title="Proofsheet",
         version=package_version(),
         description=DESCRIPTION,
-        render_plugins=[DocumentPlugin(surfaces, cog_model)],
+        render_plugins=[DocumentPlugin(surfaces, settings)],
         use_handler_docstrings=True,
         openapi_router=Router("/schema", route_handlers=[], opt=OPEN),
     )

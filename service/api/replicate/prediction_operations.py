@@ -6,6 +6,7 @@ from service.api.openapi.pieces import PICTURE, media, reference, schema_of
 from service.api.replicate.catalogue import INSTANT_ID, OUTPUT, OWN, PHOTOMAKER, PublishedModel
 from service.api.replicate.objects import PredictionObject
 from service.api.replicate.requests import PredictionRequest
+from service.settings import Settings
 
 Json = dict[str, Any]
 STRUCTS = (PredictionObject,)
@@ -54,11 +55,11 @@ WAITING: list[Json] = [
 ]
 
 
-def components(cog_model: str) -> dict[str, Json]:
+def components(settings: Settings) -> dict[str, Json]:
     """Schemas by name. `Input` and `Output` are those of the model that answers at Cog's root, as Cog has them."""
     by_id = {model.id: model for model in (PHOTOMAKER, INSTANT_ID, OWN)}
     inputs = {input_name(model): model.input_schema for model in by_id.values()}
-    return {**inputs, "Input": by_id[cog_model].input_schema, "Output": OUTPUT, "CogError": COG_ERROR}
+    return {**inputs, "Input": by_id[settings.cog_model].input_schema, "Output": OUTPUT, "CogError": COG_ERROR}
 
 
 def input_name(model: PublishedModel) -> str:
