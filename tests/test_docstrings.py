@@ -13,7 +13,7 @@ NAME = re.compile(r"`([a-z]\w*_\w*)(?:\(\))?`")  # with an underscore: of one wo
 FOREIGN = {  # diffusers' and transformers', the checkpoints', the clients', the standards'
     *("control_guidance_start", "force_zeros_for_empty_prompt", "hf_hub_download", "norm_crop", "set_alpha_to_one"),
     *("id_encoder", "image_proj", "ip_adapter", "lora_weights", "text_time", "to_k_ip", "to_v_ip"),
-    *("extra_body", "invalid_token"),
+    *("encode_token_weights", "extra_body", "invalid_token"),
 }
 
 

@@ -204,14 +204,12 @@ def test_replicate_runs_instant_id_in_the_pose_of_another_photo(shop, selfie):
 
 
 async def test_replicate_async_runs_too(shop, selfie):
-    async def run():
-        try:
-            [output] = await shop.async_run(PHOTOMAKER, input=inputs(selfie))
-            return await output.aread()
-        finally:
-            await shop._async_client.aclose()
-
-    assert opened(await run()).format == "PNG"
+    try:
+        [output] = await shop.async_run(PHOTOMAKER, input=inputs(selfie))
+        answer = await output.aread()
+    finally:
+        await shop._async_client.aclose()
+    assert opened(answer).format == "PNG"
 
 
 def test_replicate_creates_polls_and_gets(shop, selfie):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from models.wire.reports import Ready
 from models.wire.setup import Setup
 from scripts.golden import RECORDS
+from scripts.golden.instantid import InstantIDFolder
 from tests.models.running import Harness, picture_of
 
 GOLDEN, GOLDEN_INSTANTID = RECORDS / "photomaker", RECORDS / "instantid"
@@ -100,6 +101,12 @@ def manifest_files(root: Path) -> str:
 @pytest.fixture(scope="session")
 def astronaut():
     return picture_of(skimage.data.astronaut())
+
+
+@pytest.fixture(scope="module")
+def records():
+    """InstantID's recorded tensors, and the modules of their checkpoints."""
+    return InstantIDFolder(GOLDEN_INSTANTID)
 
 
 @pytest.fixture

@@ -36,32 +36,28 @@ def check_answer(name: str, answer: httpx.Response, expect) -> str | None:
 async def test_every_hostile_file_gets_its_refusal():
     service = service_with_real_decoders()
 
-    async def run():
-        async with client_of(service) as client:
+    async with client_of(service) as client:
 
-            async def post(file):
-                answer = await client.post("/v1/portraits", content=file.data, headers={"Content-Type": "image/jpeg"})
-                return check_answer(file.name, answer, file.expect)
+        async def post(file):
+            answer = await client.post("/v1/portraits", content=file.data, headers={"Content-Type": "image/jpeg"})
+            return check_answer(file.name, answer, file.expect)
 
-            # No bytes at all are refused as a request without a picture, before they are one.
-            return [await post(file) for file in FILES if file.name != "empty"]
-
-    assert [wrong for wrong in await run() if wrong] == []
+        # No bytes at all are refused as a request without a picture, before they are one.
+        result = [await post(file) for file in FILES if file.name != "empty"]
+    assert [wrong for wrong in result if wrong] == []
     assert service.front.jobs.in_flight == 0
 
 
 async def test_every_hostile_request_gets_its_refusal():
     service = service_with_real_decoders()
 
-    async def run():
-        async with client_of(service) as client:
+    async with client_of(service) as client:
 
-            async def post(form):
-                headers = {} if form.content_type is None else {"Content-Type": form.content_type}
-                answer = await client.post(f"/v1/portraits?{form.query}", content=form.body, headers=headers)
-                return check_answer(form.name, answer, form.expect)
+        async def post(form):
+            headers = {} if form.content_type is None else {"Content-Type": form.content_type}
+            answer = await client.post(f"/v1/portraits?{form.query}", content=form.body, headers=headers)
+            return check_answer(form.name, answer, form.expect)
 
-            return [await post(form) for form in FORMS]
-
-    assert [wrong for wrong in await run() if wrong] == []
+        result = [await post(form) for form in FORMS]
+    assert [wrong for wrong in result if wrong] == []
     assert service.front.jobs.in_flight == 0

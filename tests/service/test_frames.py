@@ -69,13 +69,10 @@ class Wire:
 
 
 async def test_nothing_is_sent_before_there_is_anybody_or_to_who_has_gone():
-    async def run():
-        frames, wire = Frames(HEADER, LIMIT, lambda body: None), Wire()
-        frames.send(b"before there is anybody")
-        frames.connection_made(wire)
-        frames.send(b"to who is there")
-        wire.is_gone = True
-        frames.send(b"after")
-        return wire.written
-
-    assert await run() == [b"to who is there"]
+    frames, wire = Frames(HEADER, LIMIT, lambda body: None), Wire()
+    frames.send(b"before there is anybody")
+    frames.connection_made(wire)
+    frames.send(b"to who is there")
+    wire.is_gone = True
+    frames.send(b"after")
+    assert wire.written == [b"to who is there"]

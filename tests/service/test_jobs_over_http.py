@@ -76,17 +76,15 @@ async def test_a_photo_that_is_none_is_refused_at_once_however_long_the_line_is(
 async def test_a_job_without_a_listener_runs_to_its_end():
     service = build_service(script=SLOW)
 
-    async def run():
-        async with listening(service) as port, httpx.AsyncClient() as client:
-            accepted = await client.post(
-                f"http://127.0.0.1:{port}/v1/portraits", content=SELFIE, headers=JPEG | ASYNC | {"Connection": "close"}
-            )
-            async with asyncio.timeout(5):
-                while service.figure("images_total", format="jpeg") < 1:
-                    await asyncio.sleep(0.01)
-            return await client.get(f"http://127.0.0.1:{port}{accepted.headers['location']}")
-
-    assert (await run()).json()["status"] == "succeeded"
+    async with listening(service) as port, httpx.AsyncClient() as client:
+        accepted = await client.post(
+            f"http://127.0.0.1:{port}/v1/portraits", content=SELFIE, headers=JPEG | ASYNC | {"Connection": "close"}
+        )
+        async with asyncio.timeout(5):
+            while service.figure("images_total", format="jpeg") < 1:
+                await asyncio.sleep(0.01)
+        answer = await client.get(f"http://127.0.0.1:{port}{accepted.headers['location']}")
+    assert answer.json()["status"] == "succeeded"
     assert service.cancelled == []
 
 
@@ -146,14 +144,12 @@ async def test_a_last_event_id_that_is_none_of_ours_is_refused(last):
 async def test_a_follower_that_leaves_an_async_job_does_not_cancel_it():
     service = build_service(script=SLOW)
 
-    async def run():
-        async with listening(service) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            accepted = await post(client, "steps=20", **ASYNC)
-            async with client.stream("GET", accepted.json()["links"]["events"]) as stream:
-                await anext(stream.aiter_lines())
-            return await get_until(client, accepted.json()["id"], "succeeded")
-
-    assert len((await run())["images"]) == 1
+    async with listening(service) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        accepted = await post(client, "steps=20", **ASYNC)
+        async with client.stream("GET", accepted.json()["links"]["events"]) as stream:
+            await anext(stream.aiter_lines())
+        answer = await get_until(client, accepted.json()["id"], "succeeded")
+    assert len(answer["images"]) == 1
 
 
 async def test_delete_cancels_at_the_next_step_and_again_is_no_error():
@@ -254,17 +250,15 @@ async def test_a_failed_job_says_why_when_it_is_asked():
 async def test_on_disconnect_finish_keeps_the_job_of_a_client_that_left(accept):
     service = build_service(script=SLOW)
 
-    async def run():
-        async with listening(service) as port:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-                leaving = asyncio.create_task(post(client, "steps=20&on_disconnect=finish", Accept=accept))
-                await until(lambda: service.fakes[0].orders)
-                leaving.cancel()
-                await asyncio.gather(leaving, return_exceptions=True)
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-                return await get_until(client, service.fakes[0].orders[0].job_id, "succeeded")
-
-    assert len((await run())["images"]) == 1
+    async with listening(service) as port:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            leaving = asyncio.create_task(post(client, "steps=20&on_disconnect=finish", Accept=accept))
+            await until(lambda: service.fakes[0].orders)
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            answer = await get_until(client, service.fakes[0].orders[0].job_id, "succeeded")
+    assert len(answer["images"]) == 1
     assert service.cancelled == []
 
 

@@ -112,12 +112,10 @@ async def test_the_header_names_the_format_that_the_request_leaves_out(query, he
 
 
 async def test_a_multipart_form_leaves_the_format_to_the_header_too():
-    async def run():
-        async with client_of(build_service()) as client:
-            photo = {"image": ("selfie.jpg", SELFIE, "image/jpeg")}
-            return await client.post("/v1/portraits", files=photo, headers={"Accept": "image/webp"})
-
-    assert (await run()).headers["content-type"] == "image/webp"
+    async with client_of(build_service()) as client:
+        photo = {"image": ("selfie.jpg", SELFIE, "image/jpeg")}
+        answer = await client.post("/v1/portraits", files=photo, headers={"Accept": "image/webp"})
+    assert answer.headers["content-type"] == "image/webp"
 
 
 async def test_no_acceptable_form_is_refused_before_the_body_is_read():

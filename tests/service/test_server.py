@@ -120,11 +120,9 @@ async def test_a_client_that_never_reads_its_answer_is_cut_off_and_holds_nothing
 async def test_a_slow_job_is_not_cut_off_by_the_receive_deadlines():
     service = build_service(script=Script(step_seconds=0.1), header_seconds=0.2, body_seconds=0.2)
 
-    async def run():
-        async with listening(service) as port, httpx.AsyncClient() as client:
-            return await client.post(f"http://127.0.0.1:{port}/v1/portraits?steps=8", content=SELFIE, headers=JPEG)
-
-    assert (await run()).status_code == 200
+    async with listening(service) as port, httpx.AsyncClient() as client:
+        answer = await client.post(f"http://127.0.0.1:{port}/v1/portraits?steps=8", content=SELFIE, headers=JPEG)
+    assert answer.status_code == 200
 
 
 async def test_events_arrive_while_the_job_runs():

@@ -56,11 +56,9 @@ async def test_a_sane_request_id_is_honoured_and_another_is_replaced():
 
 
 async def test_server_timing_names_the_stages_of_a_portrait():
-    async def run():
-        async with client_of(build_service()) as client:
-            return await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
-
-    timing = (await run()).headers["server-timing"]
+    async with client_of(build_service()) as client:
+        answer = await client.post("/v1/portraits", content=SELFIE, headers=JPEG)
+    timing = answer.headers["server-timing"]
     names = [part.split(";")[0] for part in timing.split(", ")]
     expected = "upload decode_upload face identity text queue steps decode encode worker total"
     assert names == expected.split()

@@ -281,13 +281,13 @@ PRIVATE = [
 ]
 
 
+@pytest.mark.parametrize("others", [[], ["8.8.8.8"]], ids=["alone", "beside a public one"])
 @pytest.mark.parametrize("address", PRIVATE)
-async def test_an_address_that_is_not_public_is_refused_by_any_name(address: str) -> None:
+async def test_an_address_that_is_not_public_is_refused_by_any_name(address: str, others: list[str]) -> None:
     assert not is_public(ipaddress.ip_address(address))
     target = parse_target("https://hooks.example/", allow_loopback=False)
-    for addresses in ([address], ["8.8.8.8", address]):
-        with pytest.raises(BadRequest, match="webhook_not_public"):
-            await run(lambda found=addresses: find_addresses(target, resolver(found), allow_loopback=False))
+    with pytest.raises(BadRequest, match="webhook_not_public"):
+        await run(lambda: find_addresses(target, resolver([*others, address]), allow_loopback=False))
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:808:808", "2002:808:808::"])
@@ -483,5 +483,5 @@ async def test_no_log_line_holds_an_address_a_body_or_a_secret(caplog: pytest.Lo
     await run(scenario)
     lines = [JsonLines().format(record) for record in caplog.records]
     assert any('"outcome":"delivered"' in line for line in lines)
-    for word in ("secret-path", "abc", "127.0.0.1", "succeeded", "whsec"):
-        assert not any(word in line for line in lines), word
+    told = "\n".join(lines)
+    assert [word for word in ("secret-path", "abc", "127.0.0.1", "succeeded", "whsec") if word in told] == []

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 
-import httpx
 import msgspec
 import pytest
 
@@ -203,29 +202,23 @@ async def test_a_stopped_worker_without_a_heartbeat_is_killed_and_its_job_moves_
 
 
 async def test_a_worker_that_says_it_is_broken_at_its_first_start_ends_the_service_with_its_reason():
-    async def run():
-        workers = workers_of("--broken", "unet.safetensors: the hash is wrong")
-        await workers.start()
-        try:
-            return await asyncio.wait_for(workers.gave_up(), 10), workers.status()[0].state
-        finally:
-            await workers.stop()
-
-    reason, state = await run()
+    workers = workers_of("--broken", "unet.safetensors: the hash is wrong")
+    await workers.start()
+    try:
+        reason, state = await asyncio.wait_for(workers.gave_up(), 10), workers.status()[0].state
+    finally:
+        await workers.stop()
     assert "unet.safetensors: the hash is wrong" in reason
     assert state == "failed"
 
 
 async def test_a_crash_loop_is_given_up_after_the_allowed_number():
-    async def run():
-        workers = SupervisedWorkers([Setup()], launcher=fake_process("--no-such-option"), policy=QUICK)
-        await workers.start()
-        try:
-            return await asyncio.wait_for(workers.gave_up(), 20), workers.status()[0].restarts
-        finally:
-            await workers.stop()
-
-    reason, restarts = await run()
+    workers = SupervisedWorkers([Setup()], launcher=fake_process("--no-such-option"), policy=QUICK)
+    await workers.start()
+    try:
+        reason, restarts = await asyncio.wait_for(workers.gave_up(), 20), workers.status()[0].restarts
+    finally:
+        await workers.stop()
     assert "5 crashes" in reason
     assert "exit status 2" in reason
     assert restarts == 4
@@ -233,15 +226,13 @@ async def test_a_crash_loop_is_given_up_after_the_allowed_number():
 
 @pytest.mark.parametrize(("deadline_seconds", "end"), [(10.0, Done), (0.1, Failed)], ids=["in time", "too late"])
 async def test_a_job_sent_while_no_worker_is_warm_waits_for_one_within_its_deadline(deadline_seconds, end):
-    async def run():
-        workers = workers_of("--start-seconds", "0.3")
-        await workers.start()
-        try:
-            return await events_of(workers, a_job(deadline_seconds=deadline_seconds))
-        finally:
-            await workers.stop()
-
-    assert isinstance((await run())[-1], end)
+    workers = workers_of("--start-seconds", "0.3")
+    await workers.start()
+    try:
+        answer = await events_of(workers, a_job(deadline_seconds=deadline_seconds))
+    finally:
+        await workers.stop()
+    assert isinstance(answer[-1], end)
 
 
 async def test_stopping_ends_the_process_and_fails_what_it_held():
@@ -281,14 +272,10 @@ async def test_a_real_picture_sized_job_crosses_the_socket_quickly():
 
 
 async def test_answers_over_http_come_from_the_worker_process():
-    async def run():
-        async with client_of(build_service(launcher=fake_process())) as client:
-            answers = await asyncio.gather(
-                *(client.post(f"/v1/portraits?seed={seed}", content=SELFIE, headers=JPEG) for seed in range(8))
-            )
-            return answers
-
-    answers: list[httpx.Response] = await run()
+    async with client_of(build_service(launcher=fake_process())) as client:
+        answers = await asyncio.gather(
+            *(client.post(f"/v1/portraits?seed={seed}", content=SELFIE, headers=JPEG) for seed in range(8))
+        )
     assert [answer.json()["images"][0]["seed"] for answer in answers] == list(range(8))
 
 

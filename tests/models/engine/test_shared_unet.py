@@ -15,8 +15,6 @@ from models.engine.variance_preserving import VariancePreserving
 from models.sdxl.attention import DecoupledAttention, ImagePrompt, stack_images
 from models.sdxl.conditioning import RowConditioning
 from models.sdxl.region import Region
-from scripts.golden.instantid import InstantIDFolder
-from tests.models.conftest import GOLDEN_INSTANTID
 from tests.models.scenes import scene_of
 
 CPU = torch.device("cpu")
@@ -32,26 +30,21 @@ class LatentDecoder:
 
 
 @pytest.fixture(scope="module")
-def folder():
-    return InstantIDFolder(GOLDEN_INSTANTID)
+def adapter(records):
+    return records.parts[0]
 
 
 @pytest.fixture(scope="module")
-def adapter(folder):
-    return folder.parts[0]
+def denoiser(records):
+    return records.parts[1]
 
 
 @pytest.fixture(scope="module")
-def denoiser(folder):
-    return folder.parts[1]
-
-
-@pytest.fixture(scope="module")
-def people(folder, adapter):
+def people(records, adapter):
     """Three of them, each with a face elsewhere in the picture."""
     generator = torch.Generator().manual_seed(11)
     embeddings = torch.randn(3, 1, 512, generator=generator)
-    keypoints = folder.shared["in.kps"].numpy()
+    keypoints = records.shared["in.kps"].numpy()
     return [
         Identity(e, Pose(keypoints + 9 * i, (20.0, 40.0, 100.0, 150.0), (WIDTH, HEIGHT)))
         for i, e in enumerate(embeddings)

@@ -41,14 +41,14 @@ def nvimagecodec():
     return NvImageCodec(CPU)
 
 
+@pytest.mark.parametrize(("quality", "sampling"), [(50, 2), (90, 2), (91, 0), (100, 0)])  # Pillow's 4:2:0 and 4:4:4
 @pytest.mark.parametrize("encoder", ["cpu", "nvimagecodec"])
-def test_colours_are_halved_up_to_quality_90_and_whole_above(encoder, request):
+def test_colours_are_halved_up_to_quality_90_and_whole_above(encoder, quality, sampling, request):
     encode = encode_on_cpu if encoder == "cpu" else request.getfixturevalue("nvimagecodec")
-    for quality, sampling in ((50, 2), (90, 2), (91, 0), (100, 0)):  # Pillow's numbers of 4:2:0 and 4:4:4
-        image = opened(encode(PIXELS, quality))
-        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (400, 300))
-        assert JpegImagePlugin.get_sampling(image) == sampling
-        assert not image.getexif()
+    image = opened(encode(PIXELS, quality))
+    assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (400, 300))
+    assert JpegImagePlugin.get_sampling(image) == sampling
+    assert not image.getexif()
 
 
 def test_nvimagecodec_s_jpeg_is_as_close_to_the_picture_as_the_cpu_s(nvimagecodec):

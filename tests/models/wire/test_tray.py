@@ -66,11 +66,17 @@ def test_another_process_fills_a_tray_that_is_read_here(tray_socket):
     assert bytes(tray.read(3)) == b"hi\0"
 
 
-def test_who_has_a_tray_can_neither_cut_it_off_nor_let_it_grow():
+@pytest.mark.parametrize("size", [1, 2 * SIZE])
+def test_who_has_a_tray_can_neither_cut_it_off_nor_let_it_grow(tray_socket, size):
+    send_tray(tray_socket[0], filled(b"x"))
+    _, [descriptor], _, _ = socket.recv_fds(tray_socket[1], 1, 1)
+    with pytest.raises(PermissionError):
+        os.truncate(descriptor, size)
+    os.close(descriptor)
+
+
+def test_nothing_is_written_or_read_beyond_a_trays_end():
     tray = filled(b"x")
-    for size in (1, 2 * SIZE):
-        with pytest.raises(PermissionError):
-            os.truncate(tray._descriptor, size)
     with pytest.raises(ValueError):
         tray.fill(bytes(SIZE + 1))
     with pytest.raises(ValueError, match=f"tray of {SIZE}"):

@@ -94,11 +94,11 @@ def test_words_that_only_look_like_commands_are_words(prompt):
     assert words_of(prompt) == prompt
 
 
-def test_no_refusal_quotes_the_prompt():
-    for prompt in ("(secret", "(secret:9)", "secret <lora:secret:1>", "[secret|secret]"):
-        with pytest.raises(PromptSyntaxError) as refusal:
-            spans(prompt)
-        assert "secret" not in str(refusal.value)
+@pytest.mark.parametrize("prompt", ["(secret", "(secret:9)", "secret <lora:secret:1>", "[secret|secret]"])
+def test_no_refusal_quotes_the_prompt(prompt):
+    with pytest.raises(PromptSyntaxError) as refusal:
+        spans(prompt)
+    assert "secret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("prompt", ["(" * 2000, "[" * 1000 + "]" * 1000, "(a:1)" * 400, "{" + "|" * 1999, "[:1" * 600])

@@ -1,13 +1,12 @@
 """OpenAI's images over a worker that computes nothing: bodies, streams, refusals."""
 
-import asyncio
 import json
 
 import pytest
 
 from models.wire.groups import Delivery
-from tests.service.clients import PICTURE, one
-from tests.service.harness import SELFIE, build_service, client_of, until
+from tests.service.clients import PICTURE, one, send_and_leave
+from tests.service.harness import SELFIE, build_service, client_of
 
 EDITS = "/v1/images/edits"
 JSON = {"Content-Type": "application/json"}
@@ -168,11 +167,11 @@ async def test_generations_checks_its_fields_before_all_else():
     assert answer.json()["error"]["param"] == "n"
 
 
-async def test_every_uploaded_byte_is_wiped_whatever_comes_of_it():
-    for fields in ({}, {"prompt": "FAIL:no_face:caller"}, {"size": "1"}, {"model": "nope"}):
-        service = build_service()
-        await edit(service, **fields)
-        assert all(not any(data) for data in service.decoders.seen)
+@pytest.mark.parametrize("fields", [{}, {"prompt": "FAIL:no_face:caller"}, {"size": "1"}, {"model": "nope"}], ids=str)
+async def test_every_uploaded_byte_is_wiped_whatever_comes_of_it(fields):
+    service = build_service()
+    await edit(service, **fields)
+    assert all(not any(data) for data in service.decoders.seen)
 
 
 async def test_a_client_that_leaves_a_stream_takes_its_job_along():
@@ -180,11 +179,7 @@ async def test_a_client_that_leaves_a_stream_takes_its_job_along():
 
     async with client_of(service) as client:
         request = client.build_request("POST", EDITS, files=IMAGE, data={"prompt": "STALL", "stream": "true"})
-        sending = asyncio.create_task(client.send(request))
-        await until(lambda: service.fakes and service.fakes[0].orders)
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
-        await until(lambda: service.cancelled)
+        await send_and_leave(client.send(request), service)
     assert len(service.cancelled) == 1
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.service.clients import PICTURE, one
+from tests.service.clients import PICTURE, one, send_and_leave
 from tests.service.harness import build_service, client_of, until
 
 BODY = {"input": {"input_image": PICTURE, "prompt": "a man img"}}
@@ -49,11 +49,7 @@ async def test_leaving_cancels():
     service = build_service(cog_model="proofsheet/portraits")
 
     async with client_of(service) as client:
-        sending = asyncio.create_task(client.post("/predictions", json=STALL))
-        await until(lambda: service.fakes and service.fakes[0].orders)
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
-        await until(lambda: service.cancelled)
+        await send_and_leave(client.post("/predictions", json=STALL), service)
     assert len(service.cancelled) == 1
 
 

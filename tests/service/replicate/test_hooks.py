@@ -70,13 +70,10 @@ async def test_a_cancelled_prediction_is_completed():
 
 
 async def test_the_throttle_lets_one_through_in_its_time():
-    async def run():
-        throttle = Throttle(0.05)
-        first = [throttle.holds_back() for _ in range(3)]
-        await asyncio.sleep(0.06)
-        return [*first, throttle.holds_back()]
-
-    assert await run() == [False, True, True, False]
+    throttle = Throttle(0.05)
+    first = [throttle.holds_back() for _ in range(3)]
+    await asyncio.sleep(0.06)
+    assert [*first, throttle.holds_back()] == [False, True, True, False]
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["webhook", "webhook_completed"])
