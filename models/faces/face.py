@@ -14,7 +14,7 @@ Rgb = npt.NDArray[np.uint8]  # [H, W, 3], sRGB
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Face:
-    """One face, in pixels of the picture it was found in.
+    """One face, in pixels of the picture it was found in, after `turns` quarter turns of that counter-clockwise.
 
     `landmarks` are image-left eye, image-right eye, nose tip, image-left and image-right mouth corner. They are
     measured on this face, or, where no landmark model was at hand, a mean shape laid into the box
@@ -27,6 +27,7 @@ class Face:
     embedding: np.ndarray | None = None  # [512] float32, raw: not normalised
     space: str | None = None  # the recogniser that made the embedding; two spaces are never comparable
     landmarks_measured: bool = True
+    turns: int = 0  # 0 but where the photo lies on its side or its head; 0 to 3, and of all faces of a picture the same
 
     @classmethod
     def detected(cls, box: np.ndarray, landmarks: np.ndarray, score: float) -> Self:

@@ -6,9 +6,11 @@ either: a final, or another picture of the same person, brings the identity's by
 
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from models.faces.face import Face, FaceAnalyzer, Rgb
+from models.faces.second_look import turned
 from models.wire.picture import Picture
 
 
@@ -37,6 +39,15 @@ class FaceCache:
 
     def __repr__(self) -> str:
         return f"FaceCache({len(self._seen)} photos)"
+
+
+def upright(picture: Picture, face: Face) -> Picture:
+    """The photo as `face` stands in it: itself, but where it was found lying on its side or its head."""
+    if not face.turns:
+        return picture
+    pixels = turned(pixels_of(picture), face.turns)
+    height, width = pixels.shape[:2]
+    return msgspec.structs.replace(picture, width=width, height=height, rgb=pixels.tobytes(), tray=None)
 
 
 def pixels_of(picture: Picture) -> Rgb:

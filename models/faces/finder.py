@@ -4,7 +4,7 @@ import numpy as np
 
 from models.faces.align import warped
 from models.faces.detection import Detection
-from models.faces.face import Rgb
+from models.faces.face import Face, Rgb
 from models.faces.network import Network, planes
 from models.faces.overlap import corners, kept
 
@@ -41,6 +41,14 @@ class FaceFinder:
         ]
         return [detection for detection in detections if detection]
 
+    def score(self, picture: Rgb, face: Face) -> float:
+        """How much like an upright face that one looks where it is, alone and at the size known best; 0 to 1."""
+        x0, y0, x1, y1 = face.box
+        zoom, middle = CONFIRM_SIDE / max(face.size, 1.0), (FRAME_SIZE - 1) / 2
+        frame = np.array([[zoom, 0, middle - zoom * (x0 + x1) / 2], [0, zoom, middle - zoom * (y0 + y1) / 2]])
+        boxes, scores = self._look(picture, frame)
+        return float(scores[_is_same(boxes)].max(initial=0.0))
+
     def _confirmed(self, picture: Rgb, frame: np.ndarray, box: np.ndarray) -> Detection | None:
         x, y, side = box
         zoom, middle = CONFIRM_SIDE / side, (FRAME_SIZE - 1) / 2
@@ -48,8 +56,7 @@ class FaceFinder:
         boxes, scores = self._look(picture, closer)
         best = int(scores.argmax())
         x, y, side = (float(number) for number in boxes[best])
-        shift = np.hypot(x - middle, y - middle) / CONFIRM_SIDE
-        is_same = shift < CONFIRM_SHIFT and 1 / CONFIRM_GROWTH < side / CONFIRM_SIDE < CONFIRM_GROWTH
+        is_same = bool(_is_same(boxes[best : best + 1])[0])
         return Detection(x, y, side, closer) if is_same and scores[best] > CONFIRM_SCORE else None
 
     def _look(self, picture: Rgb, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,6 +67,14 @@ class FaceFinder:
             [x * STRIDE + self._middles, y * STRIDE + self._middles[:, None], UNIT * np.exp(log_side)], axis=-1
         )
         return boxes.reshape(-1, 3), 1 / (1 + np.exp(-logits.reshape(-1)))
+
+
+def _is_same(boxes: np.ndarray) -> np.ndarray:
+    """[N] bool: which boxes [N, 3] of a frame around a face, drawn to CONFIRM_SIDE, may be that face's."""
+    middle = (FRAME_SIZE - 1) / 2
+    shift = np.hypot(boxes[:, 0] - middle, boxes[:, 1] - middle) / CONFIRM_SIDE
+    growth = boxes[:, 2] / CONFIRM_SIDE
+    return (shift < CONFIRM_SHIFT) & (growth > 1 / CONFIRM_GROWTH) & (growth < CONFIRM_GROWTH)
 
 
 def _whole(picture: Rgb) -> np.ndarray:

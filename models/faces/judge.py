@@ -86,9 +86,10 @@ class _Fault:
 def judge(
     picture: Rgb, faces: list[Face], limits: PhotoLimits, several_faces: SeveralFaces, *, truncated: bool = False
 ) -> Judgement:
-    """`faces` as an analyzer gives them for this picture, largest first. `truncated`: its file was cut off."""
+    """`faces` as an analyzer gives them for this picture, largest first; the picture turned as they say. `truncated`:
+    its file was cut off."""
     if not faces:
-        fault = _named(_Fault("no_face", _NO_FACE, 0, 1), truncated)
+        fault = _named(_no_face(limits), truncated)
         return _refused(None, FaceReport(verdict=fault.code, faces_found=0), fault)
     face = faces[0]
     measures = measured(picture, face)
@@ -103,7 +104,7 @@ def judge(
         sharpness=round(measures.sharpness, 4),
         brightness=round(measures.brightness, 3),
         yaw_degrees=None if measures.yaw_degrees is None else round(measures.yaw_degrees, 1),
-        notes=[] if fault else _notes(len(faces), measures, limits, truncated),
+        notes=[] if fault else _notes(faces, measures, limits, truncated),
     )
     return _refused(face, report, fault) if fault else Judgement(face, report)
 
@@ -117,9 +118,12 @@ def _first_fault(measures: Measures, limits: PhotoLimits) -> _Fault | None:
     return _framing(measures, limits) or _light(measures, limits) or _pose(measures, limits) or _focus(measures, limits)
 
 
-_NO_FACE = (
-    "No face was found. Use a photo with the whole face in view: upright, looking at the camera, evenly lit and large."
-)
+def _no_face(limits: PhotoLimits) -> _Fault:
+    message = (
+        "No face was found. Use a photo with the whole face in view: upright, looking at the camera, evenly lit and "
+        f"large (at least {limits.min_face_pixels:.0f} pixels across)."
+    )
+    return _Fault("no_face", message, 0, 1)
 
 
 def _named(fault: _Fault, truncated: bool) -> _Fault:
@@ -140,7 +144,7 @@ def _framing(measures: Measures, limits: PhotoLimits) -> _Fault | None:
     if size < limits.min_face_pixels:
         message = (
             f"The face is too small ({size:.0f} pixels across, at least {limits.min_face_pixels:.0f} are needed). "
-            "Go closer to the camera or send the photo in its full size."
+            "Go closer to the camera, or crop the photo to head and shoulders before it is scaled down."
         )
         return _Fault("face_too_small", message, size, limits.min_face_pixels)
     if outside > limits.max_outside:
@@ -190,11 +194,15 @@ def _focus(measures: Measures, limits: PhotoLimits) -> _Fault | None:
     return _Fault("face_blurred", message, measures.sharpness, limits.min_sharpness)
 
 
-def _notes(faces_found: int, measures: Measures, limits: PhotoLimits, truncated: bool) -> list[str]:
+def _notes(faces: list[Face], measures: Measures, limits: PhotoLimits, truncated: bool) -> list[str]:
     """What the person may want to know of a photo that passed."""
     notes = ["The photo's file is cut off; what arrived of it is used."] if truncated else []
-    if faces_found > 1:
-        notes.append(f"There are {faces_found} faces in the photo; the largest one is used.")
+    if faces[0].turns:
+        notes.append(
+            f"The photo was turned by {90 * faces[0].turns} degrees counter-clockwise, so that the face stands upright."
+        )
+    if len(faces) > 1:
+        notes.append(f"There are {len(faces)} faces in the photo; the largest one is used.")
     if measures.size < limits.good_face_pixels:
         notes.append(f"The face is {measures.size:.0f} pixels across; a closer photo gives a better likeness.")
     if measures.sharpness < limits.good_sharpness:

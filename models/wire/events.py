@@ -11,7 +11,8 @@ from models.wire.groups import ImageFormat, Placing
 class FaceReport(Struct, frozen=True, kw_only=True):
     """What the photo judge saw in one selfie. Sizes are pixels of the decoded picture, angles degrees.
 
-    `verdict` is "ok" or the code of the problem (`no_face`, `face_too_small`, ...). `box` is x0, y0, x1, y1.
+    `verdict` is "ok" or the code of the problem (`no_face`, `face_too_small`, ...). `box` is x0, y0, x1, y1, in the
+    picture as it stands upright: a note says if it had to be turned for that.
     """
 
     verdict: str

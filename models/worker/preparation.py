@@ -14,7 +14,7 @@ from models.bundle.bundle import Bundle
 from models.engine.rows import Refinement, Row, initial_latent
 from models.faces.agreement import disagreement
 from models.faces.face import Face, FaceAnalyzer
-from models.faces.face_cache import FaceCache, pixels_of
+from models.faces.face_cache import FaceCache, pixels_of, upright
 from models.faces.judge import Judgement, PhotoLimits, judge
 from models.wire.events import FaceReport, Failed, JobWarning, Pair, Started
 from models.wire.order import Order
@@ -77,7 +77,8 @@ class Preparer:
         warnings = _check_agreement(job.order, faces, reports)
         stands = self._find_pose(job.order, cache, adapter.face_space)
         embedded = self._clock()
-        identity = adapter.identity(job.order.photos.selfies, faces)
+        selfies = [upright(selfie, face) for selfie, face in zip(job.order.photos.selfies, faces, strict=True)]
+        identity = adapter.identity(selfies, faces)
         job.watch.face, job.watch.identity = embedded - began, self._clock() - embedded
         return Kept(identity, stands), reports, warnings
 
@@ -170,11 +171,12 @@ class Preparer:
             raise JobRefused(
                 Failed(job_id=order.job_id, code="pose_no_face", message=message, fault="caller", value=0, limit=1)
             )
-        return Pose.of(order.photos.pose, faces[0])
+        return Pose.of(upright(order.photos.pose, faces[0]), faces[0])
 
     def _judge(self, selfie: Picture, order: Order, cache: FaceCache, space: str | None) -> Judgement:
         faces = cache.faces(selfie, space)
-        return judge(pixels_of(selfie), faces, self._limits, order.several_faces, truncated=selfie.truncated)
+        shown = upright(selfie, faces[0]) if faces else selfie
+        return judge(pixels_of(shown), faces, self._limits, order.several_faces, truncated=selfie.truncated)
 
 
 def _check_agreement(order: Order, faces: list[Face], reports: list[FaceReport]) -> list[JobWarning]:

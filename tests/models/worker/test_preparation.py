@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import skimage.data
 
 from models.faces.agreement import SAME_PERSON
+from models.faces.face_cache import FaceCache
 from models.faces.judge import PhotoLimits, judge
 from models.wire.picture import Picture
 from models.wire.setup import Setup
@@ -109,3 +111,34 @@ def test_an_identity_brings_what_its_selfies_and_its_pose_photo_brought(parts, p
         assert np.array_equal(control.hint, again.hint)
         assert np.array_equal(one.conditioning.image.keys_values, other.conditioning.image.keys_values)
     assert len(first.started.identity) < 5000
+
+
+@pytest.mark.parametrize("adapter", ["photomaker-v2", "photomaker", "instantid"])
+@pytest.mark.parametrize("turns", [1, 2])
+def test_a_photo_on_its_side_brings_what_it_brings_upright(parts, preparer, adapter, turns):
+    def enrolled(pixels):
+        picture = Picture(width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.tobytes())
+        return prepare(preparer, [picture], adapter=adapter, wants_identity=True).started
+
+    photo = skimage.data.astronaut()[:400]
+    upright, sideways = enrolled(photo), enrolled(np.ascontiguousarray(np.rot90(photo, turns)))
+    assert sideways.identity == upright.identity
+    assert sideways.faces[0].box == upright.faces[0].box
+    assert "turned" in sideways.faces[0].notes[0]
+
+
+def test_a_pose_photo_on_its_side_stands_as_it_does_upright(preparer):
+    photo = skimage.data.astronaut()[:400]
+    poses = [
+        preparer._find_pose(
+            order_of(job_id="job", selfies=[], prompt="x", seeds=[1], deadline_seconds=9, pose=picture_of(pixels)),
+            FaceCache(preparer._analyzer),
+        )
+        for pixels in (photo, np.ascontiguousarray(np.rot90(photo)))
+    ]
+    assert poses[0].size == poses[1].size == (512, 400)
+    assert np.array_equal(poses[0].landmarks, poses[1].landmarks)
+
+
+def picture_of(pixels):
+    return Picture(width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.tobytes())
