@@ -153,6 +153,7 @@ class Metrics:
             (self.tokens, TOKEN_KINDS),
             (self.webhooks, WEBHOOK_OUTCOMES),
             (self.faces, ("ok",)),
+            (self.warnings, ("identities_disagree",)),
         ):
             for value in values:
                 self._child(metric, value)

@@ -93,6 +93,13 @@ def test_a_face_that_fills_the_frame_is_found(analyzer: Analyzer, inwards: int, 
     assert face.landmarks[2] == pytest.approx((x, y), abs=0.15 * face.size)
 
 
+@pytest.mark.parametrize("zoom", [2, 6])
+def test_a_face_that_fills_the_frame_and_is_all_there_is_used(analyzer: Analyzer, zoom: float):
+    """Cropped to the box that another detector fits to it."""
+    photo = cropped(0, zoom)
+    assert judge(photo, analyzer.analyze(photo), PhotoLimits(), "largest").is_ok
+
+
 @pytest.mark.parametrize(
     ("pixels", "background", "corner"),
     [(44, "coffee", (400, 300)), (40, "grey", (900, 500)), (57, "coffee", (700, 200))],
