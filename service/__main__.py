@@ -3,6 +3,7 @@
 proofsheet serve | generate SELFIE ... | fetch PROFILE | doctor | keys add|list|revoke
 """
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -65,6 +66,10 @@ WORKER_SETTINGS = (
     "devices",
     "threads",
 )
+NO_RUNTIME = (
+    "onnxruntime is not installed: install proofsheet with its extra cpu or, for an NVIDIA GPU, gpu: "
+    "pip install -c constraints.txt '.[cpu]'"
+)
 
 
 @click.group()
@@ -85,7 +90,7 @@ def serve_command(launcher: Launcher | None, ready_file: Path | None, **flags: s
     styles, word_list = read_styles(settings), read_word_list(settings)
     secrets, tracer = read_secrets(settings), read_tracer(settings)
     if launcher is None:
-        refuse_start_without_weights(settings)
+        refuse_hopeless_start(settings)
     set_up_logging(settings.log_level.upper())
     forbid_core_dumps()
     keep_freed_pages()
@@ -114,7 +119,7 @@ def generate_command(
     try:
         form = PortraitForm.read(fields, from_text=True)
         if launcher is None:
-            refuse_start_without_weights(settings)
+            refuse_hopeless_start(settings)
         output.mkdir(parents=True, exist_ok=True)
         workers = build_workers(settings, launcher or launch_process, Metrics())
         parts = (settings, workers, build_decoders(settings), read_styles(settings), read_word_list(settings))
@@ -208,8 +213,13 @@ def read_secrets(settings: Settings) -> Secrets:
         fail(str(error))
 
 
-def refuse_start_without_weights(settings: Settings) -> None:
-    """Fails with one sentence for weights that a worker would find missing seconds later."""
+def refuse_hopeless_start(settings: Settings) -> None:
+    """Fails with one sentence for what a worker would find missing seconds later: onnxruntime, weights.
+
+    Which of onnxruntime's builds is wanted only the operator knows, and they hide each other: so it is in the extras.
+    """
+    if importlib.util.find_spec("onnxruntime") is None:
+        fail(NO_RUNTIME)
     try:
         check_start(
             settings.bundle,

@@ -1,5 +1,6 @@
 """`proofsheet generate` and `proofsheet doctor`, as a person at a terminal meets them."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -126,6 +127,16 @@ def test_generate_refuses_a_file_that_is_no_picture(tmp_path):
     done = proofsheet("generate", str(path), "-o", str(tmp_path))
     assert done.returncode == 1
     assert "Error: image_not_recognised" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["generate"]])
+def test_without_onnxruntime_the_extra_that_brings_it_is_said_in_one_line(monkeypatch, selfie, command):
+    known = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else known(name))
+    done = CliRunner().invoke(main, [*command, *([str(selfie)] if command == ["generate"] else [])])
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: onnxruntime is not installed: install proofsheet with its extra cpu or")
+    assert done.output.count("\n") == 1
 
 
 def test_doctor_shows_what_is_missing_and_how_to_get_it():
