@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 LOCUSTFILE = Path(__file__).resolve().parents[2] / "loadtest" / "locustfile.py"
+OPEN_LOOP = ["OpenLoop", "--rate", "20", "--seconds", "0.2", "--arrivals", "even"]
 NOBODY = "http://127.0.0.1:9"  # the discard port: nothing listens there
 
 
 @pytest.mark.parametrize(
     ("arguments", "num_reasons"),
     [
-        (["OpenLoop", "--rate", "20", "--seconds", "0.2", "--arrivals", "even", "--max-lag-ms", "1e9"], 1),
-        (["OpenLoop", "--rate", "20", "--seconds", "0.2", "--arrivals", "even", "--max-lag-ms", "-1"], 2),
-        (["ClosedLoop", "-t", "1s", "--within", "0"], 0),
+        (["--max-lag-ms", "1e9", "--within", "0"], 0),
+        (["--max-lag-ms", "1e9"], 1),
+        (["--max-lag-ms", "-1"], 2),
     ],
 )
 def test_the_last_line_is_json_in_every_case(tmp_path: Path, arguments: list[str], num_reasons: int) -> None:
@@ -35,7 +36,12 @@ def test_the_last_line_is_json_in_every_case(tmp_path: Path, arguments: list[str
         str(selfie),
     ]
     done = subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, timeout=60, cwd=LOCUSTFILE.parent.parent, check=False
+        [*command, *OPEN_LOOP, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=LOCUSTFILE.parent.parent,
+        check=False,
     )
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures["answered"] == 0
