@@ -146,8 +146,9 @@ class Metrics:
         )
         self.build_info.labels(package_version()).set(1)
         self._children: dict[Any, Any] = {}
+        for stage in STAGES:
+            self._child(self.stage_seconds, stage)
         for metric, values in (
-            (self.stage_seconds, STAGES),
             (self.images, get_args(ImageFormat)),
             (self.finals, get_args(ImageFormat)),
             (self.tokens, TOKEN_KINDS),
