@@ -72,6 +72,7 @@ class Cors:
         fields: Fields = scope["headers"]
         sent = {name: value for name, value in fields if name.startswith((b"origin", b"access-control-"))}
         origin: bytes | None = sent.get(b"origin")
+        readable = [] if origin is None or origin not in self._origins else _readable_by(origin)
         if origin is not None and scope["method"] == "OPTIONS" and b"access-control-request-method" in sent:
             return await self._answer_preflight(sent, origin, send)
 
@@ -79,8 +80,7 @@ class Cors:
             if message["type"] == "http.response.start":
                 noted = record_of(scope).headers
                 noted["Vary"] = ", ".join([*filter(None, [noted.get("Vary")]), "Origin"])
-                if origin is not None and origin in self._origins:
-                    message["headers"] = [*message.get("headers", []), *_readable_by(origin)]
+                message["headers"] = [*message.get("headers", []), *readable]
             await send(message)
 
         return await self._app(scope, receive, send_readable)
