@@ -70,9 +70,10 @@ class Cors:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         fields: Fields = scope["headers"]
-        sent = {name: value for name, value in fields if name.startswith((b"origin", b"access-control-"))}
+        sent: dict[bytes, bytes] = {
+            name: value for name, value in fields if name.startswith((b"origin", b"access-control-"))
+        }
         origin: bytes | None = sent.get(b"origin")
-        readable = [] if origin is None or origin not in self._origins else _readable_by(origin)
         if origin is not None and scope["method"] == "OPTIONS" and b"access-control-request-method" in sent:
             return await self._answer_preflight(sent, origin, send)
 
@@ -80,10 +81,18 @@ class Cors:
             if message["type"] == "http.response.start":
                 noted = record_of(scope).headers
                 noted["Vary"] = ", ".join([*filter(None, [noted.get("Vary")]), "Origin"])
-                message["headers"] = [*message.get("headers", []), *readable]
+                message["headers"] = [*message.get("headers", []), *self._readable_by(origin)]
             await send(message)
 
         return await self._app(scope, receive, send_readable)
+
+    def _readable_by(self, origin: bytes | None) -> Fields:
+        if origin is None or origin not in self._origins:
+            return []
+        return [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", ", ".join(SHOWN_HEADERS).encode()),
+        ]
 
     async def _answer_preflight(self, sent: dict[bytes, bytes], origin: bytes, send: Send) -> None:
         """204 with what may be sent, or 400 that names what may not."""
@@ -118,10 +127,3 @@ class Cors:
 
 def _may_be_sent(name: str) -> bool:
     return name in READ_HEADERS or (name.startswith(READ_PREFIX) and name.replace("-", "").isalnum() and name.isascii())
-
-
-def _readable_by(origin: bytes) -> Fields:
-    return [
-        (b"access-control-allow-origin", origin),
-        (b"access-control-expose-headers", ", ".join(SHOWN_HEADERS).encode()),
-    ]
