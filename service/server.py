@@ -23,10 +23,10 @@ from litestar import Litestar
 
 from service.arrival import Arrival
 from service.entry import INTERRUPTED, interrupt
+from service.half_close import HalfCloseProtocol
 from service.jobs.jobs import Jobs
 from service.lingering import LingeringTransport
 from service.metrics import package_version
-from service.offers import OfferlessProtocol
 from service.settings import Settings
 from service.workers.protocol import Workers
 
@@ -35,10 +35,10 @@ logger = logging.getLogger("proofsheet.server")
 BODY_GRACE_SECONDS = 2.0  # the body's own reader answers 408 first; this is for a body that nobody reads
 
 
-def protocol_with_deadlines(settings: Settings) -> type[OfferlessProtocol]:
+def protocol_with_deadlines(settings: Settings) -> type[HalfCloseProtocol]:
     """uvicorn's HTTP protocol, which by itself waits for a client forever."""
 
-    class DeadlineProtocol(OfferlessProtocol):
+    class DeadlineProtocol(HalfCloseProtocol):
         """Belongs to one connection; at most one receive and one write timer run."""
 
         _receive_timer: asyncio.TimerHandle | None = None

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Self
 
 import msgspec
-from litestar.types import HTTPResponseBodyEvent, Receive, Scope, Send
+from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Scope, Send
 from msgspec import Struct
 
 from models.wire.events import Done, FaceReport, JobWarning, Portrait, Started, Stepped
@@ -76,8 +76,9 @@ class DoneEvent(Struct, frozen=True, kw_only=True):
 class EventStream:
     """The ASGI application that sends a job's events as they come, from the one after id `after` on.
 
-    It takes over an attached job: when the stream is over, whoever ended it, the job is detached. `tell` makes an
-    event's bytes where they are not ours: nothing for one that has no word there.
+    Where nothing is left to be told it answers 204, which keeps a browser's EventSource from asking again (HTML,
+    section 9.2). It takes over an attached job: when the stream is over, whoever ended it, the job is detached. `tell`
+    makes an event's bytes where they are not ours: nothing for one that has no word there.
     """
 
     def __init__(
@@ -98,9 +99,15 @@ class EventStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         leaving = asyncio.create_task(disconnected(receive))
         events = self._job.follow(self._after)
+        is_over = self._job.log.is_over(self._after)
+        start: HTTPResponseStartEvent = {
+            "type": "http.response.start",
+            "status": 204 if is_over else 200,
+            "headers": [] if is_over else HEADERS,
+        }
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            if is_head(scope):
+            await send(start)
+            if is_over or is_head(scope):
                 await send(_body(b"", more=False))
             else:
                 await self._send_all(events, leaving, send)

@@ -203,6 +203,7 @@ class EventsOperation(Operation):
         events = {"text/event-stream": _media({"type": "string", "description": EVENTS_DESCRIPTION})}
         self.responses = {
             "200": OpenAPIResponse(description="The job's events up to its end.", content=events),
+            "204": OpenAPIResponse(description="The job has ended, and no event is after `Last-Event-ID`."),
             "400": _problem("The Last-Event-ID is none of ours."),
             "404": _problem(JOB_NOT_FOUND),
         }

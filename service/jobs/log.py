@@ -65,6 +65,10 @@ class EventLog:
         """All that is kept of what has happened so far."""
         return iter(self._entries)
 
+    def is_over(self, after: int) -> bool:
+        """Whether the job has ended, and nothing has a greater id than `after`."""
+        return self.is_closed and after >= self._last_id
+
     def drop_pictures(self) -> None:
         """Leave gaps where portraits and previews were."""
         self._entries = [entry for entry in self._entries if not _num_bytes(entry.event)]

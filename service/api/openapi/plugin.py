@@ -18,7 +18,7 @@ from service.settings import Settings
 DESCRIPTION = """One selfie in, new portraits out, in seconds and with no training.
 
 Selfies are held in memory while a request runs and are never written or logged. Every failure is
-`application/problem+json` with a stable `code`. A client that leaves frees its rows: don't half-close the connection.
+`application/problem+json` with a stable `code`. A client that leaves frees its rows.
 """
 
 
