@@ -31,7 +31,7 @@ class HalfCloseProtocol(OfferlessProtocol):
 
     def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] - asyncio's own type
         """Whether the connection stays, because a whole request waits for its answer on it."""
-        cycle: AnswerCycle | None = self.cycle
+        cycle = cast(AnswerCycle | None, self.cycle)
         if cycle is None or cycle.response_complete or cycle.more_body or cycle.is_http10:
             return False
         if not hasattr(socket, "TCP_INFO"):
