@@ -28,8 +28,9 @@ serve: $(VENV)/.cpu ## run the service on port 8000 until Ctrl-C; ARGS='--port 9
 	@$(BIN)/proofsheet serve $(ARGS)
 
 # By file, since a file's tests share what is slow to start; more processes than four would only load torch more often.
+# Many tests start processes of ours, which compile all their modules where nobody may write what is compiled.
 test: $(VENV)/.dev ## run every test; ARGS='-k engine' adds pytest flags
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .
