@@ -231,6 +231,28 @@ async def test_a_whole_number_in_json_may_have_a_point():
     assert len(replicates.json()["output"]) == 2
 
 
+@pytest.mark.parametrize(
+    "written", [PICTURE + "\n", f"{PICTURE[:30]}\r\n{PICTURE[30:]}", PICTURE.upper()[:5] + PICTURE[5:]]
+)
+async def test_a_short_data_url_may_come_in_lines_on_every_surface(written):
+    answers = await calling(
+        ("POST", "/v1/portraits", {"json": {"image": written}}),
+        ("POST", "/v1/images/edits", {"json": {"prompt": "a woman", "images": [{"image_url": written}]}}),
+        ("POST", "/v1/predictions", {"json": OWN | {"input": {"image": written}}, "headers": WAIT}),
+    )
+    assert [answer.status_code for answer in answers] == [200, 200, 201]
+
+
+async def test_null_is_left_out_of_an_edits_picture_too():
+    entry = {"image_url": PICTURE, "file_id": None}
+    answer, other = await calling(
+        ("POST", "/v1/images/edits", {"json": EDIT | {"images": [entry]}}),
+        ("POST", "/v1/images/edits", {"json": EDIT | {"images": [{"image_url": None, "file_id": "file-1"}]}}),
+    )
+    assert answer.status_code == 200
+    assert other.json()["error"]["code"] == "file_id_unsupported"
+
+
 async def test_null_is_left_out():
     bodies = [
         ("/v1/portraits", {"image": PICTURE, "style": None, "pose": None, "seed": None}),

@@ -97,6 +97,9 @@ def read_entries(entries: Any, limits: UploadLimits) -> Pictures:
 
 def _read_entry(index: int, entry: Any, limits: UploadLimits) -> bytearray:
     name = f"images[{index}].image_url"
+    if isinstance(entry, dict):
+        given = cast(dict[str, Any], entry)
+        entry = {key: value for key, value in given.items() if value is not None}  # null is left out, here as well
     if isinstance(entry, dict) and "file_id" in entry:
         message = "No files are kept here: send the picture as image_url with a data: URL instead of a file_id."
         raise BadRequest.of_field("file_id_unsupported", f"images[{index}].file_id", message)

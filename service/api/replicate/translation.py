@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from models.wire.bundle_info import BundleInfo
+from service.api.forms.fields import PROSE
 from service.api.forms.portrait import PortraitForm
 from service.api.sizes import nearest_size
 from service.errors import BadInput
@@ -20,6 +21,7 @@ Uri = Annotated[
     Meta(
         description="a data: URL, or the address that POST /v1/files gave",
         extra_json_schema={"format": "uri"},
+        extra=PROSE,  # base64 comes in lines
         max_length=100_000_000,
     ),
 ]
