@@ -28,9 +28,10 @@ serve: $(VENV)/.cpu ## run the service on port 8000 until Ctrl-C; ARGS='--port 9
 	@$(BIN)/proofsheet serve $(ARGS)
 
 # By file, since a file's tests share what is slow to start; more processes than four would only load torch more often.
+# In the order of their names: the one test that takes longest is alone in its file, and would come last by itself.
 # Many tests start processes of ours, which compile all their modules where nobody may write what is compiled.
 test: $(VENV)/.dev ## run every test; ARGS='-k engine' adds pytest flags
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .
