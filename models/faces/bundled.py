@@ -54,9 +54,8 @@ class BundledDetector:
 class SureBundledDetector:
     """Those faces of a BundledDetector that the finder, shown each alone, knows as upright ones; the scores are its.
 
-    It was sure of 47 of 48 faces in photographs, and of 2 of the 29 that were found in the same photographs while they
-    lay on their side or head. Of second looks at 187, cropped tightly or turned, the best score was the right one's in
-    180, the first find in 138. Thread-safe.
+    What lies on its side or head it is hardly ever sure of, so the best score among several looks tells the right one.
+    Thread-safe.
     """
 
     sides = ()

@@ -12,8 +12,6 @@ import numpy as np
 
 from models.faces.face import Face, Rgb
 
-# With it 47 of 48 faces were found of photographs cropped to 90 % of the face's box, 23 without; to the box, 48 and 40.
-# Half a side, or the edge's pixels in place of grey, find one or two less.
 BORDER = 0.25  # of the longer side
 GREY = (128, 128, 128)
 TURNS = (1, 3, 2)
