@@ -1,6 +1,7 @@
 """An answer on its connection, in what uvicorn's own lacks: HTTP/1.0, and a way to ask whether its client is there."""
 
-from uvicorn._types import ASGISendEvent
+from typing import Any
+
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"  # which every client passes over (RFC 9110, section 15.2.1)
@@ -27,7 +28,7 @@ class AnswerCycle(RequestResponseCycle):
             return COMMENT if self._is_event_stream and self.chunked_encoding else b""
         return b"" if self.is_http10 else INTERIM
 
-    async def send(self, message: ASGISendEvent) -> None:
+    async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
             fields = {name.lower(): value for name, value in message.get("headers", [])}
             self._is_event_stream = fields.get(b"content-type", b"").startswith(b"text/event-stream")
